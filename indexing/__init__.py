@@ -1,0 +1,1 @@
+"""The offline half: interactions and item texts in, one artefact folder out."""

@@ -1,0 +1,1 @@
+"""Stage two: candidates in, reranked candidates out; the classifier and its training."""

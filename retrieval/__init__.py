@@ -1,0 +1,1 @@
+"""Stage one: queries in, merged candidates with their features out."""

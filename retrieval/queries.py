@@ -1,0 +1,151 @@
+"""What we retrieve for: a batch of users' histories, what to leave out, and perhaps a text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from twofold.indexing.errors import InputError
+from twofold.indexing.interactions import Interactions
+
+
+@dataclass(frozen=True)
+class Queries:
+    """A batch of queries, ragged histories side by side.
+
+    Parameters
+    ----------
+    users
+        Number of the user in the build, or -1 for one it never saw, ``int64 (n,)``.
+    indptr
+        History of query ``q`` is rows ``indptr[q]:indptr[q + 1]``, ``int64 (n + 1,)``.
+    items, kinds, weights, times
+        The events that raise items (sign +1 and not disliked since), oldest first, each item once
+        at its latest event: ``int64``, ``int16``, ``float32``, ``int64`` milliseconds.
+    steps
+        Place in the sequence; events of one step have no order among them, ``int32``.
+    excluded
+        Items that must not come back, ``bool (n, n_items)``, CSR with sorted indices.
+    texts
+        A free text a query, or ``None`` where no query has one.
+    """
+
+    users: npt.NDArray[np.int64]
+    indptr: npt.NDArray[np.int64]
+    items: npt.NDArray[np.int64]
+    kinds: npt.NDArray[np.int16]
+    weights: npt.NDArray[np.float32]
+    times: npt.NDArray[np.int64]
+    steps: npt.NDArray[np.int32]
+    excluded: sp.csr_matrix
+    texts: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.indptr) != len(self.users) + 1 or self.indptr[-1] != len(self.items):
+            raise InputError(
+                "Queries: indptr must have one entry more than users and end at the events"
+            )
+        if self.excluded.shape[0] != len(self.users):
+            raise InputError("Queries: excluded must have one row a query")
+        if self.texts is not None and len(self.texts) != len(self.users):
+            raise InputError("Queries: texts must have one text a query")
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    @property
+    def n_items(self) -> int:
+        """Size of the item vocabulary."""
+        return int(self.excluded.shape[1])
+
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Return the number of history events a query, ``int64 (n,)``."""
+        return np.diff(self.indptr)
+
+    def rows(self) -> npt.NDArray[np.int64]:
+        """Return the query of each history event, ``int64 (n_events,)``."""
+        return np.repeat(np.arange(len(self), dtype=np.int64), self.lengths())
+
+    def ages(self) -> npt.NDArray[np.int64]:
+        """Return how many of the query's events are later, ``int64 (n_events,)``."""
+        return np.repeat(self.indptr[1:], self.lengths()) - 1 - np.arange(len(self.items))
+
+    def take(self, which: npt.NDArray[np.int64]) -> Queries:
+        """Return the queries at positions `which`, in that order."""
+        lengths = self.lengths()[which]
+        starts = self.indptr[:-1][which]
+        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], lengths)
+        rows = np.repeat(starts, lengths) + within
+        return Queries(
+            users=self.users[which],
+            indptr=indptr,
+            items=self.items[rows],
+            kinds=self.kinds[rows],
+            weights=self.weights[rows],
+            times=self.times[rows],
+            steps=self.steps[rows],
+            excluded=self.excluded[which],
+            texts=None if self.texts is None else tuple(self.texts[i] for i in which),
+        )
+
+    def last(self, n: int) -> Queries:
+        """Return the same queries with only the latest `n` events of each history."""
+        keep = self.ages() < n
+        lengths = np.minimum(self.lengths(), n)
+        return replace(
+            self,
+            indptr=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            items=self.items[keep],
+            kinds=self.kinds[keep],
+            weights=self.weights[keep],
+            times=self.times[keep],
+            steps=self.steps[keep],
+        )
+
+
+def queries_of_users(
+    log: Interactions, users: npt.NDArray[np.int64], *, max_history: int, repeat: bool = False
+) -> Queries:
+    """Return the queries of known users from what `log` holds of them.
+
+    Parameters
+    ----------
+    log
+        All that may be known: in an evaluation, only what lies before the test events.
+    users
+        Numbers of the users, ``int64 (n,)``.
+    max_history
+        At most this many latest items a history.
+    repeat
+        Whether seen items may come back; disliked items never do.
+    """
+    raises = log.matrix()
+    flat = log.users * np.int64(log.n_items) + log.items
+    keys = np.repeat(np.arange(log.n_users, dtype=np.int64), np.diff(raises.indptr))
+    raising = np.isin(flat, keys * log.n_items + raises.indices) & (log.signs > 0)
+    rows = np.flatnonzero(raising)
+    # Each item once, at its latest event: the first occurrence in reversed order.
+    _, latest = np.unique(flat[rows][::-1], return_index=True)
+    rows = np.sort(rows[::-1][latest])
+    kept = log.take(_mask(len(log), rows))
+    everyone = Queries(
+        users=np.arange(log.n_users, dtype=np.int64),
+        indptr=kept.indptr,
+        items=kept.items,
+        kinds=kept.kinds,
+        weights=kept.weights,
+        times=kept.times,
+        steps=kept.steps,
+        excluded=log.disliked() if repeat else log.excluded(),
+    )
+    return everyone.take(np.asarray(users, dtype=np.int64)).last(max_history)
+
+
+def _mask(n: int, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    mask = np.zeros(n, dtype=bool)
+    mask[rows] = True
+    return mask

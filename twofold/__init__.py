@@ -1,0 +1,15 @@
+"""twofold: recommend in two stages, retrieve then rerank.
+
+Two roads through the code, about five files each:
+
+- offline: :mod:`twofold.indexing.dataset` -> :mod:`twofold.indexing.collaborative`,
+  :mod:`twofold.indexing.text`, :mod:`twofold.indexing.vectors` -> :mod:`twofold.ranking.training`
+  -> one artefact folder (:mod:`twofold.build` walks it);
+- online: :class:`twofold.Engine` -> :mod:`twofold.retrieval.retriever` ->
+  :class:`twofold.retrieval.candidates.Candidates` -> :mod:`twofold.ranking.ranker` -> names at the
+  edge.
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
