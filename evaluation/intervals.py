@@ -156,7 +156,7 @@ def bootstrap_ratios(above: Floats, below: Floats, seed: int, n: int = 2000) -> 
 
 
 def bootstrap_interval(
-    statistic: Callable[[Floats], Floats], n_users: int, seed: int, n: int = 2000
+    statistic: Callable[[Floats], Floats], n_users: int, seed: int, n: int = 2000, *, width: int = 0
 ) -> Interval:
     """Return any statistic of weighted users with its interval.
 
@@ -169,20 +169,23 @@ def bootstrap_interval(
         Number of users.
     seed, n
         As in :func:`bootstrap_mean`.
+    width
+        How many values `statistic` makes for a draw, where that is more than `n_users`; bounds the
+        memory.
     """
     value = float(statistic(np.ones((1, n_users)))[0])
-    low, high = _ends(bootstrap_statistic(statistic, n_users, seed, n)[:, None])
+    low, high = _ends(bootstrap_statistic(statistic, n_users, seed, n, width)[:, None])
     return Interval(value, float(low[0]), float(high[0]), n_users)
 
 
 def bootstrap_statistic(
-    statistic: Callable[[Floats], Floats], n_users: int, seed: int, n: int
+    statistic: Callable[[Floats], Floats], n_users: int, seed: int, n: int, width: int = 0
 ) -> Floats:
     """Return the statistic of each of `n` draws of users, ``float64 (n, ...)``."""
-    return np.concatenate([statistic(counts) for counts in draw_users(n_users, seed, n)])
+    return np.concatenate([statistic(counts) for counts in draw_users(n_users, seed, n, width)])
 
 
-def draw_users(n_users: int, seed: int, n: int) -> Iterator[Floats]:
+def draw_users(n_users: int, seed: int, n: int, width: int = 0) -> Iterator[Floats]:
     """Yield how often each user is drawn, ``float64 (b, n_users)``, `n` rows in bounded chunks.
 
     The draws do not depend on how they are cut into chunks.
@@ -195,7 +198,7 @@ def draw_users(n_users: int, seed: int, n: int) -> Iterator[Floats]:
     if n_users < 1 or n < 1:
         raise InputError(f"a bootstrap needs users and draws, got {n_users} users, {n} draws")
     rng = np.random.default_rng(seed)
-    chunk = max(1, _CHUNK_VALUES // n_users)
+    chunk = max(1, _CHUNK_VALUES // max(n_users, width))
     for begin in range(0, n, chunk):
         rows = min(chunk, n - begin)
         drawn = rng.integers(0, n_users, size=(rows, n_users))
@@ -211,6 +214,8 @@ def _divide(above: Floats, below: Floats) -> Floats:
 def _ends(draws: Floats) -> Floats:
     """Return both ends of the interval of each column, ``float64 (2, n_columns)``."""
     outside = (1 - LEVEL) / 2
+    ends = np.full((2, draws.shape[1]), np.nan)
     # A draw may miss every user that has a value; such draws say nothing.
-    ends: Floats = np.nanquantile(draws, [outside, 1 - outside], axis=0)
+    said = ~np.all(np.isnan(draws), axis=0)
+    ends[:, said] = np.nanquantile(draws[:, said], [outside, 1 - outside], axis=0)
     return ends
