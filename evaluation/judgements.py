@@ -54,8 +54,8 @@ class Judgements:
     def per_user(self, values: npt.NDArray[np.generic]) -> Floats:
         """Return the sum of a value a row over each user's rows, ``float64 (n_users,)``."""
         weights = np.asarray(values, dtype=np.float64)
-        sums: Floats = np.bincount(self.users, weights=weights, minlength=self.n_users)
-        return sums
+        sums = np.bincount(self.users, weights=weights, minlength=self.n_users)
+        return sums.astype(np.float64)
 
     @classmethod
     def of_lists(
