@@ -76,7 +76,8 @@ class Candidates:
 
     def lengths(self) -> npt.NDArray[np.int64]:
         """Return the number of candidates of each query, ``int64 (n_queries,)``."""
-        return (self.items >= 0).sum(axis=1).astype(np.int64)
+        lengths: npt.NDArray[np.int64] = (self.items >= 0).sum(axis=1, dtype=np.int64)
+        return lengths
 
     def top(self, k: int) -> Candidates:
         """Return the best `k` of each row (fewer columns where the rows are shorter)."""
