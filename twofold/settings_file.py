@@ -96,7 +96,9 @@ def documented(kind: type[Any]) -> dict[str, str]:
     said: dict[str, str] = {}
     for entry in re.split(r"\n(?=\S)", match[1].rstrip()) if match else []:
         names, _, body = entry.partition("\n")
-        paragraph = " ".join(inspect.cleandoc(body).replace("``", "").split())
+        paragraph = " ".join(
+            inspect.cleandoc(body).replace("``None``", '"none"').replace("``", "").split()
+        )
         said.update({name.strip().split(" ")[0]: paragraph for name in names.split(",")})
     return said
 
@@ -162,7 +164,9 @@ def _described(hint: Any) -> str:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return " or ".join(_described(one) for one in arguments)
     if typing.get_origin(hint) is tuple:
-        return f"an array of {_described(arguments[0])}"
+        if arguments[-1] is Ellipsis:
+            return f"an array of {_described(arguments[0])}"
+        return f"an array [{', '.join(_described(one) for one in arguments)}]"
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     return '"none"' if hint is types.NoneType else words.get(hint, str(hint))
 
@@ -178,20 +182,25 @@ def _put(tree: Tree, path: tuple[str, ...], value: Any, text: str) -> None:
 def _written(kind: type[Any], path: tuple[str, ...]) -> Iterator[str]:
     said = documented(kind)
     sections: list[tuple[str, type[Any]]] = []
+    explained: str | None = None
     if path:
         yield f"[{'.'.join(path)}]"
     for name, (field, hint) in _fields(kind):
         if is_dataclass(hint) and isinstance(hint, type):
             sections.append((name, hint))
             continue
-        yield from _comment(said.get(name, ""))
+        # Fields that share an entry of the docstring share its comment.
+        if said.get(name) != explained:
+            explained = said.get(name)
+            yield ""
+            yield from _comment(explained or "")
         default = field.default_factory() if callable(field.default_factory) else field.default
         if default is None or default is MISSING:
             yield f"# {name} ="
         else:
             yield f"{name} = {_toml(default)}"
-        yield ""
     for name, section in sections:
+        yield ""
         yield from _comment(said.get(name, ""))
         yield from _written(section, (*path, name))
 

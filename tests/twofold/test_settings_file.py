@@ -48,6 +48,7 @@ class Text:
     truncate_dim: int | None = None
     decays: tuple[float, ...] = (0.5, 0.9)
     dtype: Literal["float32", "float16"] = "float32"
+    rules: tuple[tuple[str, int, bool], ...] = ()
     revision: str | None = "main"
 
     def __post_init__(self) -> None:
@@ -105,6 +106,10 @@ def test_values_and_sections_are_read(tmp_path: Path) -> None:
         ("share = 2020-01-01", "share: expected a number, not "),
         ('[text]\ndtype = "int8"', r'dtype: expected "float32" or "float16", not \'int8\''),
         ('[text]\ndecays = ["a"]', r"decays: expected an array of a number, not \['a'\]"),
+        (
+            '[text]\nrules = [["a", 1]]',
+            r"an array of an array \[text, a whole number, true or false",
+        ),
         ("[text]\ntruncate_dim = 1.5", 'expected a whole number or "none", not 1.5'),
         ("[text]\nbatch_size = 0", r"text.batch_size must be at least 1, not 0"),
         ("seed = ", "is not a TOML file"),
@@ -164,6 +169,7 @@ def test_the_default_file_explains_and_loads_as_the_defaults(tmp_path: Path) -> 
     assert "# Where chance begins.\nseed = 0\n" in text
     assert "# truncate_dim =\n" in text
     assert "# The texts.\n[text]\n" in text
+    assert "# Numbers of something.\nbatch_size = 32\n# truncate_dim =\n\n" in text
     assert load_toml(Toy, write(tmp_path, text)) == Toy()
 
 
@@ -178,6 +184,9 @@ settings_of_any_kind = st.builds(
         batch_size=st.integers(1, 100),
         truncate_dim=st.none() | st.integers(1, 9),
         decays=st.lists(st.floats(0, 1)).map(tuple),
+        rules=st.lists(
+            st.tuples(st.sampled_from(["a", "b"]), st.integers(-1, 1), st.booleans())
+        ).map(tuple),
         revision=st.none() | st.sampled_from(["main", "abc"]),
     ),
 )

@@ -1,0 +1,141 @@
+"""Commands around an artefact: build, inspect, settings, doctor."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from twofold.options import Artefact, Config, Interactions, Items, Json, Set, begin, settings_from
+from twofold.terminal import say, say_json, say_rows
+
+if TYPE_CHECKING:
+    from twofold.doctor import Finding
+    from twofold.indexing.generation import Generation
+
+app = typer.Typer()
+
+
+@app.command()
+def build(
+    interactions: Interactions,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the artefact.")
+    ],
+    items: Items = None,
+    config: Config = None,
+    overrides: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Build an index: one more generation of the artefact in --out.
+
+    An interrupted build is taken up where it stopped when the same command runs again. The old
+    generation serves until the new one is complete.
+    """
+    progress = begin(as_json=as_json)
+    settings = settings_from(config, overrides)
+    from twofold.build import build as build_artefact
+
+    report = build_artefact(interactions, items, out, settings, progress)
+    if as_json:
+        say_json(asdict(report))
+    else:
+        say(str(report))
+
+
+@app.command()
+def inspect(
+    artefact: Artefact,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every file and check its hash; 1 if one differs.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what an artefact holds, how it was made and how large its files are."""
+    begin(as_json=as_json)
+    from twofold.indexing.artefact import open_artefact
+    from twofold.indexing.artefact import verify as find_problems
+
+    generation = open_artefact(artefact)
+    problems = find_problems(generation) if verify else []
+    if as_json:
+        checked = {"verified": not problems, "problems": problems} if verify else {}
+        say_json({"generation": generation.name, **generation.manifest, **checked})
+    else:
+        _show(generation)
+        if verify:
+            n_files = len(generation.manifest["files"])
+            say(f"\nAll {n_files} hashes hold." if not problems else "\nDamaged:")
+            for problem in problems:
+                say(f"  {problem}")
+    if problems:
+        raise typer.Exit(1)
+
+
+def _show(generation: Generation) -> None:
+    own = {"files", "settings", "versions"}
+    say(f"generation    {generation.name}")
+    for key, value in generation.manifest.items():
+        if key not in own:
+            for name, one in _flat(key, value):
+                say(f"{name:<13} {one}")
+    versions = generation.manifest.get("versions", {})
+    say(f"versions      {', '.join(f'{name} {one}' for name, one in versions.items())}")
+    files = generation.manifest["files"]
+    folders: dict[str, list[int]] = {}
+    for name, entry in files.items():
+        folders.setdefault(name.split("/")[0], []).append(entry["size"])
+    say()
+    rows = [
+        {"part": name, "files": len(sizes), "MiB": round(sum(sizes) / 2**20, 2)}
+        for name, sizes in sorted(folders.items())
+    ]
+    whole = sum(entry["size"] for entry in files.values())
+    total = {"part": "(whole)", "files": len(files), "MiB": round(whole / 2**20, 2)}
+    say_rows([*rows, total], as_json=False)
+
+
+def _flat(name: str, value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [pair for key, one in value.items() for pair in _flat(f"{name}.{key}", one)]
+    return [(name, value)]
+
+
+@app.command()
+def settings(config: Config = None, overrides: Set = None) -> None:
+    """Print all settings as TOML, each explained; with --config or --set those in force."""
+    begin(as_json=False)
+    from twofold.settings import Settings
+    from twofold.settings_file import default_toml, to_toml
+
+    if config is None and not overrides:
+        say(default_toml(Settings).rstrip("\n"))
+    else:
+        say(to_toml(settings_from(config, overrides)).rstrip("\n"))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Show what this machine has for twofold, what is missing, and the command that mends it.
+
+    Exit code 1 where something is missing that twofold needs.
+    """
+    begin(as_json=as_json)
+    from twofold.doctor import examine
+
+    findings = examine()
+    if as_json:
+        say_rows([asdict(finding) for finding in findings], as_json=True)
+    else:
+        for finding in findings:
+            _show_finding(finding)
+    if any(finding.status == "missing" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _show_finding(finding: Finding) -> None:
+    say(f"{finding.status:<8} {finding.area}: {finding.name}: {finding.detail}")
+    if finding.fix:
+        say(f"         fix: {finding.fix}")

@@ -1,0 +1,64 @@
+"""All settings of twofold, one section a component, in one TOML file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from twofold.indexing.data_settings import DataSettings
+from twofold.indexing.errors import SettingsError
+from twofold.ranking.settings import RankerSettings
+from twofold.settings_file import load_toml
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a build and of what is built.
+
+    Parameters
+    ----------
+    seed
+        Where chance begins, everywhere.
+    threads
+        Cores to use; ``None`` takes all that this process may use. Only 1 gives the same bits every
+        time.
+    keep
+        How many generations of an artefact are kept, the current one included.
+    data
+        How the tables are read.
+    ranker
+        Stage two: the cross-encoder and its training.
+
+    Raises
+    ------
+    SettingsError
+        If a number is out of range.
+    """
+
+    seed: int = 0
+    threads: int | None = None
+    keep: int = 2
+    data: DataSettings = field(default_factory=DataSettings)
+    ranker: RankerSettings = field(default_factory=RankerSettings)
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise SettingsError(f'threads must be at least 1 or "none", not {self.threads}')
+        if self.keep < 1:
+            raise SettingsError(f"keep must be at least 1, not {self.keep}")
+        if not 0 <= self.seed < 2**32:
+            raise SettingsError(f"seed must be in 0 .. 2**32 - 1, not {self.seed}")
+
+
+def load_settings(file: str | Path | None = None, overrides: Sequence[str] = ()) -> Settings:
+    """Return the settings of a TOML file, with ``section.key=value`` overrides on top.
+
+    Raises
+    ------
+    SettingsError
+        If a name or value cannot be used; unknown names are answered with the nearest known one.
+    FileNotFoundError
+        If there is no such file.
+    """
+    return load_toml(Settings, file, overrides)
