@@ -8,6 +8,7 @@ from pathlib import Path
 
 from twofold.indexing.data_settings import DataSettings
 from twofold.indexing.errors import SettingsError
+from twofold.indexing.text import TextSettings
 from twofold.ranking.settings import RankerSettings
 from twofold.settings_file import load_toml
 
@@ -27,6 +28,8 @@ class Settings:
         How many generations of an artefact are kept, the current one included.
     data
         How the tables are read.
+    text
+        How item texts and queries become vectors.
     ranker
         Stage two: the cross-encoder and its training.
 
@@ -40,6 +43,7 @@ class Settings:
     threads: int | None = None
     keep: int = 2
     data: DataSettings = field(default_factory=DataSettings)
+    text: TextSettings = field(default_factory=TextSettings)
     ranker: RankerSettings = field(default_factory=RankerSettings)
 
     def __post_init__(self) -> None:

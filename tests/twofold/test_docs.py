@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from pathlib import Path
 from types import ModuleType
 
@@ -36,6 +37,6 @@ def test_every_command_is_documented() -> None:
 
 def test_every_setting_is_explained() -> None:
     lines = (DOCS / "settings.md").read_text(encoding="utf-8").splitlines()
-    for before, line in zip(lines, lines[1:], strict=False):
+    for before, line in itertools.pairwise(lines):
         if " =" in line or line.startswith("["):
             assert before.startswith("#") or " =" in before, f"{line} has no explanation"
