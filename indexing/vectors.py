@@ -1,0 +1,288 @@
+"""Nearest item vectors by inner product, exactly, with FAISS."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from twofold.indexing.errors import ArtefactError, InputError, MissingDependencyError
+from twofold.indexing.generation import AGAIN
+
+if TYPE_CHECKING:
+    from twofold.indexing.generation import Generation
+    from twofold.indexing.writer import GenerationWriter
+
+Float32s = npt.NDArray[np.float32]
+Int64s = npt.NDArray[np.int64]
+Device = Literal["auto", "cpu", "cuda"]
+FILE = "faiss.index"
+# FAISS sums in another order for one query than for many, and on a GPU in yet another. It proposes
+# MARGIN items too many; scores computed one way decide; rows that it leaves open within TOLERANCE
+# (a hundred times what float32 loses on unit vectors) are scanned whole.
+MARGIN = 16
+TOLERANCE = 1e-5
+GPU_K = 2048  # the longest list that FAISS returns on a GPU
+GPU_SCRATCH = 256 << 20  # bytes; its own default would take 1.5 GB from torch
+RESCORE = 1 << 24  # floats gathered at a time
+
+
+class VectorIndex:
+    """Item vectors, searched exactly; made by :meth:`build` or :meth:`open`, shared by threads.
+
+    A query's result is the same on a CPU and a GPU, alone or in a batch: FAISS proposes, scores
+    computed in one fixed order decide.
+
+    Parameters
+    ----------
+    index
+        A flat inner-product index in main memory, possibly mapped from a file.
+    device
+        Where to search; see :meth:`open`.
+    """
+
+    def __init__(self, index: Any, device: Device = "auto") -> None:
+        self._index = index
+        self._vectors: Float32s = np.asarray(_Memory(index))
+        self._gpu = _on_gpu(index, device)
+        # FAISS's GPU indexes must not be used by two threads at once; its CPU indexes may.
+        self._gpu_lock = threading.Lock()
+
+    @classmethod
+    def build(cls, vectors: Float32s, *, device: Device = "auto") -> VectorIndex:
+        """Return an index of unit vectors.
+
+        Parameters
+        ----------
+        vectors
+            One row an item, ``float32 (n_items, d)``, of length 1, or 0 for items without a text;
+            :func:`normalised` makes them.
+        device
+            Where to search; see :meth:`open`.
+
+        Raises
+        ------
+        InputError
+            If a vector is not finite or has another length.
+        """
+        if vectors.ndim != 2 or vectors.shape[1] == 0 or vectors.dtype != np.float32:
+            raise InputError(
+                f"vectors must be float32 (n_items, d), not {vectors.dtype} {vectors.shape}"
+            )
+        norms = np.linalg.norm(vectors, axis=1)
+        wrong = np.flatnonzero(~((np.abs(norms - 1) < 1e-3) | (norms == 0)))
+        if len(wrong):
+            raise InputError(
+                f"vector {wrong[0]} has length {norms[wrong[0]]:.4g}, not 1 or 0; "
+                "normalise the vectors first"
+            )
+        index = _faiss().IndexFlatIP(vectors.shape[1])
+        index.add(np.ascontiguousarray(vectors))
+        return cls(index, device)
+
+    @classmethod
+    def open(cls, generation: Generation, *, device: Device = "auto") -> VectorIndex:
+        """Return the index of an artefact, mapped from its file.
+
+        Parameters
+        ----------
+        generation
+            The opened artefact.
+        device
+            ``"auto"`` searches on a GPU where FAISS sees one, ``"cuda"`` insists on it, ``"cpu"``
+            never does. The file is the same for all.
+
+        Raises
+        ------
+        ArtefactError
+            If the file is missing or damaged.
+        MissingDependencyError
+            If `device` is ``"cuda"`` and FAISS sees no GPU.
+        """
+        faiss = _faiss()
+        path = generation.path(FILE)
+        try:
+            index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        except RuntimeError as error:
+            raise ArtefactError(f"{path} is not a whole FAISS index; {AGAIN}") from error
+        if (
+            not isinstance(index, faiss.IndexFlat)
+            or index.metric_type != faiss.METRIC_INNER_PRODUCT
+        ):
+            raise ArtefactError(
+                f"{path} holds a {type(index).__name__}, not a flat inner-product index; {AGAIN}"
+            )
+        return cls(index, device)
+
+    def save(self, writer: GenerationWriter) -> None:
+        """Write the index as ``faiss.index``, in the form for main memory wherever it lives.
+
+        Raises
+        ------
+        ArtefactError
+            If it cannot be written.
+        """
+        path = writer.path(FILE)
+        try:
+            _faiss().write_index(self._index, str(path))
+        except RuntimeError as error:
+            raise ArtefactError(f"cannot write {path}; make room for it and build again") from error
+
+    @property
+    def vectors(self) -> Float32s:
+        """The vectors, ``float32 (n_items, d)``, read-only; mapped where the index was opened."""
+        return self._vectors
+
+    @property
+    def dimension(self) -> int:
+        """Length of the vectors."""
+        return int(self._index.d)
+
+    @property
+    def device(self) -> str:
+        """Where searches run, ``cpu`` or ``cuda``."""
+        return "cpu" if self._gpu is None else "cuda"
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    def search(self, queries: Float32s, k: int) -> tuple[Float32s, Int64s]:
+        """Return the `k` best items of each query, with their inner products.
+
+        Parameters
+        ----------
+        queries
+            ``float32 (n, d)``; unit vectors give cosines in -1..1.
+        k
+            How many, at least 1. Where the index holds fewer, rows are padded.
+
+        Returns
+        -------
+        scores
+            ``float32 (n, k)``, highest first; ``-inf`` at padding.
+        items
+            Item numbers, ``int64 (n, k)``, ties in ascending order; -1 at padding.
+
+        Raises
+        ------
+        InputError
+            If the queries have another dimension or are not finite, or `k` is below 1.
+        """
+        if k < 1:
+            raise InputError(f"k must be at least 1, not {k}")
+        if queries.ndim != 2 or queries.shape[1] != self.dimension:
+            raise InputError(
+                f"queries have shape {queries.shape}; this index was built with dimension "
+                f"{self.dimension}: give (n, {self.dimension})"
+            )
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        if not np.isfinite(queries).all():
+            raise InputError("queries must be finite, but one holds NaN or infinity")
+        scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        items = np.full((len(queries), k), -1, dtype=np.int64)
+        width = min(k + MARGIN, len(self))
+        if width and len(queries):
+            proposed, found = self._propose(queries, width)
+            step = max(1, RESCORE // (width * self.dimension))
+            for start in range(0, len(queries), step):
+                rows = slice(start, start + step)
+                self._decide(queries[rows], proposed[rows], found[rows], scores[rows], items[rows])
+        return scores, items
+
+    def _propose(self, queries: Float32s, width: int) -> tuple[Float32s, Int64s]:
+        if self._gpu is None or width > GPU_K:
+            found = self._index.search(queries, width)
+        else:
+            with self._gpu_lock:
+                found = self._gpu.search(queries, width)
+        scores, items = found
+        return scores, items
+
+    def _decide(
+        self,
+        queries: Float32s,
+        proposed: Float32s,
+        found: Int64s,
+        scores: Float32s,
+        items: Int64s,
+    ) -> None:
+        """Fill `scores` and `items` of some queries from what FAISS proposed for them."""
+        k, width = scores.shape[1], found.shape[1]
+        exact = np.einsum("qd,qkd->qk", queries, self._vectors[found])
+        best_scores, best_items = _ordered(exact, found, k)
+        n = best_scores.shape[1]
+        scores[:, :n], items[:, :n] = best_scores, best_items
+        if width == len(self):
+            return
+        scale = TOLERANCE * np.maximum(1, np.linalg.norm(queries, axis=1))
+        for row in np.flatnonzero(scores[:, -1] - proposed[:, -1] <= scale):
+            whole = np.einsum("qd,qkd->qk", queries[row : row + 1], self._vectors[None])
+            everyone = np.arange(len(self), dtype=np.int64)[None]
+            scores[row], items[row] = (part[0] for part in _ordered(whole, everyone, k))
+
+
+def normalised(vectors: npt.NDArray[np.floating[Any]]) -> Float32s:
+    """Return rows scaled to length 1, ``float32 (n, d)``; rows of zeros stay zero.
+
+    Raises
+    ------
+    InputError
+        If a value is not finite.
+    """
+    wide = np.asarray(vectors, dtype=np.float64)
+    if not np.isfinite(wide).all():
+        raise InputError("vectors must be finite, but one holds NaN or infinity")
+    norms = np.linalg.norm(wide, axis=-1, keepdims=True)
+    return (wide / np.where(norms == 0, 1, norms)).astype(np.float32)
+
+
+class _Memory:
+    """The memory of a flat index as an array that keeps the index alive."""
+
+    def __init__(self, index: Any) -> None:
+        self._index = index
+        # An empty index has no memory; numpy wants an address all the same.
+        address = int(index.get_xb()) if index.ntotal else np.zeros(1, np.float32).ctypes.data
+        self.__array_interface__ = {
+            "shape": (int(index.ntotal), int(index.d)),
+            "typestr": "<f4",
+            "data": (address, True),
+            "version": 3,
+        }
+
+
+def _ordered(scores: Float32s, items: Int64s, k: int) -> tuple[Float32s, Int64s]:
+    order = np.lexsort((items, -scores), axis=1)[:, :k]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(items, order, axis=1)
+
+
+def _faiss() -> Any:
+    try:
+        import faiss
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"FAISS cannot be imported ({error}); run: pip install faiss-cpu"
+        ) from error
+    return faiss
+
+
+def _on_gpu(index: Any, device: Device) -> Any:
+    """Return a copy of an index on the GPU, or ``None`` where searches stay on the CPU."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device must be auto, cpu or cuda, not '{device}'")
+    faiss = _faiss()
+    if device == "cpu":
+        return None
+    n_gpus = faiss.get_num_gpus() if "GPU" in faiss.get_compile_options().split() else 0
+    if n_gpus == 0:
+        if device == "auto":
+            return None
+        raise MissingDependencyError(
+            "device is 'cuda', but FAISS sees no GPU; set it to auto or cpu, or on Linux x86-64 "
+            "run: pip install faiss-gpu (and check `nvidia-smi`)"
+        )
+    resources = faiss.StandardGpuResources()
+    resources.setTempMemory(GPU_SCRATCH)
+    return faiss.index_cpu_to_gpu(resources, 0, index)
