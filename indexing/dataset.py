@@ -11,9 +11,10 @@ import numpy.typing as npt
 import polars as pl
 
 from twofold.indexing.data_settings import DataSettings
-from twofold.indexing.interaction_table import InteractionTable, read_interactions, tie_hash
+from twofold.indexing.interaction_table import InteractionTable, read_interactions
 from twofold.indexing.interactions import COLUMNS, Interactions
 from twofold.indexing.item_table import ITEM_ID, ItemTable, read_items
+from twofold.indexing.ordering import in_order, steps_of
 from twofold.indexing.problems import Problems
 from twofold.indexing.progress import Progress, Silent
 from twofold.indexing.tables import Source, read_table
@@ -182,11 +183,11 @@ def assemble(log: InteractionTable, catalogue: ItemTable | None, *, seed: int) -
     numbered = frame.with_columns(
         _numbers(frame["user"], users), _numbers(frame["item"], items)
     ).drop("row")
-    rows = _in_order(numbered, users, items, seed)
+    rows = in_order(numbered, users, items, seed)
     columns = {
         "users": rows["user"].to_numpy(),
         "items": rows["item"].to_numpy(),
-        "steps": _steps(rows["user"].to_numpy(), rows["order"].to_numpy()),
+        "steps": steps_of(rows["user"].to_numpy(), rows["order"].to_numpy()),
         "times": rows["time"].to_numpy(),
         "weights": rows["weight"].to_numpy(),
         "signs": rows["sign"].to_numpy(),
@@ -213,30 +214,6 @@ def assemble(log: InteractionTable, catalogue: ItemTable | None, *, seed: int) -
 def _numbers(ids: pl.Series, vocabulary: Vocabulary) -> pl.Series:
     lookup = pl.Enum(list(vocabulary.ids))
     return ids.cast(lookup).to_physical().cast(pl.Int64)
-
-
-def _in_order(rows: pl.DataFrame, users: Vocabulary, items: Vocabulary, seed: int) -> pl.DataFrame:
-    ties = tie_hash(
-        users.hashes[rows["user"].to_numpy()], items.hashes[rows["item"].to_numpy()], seed
-    )
-    # After the hash only rows of one user, one time and one item are tied; sorting by all that is
-    # left makes the order independent of the file's.
-    rest = [name for name in rows.columns if name not in ("user", "order")]
-    rows = rows.with_columns(pl.Series("tie", ties))
-    return rows.sort("user", "order", "tie", *rest)
-
-
-def _steps(users: npt.NDArray[np.int64], order: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-    """Return the step of sorted rows: it grows where the order does and starts at 0 for a user."""
-    if len(users) == 0:
-        return np.zeros(0, dtype=np.int32)
-    new_user = np.concatenate([[True], users[1:] != users[:-1]])
-    later = np.concatenate([[False], order[1:] != order[:-1]]) & ~new_user
-    counted = np.cumsum(later)
-    starts = np.flatnonzero(new_user)
-    lengths = np.diff(np.concatenate([starts, [len(users)]]))
-    steps: npt.NDArray[np.int32] = (counted - np.repeat(counted[starts], lengths)).astype(np.int32)
-    return steps
 
 
 def _fingerprint(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import polars as pl
 
-from twofold.indexing import events, times
+from twofold.indexing import times
 from twofold.indexing.columns import map_columns
+from twofold.indexing.counting import apply_rules
 from twofold.indexing.data_settings import DataSettings
 from twofold.indexing.errors import DataError
 from twofold.indexing.identifiers import read_ids, refuse_empty
@@ -95,17 +95,21 @@ def read_interactions(
     notes += note
     frame = _with_positions(frame, columns, table, problems)
     frame = _with_split(frame, columns, table, problems)
-    counted = events.count(frame, columns, settings.events, table, problems)
+    counted = apply_rules(frame, columns, settings.events, table, problems)
     notes += counted.notes
     frame = counted.frame
     if known is not None:
         frame, note = _with_known_items(frame, known, columns, settings, table, problems)
         notes += note
     if not settings.keep_duplicates:
-        frame, note = _once(frame, ordered="time" in columns or "position" in columns)
+        frame, note = _once(frame, columns, table, problems)
         notes += note
-    if frame.height == 0 and problems.strict:
-        raise DataError("no interaction is left; nothing can be built", file=table.name)
+    if not frame["label"].any():
+        raise DataError(
+            "no interaction is left that raises an item, so there is nothing to learn; see which "
+            "events, ratings or weights count as positives",
+            file=table.name,
+        )
     return InteractionTable(
         frame,
         columns,
@@ -204,8 +208,6 @@ def _with_known_items(
     problems: Problems,
 ) -> tuple[pl.DataFrame, list[str]]:
     bad = frame.filter(~pl.col("item").is_in(known.implode()))
-    if bad.height == 0:
-        return frame, []
     unknown = bad["item"].unique(maintain_order=True)
     examples = ", ".join(show(one) for one in unknown.head(3))
     counted = (
@@ -222,52 +224,30 @@ def _with_known_items(
             expected="an item of the items table",
             remedy=f"{counted}; add them, or set drop_unknown_items (--drop-unknown-items)",
         )
+    if bad.height == 0:
+        return frame, []
+    n_users = frame["user"].n_unique()
     frame = frame.join(bad.select("row"), on="row", how="anti", maintain_order="left")
+    gone = n_users - frame["user"].n_unique()
+    counted += f"; {gone:,} users have no other" if gone else ""
+    if settings.drop_unknown_items:
+        problems.warn(table, "items are known", bad["row"].to_numpy(), columns["item"], counted)
     return frame, [f"dropped: {counted}"]
 
 
-def _once(frame: pl.DataFrame, *, ordered: bool) -> tuple[pl.DataFrame, list[str]]:
+def _once(
+    frame: pl.DataFrame, columns: dict[str, str], table: Table, problems: Problems
+) -> tuple[pl.DataFrame, list[str]]:
     """Return rows that agree in everything once; without an order they are repeats and stay."""
-    if not ordered:
+    if "time" not in columns and "position" not in columns:
         return frame, []
     keys = [name for name in frame.columns if name != "row"]
     distinct = frame.unique(keys, keep="first", maintain_order=True)
     n_again = frame.height - distinct.height
-    if n_again == 0:
-        return frame, []
-    note = (
-        f"dropped: {n_again:,} of {frame.height:,} interactions repeat another one exactly, time "
-        "or position included, and are counted once"
+    again = frame.join(distinct.select("row"), on="row", how="anti") if n_again else frame.head(0)
+    counted = (
+        f"{n_again:,} of {frame.height:,} interactions repeat another one exactly, time or "
+        "position included, and are counted once"
     )
-    return distinct, [note]
-
-
-def tie_hash(
-    users: np.ndarray[tuple[int], np.dtype[np.uint64]],
-    items: np.ndarray[tuple[int], np.dtype[np.uint64]],
-    seed: int,
-) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
-    """Return what breaks ties: a hash of user, item and seed, ``uint64 (n,)``.
-
-    The finaliser of SplitMix64 (Steele, Lea and Flood, 2014) is applied after each part is mixed
-    in, so that neither file order nor the order of ids shows through.
-
-    Parameters
-    ----------
-    users, items
-        Hashes of the ids, ``uint64 (n,)``.
-    seed
-        Any integer.
-    """
-    with np.errstate(over="ignore"):
-        mixed = _mix(users + np.uint64(seed & 0xFFFFFFFFFFFFFFFF))
-        return _mix(mixed ^ items)
-
-
-def _mix(
-    z: np.ndarray[tuple[int], np.dtype[np.uint64]],
-) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
-    z = z + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    problems.warn(table, "rows are distinct", again["row"].sort().to_numpy(), None, counted)
+    return distinct, [f"dropped: {counted}"] if n_again else []

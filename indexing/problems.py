@@ -72,11 +72,19 @@ class Problems:
     ----------
     strict
         Whether the first error is raised as `DataError`; otherwise all are kept in `found`.
+
+    Attributes
+    ----------
+    found
+        Problems so far.
+    checks
+        Names of the checks that ran, in order.
     """
 
     def __init__(self, *, strict: bool) -> None:
         self.strict = strict
         self.found: list[Problem] = []
+        self.checks: list[str] = []
 
     def refuse(
         self,
@@ -112,6 +120,7 @@ class Problems:
         DataError
             At the first row, if strict.
         """
+        self._ran(check)
         if len(rows) == 0:
             return
         first = show(values[0])
@@ -127,9 +136,47 @@ class Problems:
         )
         self.found.append(Problem(check, "error", message, table.what, column, len(rows), examples))
 
-    def warn(self, problem: Problem) -> None:
-        """Keep a problem that does not stop the load."""
-        self.found.append(problem)
+    def warn(
+        self,
+        table: Table,
+        check: str,
+        rows: npt.NDArray[np.integer],
+        column: str | None,
+        message: str,
+        values: Sequence[object] = (),
+    ) -> None:
+        """Report rows that are strange but can be used; nothing is raised.
+
+        Parameters
+        ----------
+        table, check, rows, column
+            As for `refuse`.
+        message
+            What is strange about them, and what to do.
+        values
+            What stands in the first few of them.
+        """
+        self._ran(check)
+        if len(rows) == 0:
+            return
+        places = [table.place(int(row)) for row in rows[:N_EXAMPLES]]
+        shown = [show(value) for value in values] or [""] * len(places)
+        examples = tuple(
+            Example(*place, value) for place, value in zip(places, shown, strict=False)
+        )
+        self.found.append(
+            Problem(check, "warning", message, table.what, column, len(rows), examples)
+        )
+
+    def add(self, problem: Problem | None, check: str) -> None:
+        """Say that a check ran, and keep what it found, if anything."""
+        self._ran(check)
+        if problem is not None:
+            self.found.append(problem)
+
+    def _ran(self, check: str) -> None:
+        if check not in self.checks:
+            self.checks.append(check)
 
 
 def show(value: object) -> str:

@@ -20,7 +20,9 @@ _ZONE = r"(?i)\s*(Z|UTC|[+-]\d{2}:?\d{2})$"
 _FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
 
 EXPECTED = "a time such as 2024-05-01T12:30:00Z, 2024-05-01 or seconds or milliseconds since 1970"
-REMEDY = "write it in one of these ways"
+REMEDY = (
+    "write it in one of these ways, between 1973 and 2100 (a mere order belongs in position_column)"
+)
 
 
 def to_milliseconds(values: pl.Series) -> tuple[pl.Series, str]:
