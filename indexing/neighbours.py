@@ -1,0 +1,167 @@
+"""Which items go with which: neighbours by shared users, transitions in time, and what trends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from twofold.indexing.errors import SettingsError
+from twofold.indexing.interactions import Interactions
+
+Floats = npt.NDArray[np.float32]
+MS_PER_DAY = 86_400_000
+
+
+@dataclass(frozen=True)
+class NeighbourSettings:
+    """How items are related to items.
+
+    Parameters
+    ----------
+    per_item
+        At most this many neighbours an item, the strongest ones.
+    shrinkage
+        Added to the denominator of the cosine, so that one shared user does not make twins.
+    reach
+        How many steps a transition may span.
+    fade
+        A transition over ``s`` steps counts ``fade ** (s - 1)``.
+    half_life_days
+        After so many days an interaction counts half for trending; where the data has no times all
+        count the same.
+    """
+
+    per_item: int = 200
+    shrinkage: float = 0.0
+    reach: int = 3
+    fade: float = 0.5
+    half_life_days: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.per_item < 1 or self.reach < 1:
+            raise SettingsError("neighbours.per_item and neighbours.reach must be at least 1")
+        if self.shrinkage < 0 or not 0 < self.fade <= 1 or not self.half_life_days > 0:
+            raise SettingsError(
+                "neighbours needs shrinkage >= 0, 0 < fade <= 1 and half_life_days > 0, not "
+                f"{self.shrinkage}, {self.fade} and {self.half_life_days}"
+            )
+
+
+def cosine_neighbours(matrix: sp.csr_matrix, settings: NeighbourSettings) -> sp.csr_matrix:
+    """Return how alike items are by their users, ``float32 (n_items, n_items)``, zero diagonal.
+
+    ``shared / (sqrt(users of i * users of j) + shrinkage)``, each item's strongest kept (Sarwar et
+    al. 2001 on binary data).
+
+    Parameters
+    ----------
+    matrix
+        Users' weights of items; only whether there is one counts.
+    settings
+        Neighbours an item and shrinkage.
+    """
+    binary = matrix.copy()
+    binary.data = np.ones_like(binary.data, dtype=np.float32)
+    by_item = binary.T.tocsr()
+    users = np.asarray(binary.sum(axis=0)).ravel()
+    parts = []
+    # Blocks of items bound the memory of the product, whatever the number of items.
+    for start in range(0, by_item.shape[0], 4096):
+        shared = (by_item[start : start + 4096] @ binary).tocoo()
+        rows = shared.row + start
+        other = rows != shared.col
+        rows, columns, both = rows[other], shared.col[other], shared.data[other]
+        alike = both / (np.sqrt(users[rows] * users[columns]) + settings.shrinkage)
+        shape = (min(4096, by_item.shape[0] - start), by_item.shape[0])
+        block = sp.coo_matrix((alike, (rows - start, columns)), shape=shape).tocsr()
+        parts.append(_strongest(block, settings.per_item))
+    return sp.vstack(parts).tocsr() if parts else sp.csr_matrix(by_item.shape, dtype=np.float32)
+
+
+def transitions(log: Interactions, settings: NeighbourSettings) -> sp.csr_matrix:
+    """Return what followed what, ``float32 (n_items, n_items)``: row first, column later.
+
+    Counts of pairs within `reach` steps of one user, faded by distance and divided by the square
+    root of both items' events. Events of one step have no order among them and make no pair.
+
+    Parameters
+    ----------
+    log
+        Interactions; only those that raise an item count.
+    settings
+        Reach and fade.
+    """
+    events = log.take(log.weights > 0)
+    users, items, steps = events.users, events.items, events.steps.astype(np.int64)
+    step_of = _dense_steps(users, steps)
+    pairs: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]] = []
+    offset = 1
+    while offset < len(items):
+        # Ties put several rows on a step, so rows further apart than `reach` can still be near.
+        span = step_of[offset:] - step_of[:-offset]
+        near = (users[offset:] == users[:-offset]) & (span <= settings.reach)
+        if not near.any():
+            break
+        later = near & (span > 0)
+        pairs.append(
+            (items[:-offset][later], items[offset:][later], settings.fade ** (span[later] - 1.0))
+        )
+        offset += 1
+    n = log.n_items
+    if not pairs:
+        return sp.csr_matrix((n, n), dtype=np.float32)
+    first, then, counted = (np.concatenate(one) for one in zip(*pairs, strict=True))
+    moved = first != then
+    counts = sp.coo_matrix((counted[moved], (first[moved], then[moved])), shape=(n, n)).tocsr()
+    scale = sp.diags(1 / np.sqrt(np.maximum(np.bincount(items, minlength=n), 1)))
+    return _strongest((scale @ counts @ scale).tocsr(), settings.per_item)
+
+
+def trending(log: Interactions, settings: NeighbourSettings, *, has_times: bool) -> Floats:
+    """Return time-decayed popularity, ``float32 (n_items,)``, at least 0.
+
+    ``sum of weight * 2 ** (-age / half-life)``, age counted from the latest event.
+
+    Parameters
+    ----------
+    log
+        Interactions; those that raise no item count nothing.
+    settings
+        The half-life.
+    has_times
+        Whether times are real; otherwise all count alike.
+    """
+    weights = log.weights.astype(np.float64)
+    if has_times and len(log):
+        age = (log.times.max() - log.times) / MS_PER_DAY
+        weights = weights * np.exp2(-age / settings.half_life_days)
+    return np.bincount(log.items, weights=weights, minlength=log.n_items).astype(np.float32)
+
+
+def _dense_steps(
+    users: npt.NDArray[np.int64], steps: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Return steps numbered without gaps within each user, so that a span counts real steps."""
+    if not len(users):
+        return steps
+    new_user = np.concatenate([[True], users[1:] != users[:-1]])
+    new_step = np.concatenate([[True], steps[1:] != steps[:-1]]) | new_user
+    running = np.cumsum(new_step)
+    return np.asarray(running - running[new_user][np.cumsum(new_user) - 1], dtype=np.int64)
+
+
+def _strongest(matrix: sp.csr_matrix, k: int) -> sp.csr_matrix:
+    """Return the `k` largest entries of each row, indices sorted, ties by lower column."""
+    matrix.sort_indices()
+    lengths = np.diff(matrix.indptr)
+    rows = np.repeat(np.arange(matrix.shape[0]), lengths)
+    order = np.lexsort((matrix.indices, -matrix.data, rows))
+    place = np.arange(len(order)) - np.repeat(matrix.indptr[:-1], lengths)
+    kept = np.sort(order[place < k])
+    counts = np.bincount(rows[kept], minlength=matrix.shape[0])
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    data = matrix.data[kept].astype(np.float32)
+    return sp.csr_matrix((data, matrix.indices[kept], indptr), shape=matrix.shape)

@@ -1,0 +1,154 @@
+"""Queries and candidates as the tensors that the model reads: the one numpy/torch border."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from twofold.ranking.backbone import Backbone
+from twofold.ranking.items import ItemTables
+from twofold.ranking.model import History
+from twofold.retrieval.queries import Queries
+
+
+@dataclass(frozen=True)
+class TextHistory:
+    """Token rows of histories given as text.
+
+    Parameters
+    ----------
+    rows
+        Tokens of each query; an empty row where the query's history is not given as text.
+    dropped
+        How many oldest items did not fit into the encoder's positions, a query.
+    """
+
+    rows: tuple[npt.NDArray[np.int32], ...]
+    dropped: npt.NDArray[np.int64]
+
+
+def history_as_text(
+    queries: Queries,
+    which: npt.NDArray[np.bool_],
+    items: ItemTables,
+    *,
+    cls: int,
+    limit: int,
+    max_history: int,
+) -> TextHistory:
+    """Return ``[CLS] oldest [SEP] ... [SEP] latest [SEP]`` for queries where `which` is true.
+
+    Whole oldest items are dropped where the text would be longer than `limit` tokens.
+
+    Parameters
+    ----------
+    queries
+        The queries.
+    which
+        Queries whose history is wanted as text, ``bool (n,)``.
+    items
+        Item tokens; their own [CLS] and [SEP] are taken off.
+    cls
+        Token number of [CLS].
+    limit
+        Most tokens a row.
+    max_history
+        At most this many latest items a row.
+    """
+    offsets, tokens = items.tokens.offsets, items.tokens.tokens
+    rows: list[npt.NDArray[np.int32]] = []
+    dropped = np.zeros(len(queries), dtype=np.int64)
+    for query in range(len(queries)):
+        events = queries.items[queries.indptr[query] : queries.indptr[query + 1]][-max_history:]
+        if not which[query] or not len(events):
+            rows.append(np.zeros(0, dtype=np.int32))
+            continue
+        # An item's block is [CLS] text [SEP]; in a history it is text [SEP].
+        sizes = offsets[events + 1] - offsets[events] - 1
+        fits = np.cumsum(sizes[::-1])[::-1] + 1 <= limit
+        dropped[query] = int((~fits).sum())
+        parts = [tokens[offsets[item] + 1 : offsets[item + 1]] for item in events[fits]]
+        rows.append(np.concatenate([np.array([cls], dtype=np.int32), *parts]))
+    return TextHistory(tuple(rows), dropped)
+
+
+def history_batch(
+    queries: Queries,
+    items: ItemTables,
+    *,
+    max_history: int,
+    as_text: Sequence[npt.NDArray[np.int32]] | None = None,
+    factors_dropped: npt.NDArray[np.bool_] | None = None,
+) -> History:
+    """Return the histories of queries as tensors.
+
+    Parameters
+    ----------
+    queries
+        The queries.
+    items
+        Tables that soft tokens are made of.
+    max_history
+        At most this many latest items are read.
+    as_text
+        Token rows, as from :func:`history_as_text`; a query with a row has no soft tokens.
+    factors_dropped
+        Queries whose soft tokens go without collaborative factors, ``bool (n,)``.
+    """
+    recent = queries.last(max_history)
+    lengths = recent.lengths()
+    if as_text is not None:
+        spoken = np.array([len(row) > 0 for row in as_text], dtype=bool)
+        keep = ~np.repeat(spoken, lengths)
+        lengths = np.where(spoken, 0, lengths)
+    else:
+        keep = np.ones(len(recent.items), dtype=bool)
+    width = max(1, int(lengths.max()) if len(lengths) else 1)
+    mask = np.arange(width)[None, :] < lengths[:, None]
+
+    def padded(values: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+        out = np.zeros(mask.shape, dtype=np.int64)
+        out[mask] = values[keep]
+        return out
+
+    soft = items.soft(padded(recent.items))
+    if factors_dropped is not None:
+        soft = type(soft)(soft.texts, drop_factors(soft.factors, factors_dropped))
+    tokens, token_mask = (None, None) if as_text is None else pad_rows(as_text)
+    return History(
+        items=soft,
+        ages=torch.from_numpy(padded(recent.ages())),
+        kinds=torch.from_numpy(padded(recent.kinds)),
+        mask=torch.from_numpy(mask),
+        tokens=tokens,
+        token_mask=token_mask,
+    )
+
+
+def drop_factors(factors: Tensor, dropped: npt.NDArray[np.bool_]) -> Tensor:
+    """Return factors ``(B, ...)`` with zeros in the queries that `dropped` marks."""
+    keep = torch.from_numpy(~dropped)
+    return factors * keep.view(-1, *[1] * (factors.dim() - 1))
+
+
+def pad_rows(rows: Sequence[npt.NDArray[np.int32]]) -> tuple[Tensor, Tensor]:
+    """Return token rows padded, ``int64 (B, T)``, and the mask of real tokens; T is at least 1."""
+    width = max(1, max((len(row) for row in rows), default=1))
+    tokens = np.zeros((len(rows), width), dtype=np.int64)
+    mask = np.zeros((len(rows), width), dtype=bool)
+    for number, row in enumerate(rows):
+        tokens[number, : len(row)] = row
+        mask[number, : len(row)] = True
+    return torch.from_numpy(tokens), torch.from_numpy(mask)
+
+
+def candidate_states(
+    candidates: npt.NDArray[np.int64], items: ItemTables, backbone: Backbone
+) -> tuple[Tensor, Tensor]:
+    """Return packed token states and lengths of candidates ``(B, m)``; padding reads item 0."""
+    return items.token_states(np.maximum(candidates, 0).ravel(), backbone)

@@ -1,0 +1,171 @@
+"""What stage two knows of every item: tokens, token states, text vectors, aligned factors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from twofold.indexing.errors import InputError
+from twofold.indexing.progress import Progress, Silent
+from twofold.ranking.backbone import Backbone
+from twofold.ranking.model import SoftItems
+
+DEFAULT_LONGEST = 64
+
+
+@dataclass(frozen=True)
+class ItemTokens:
+    """Token numbers of all item texts, [CLS] first and [SEP] last, packed.
+
+    Parameters
+    ----------
+    tokens
+        ``int32 (n_tokens,)``.
+    offsets
+        Tokens of item ``i`` are ``offsets[i]:offsets[i + 1]``, ``int64 (n_items + 1,)``.
+    """
+
+    tokens: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Return the tokens an item, ``int64 (n_items,)``."""
+        return np.diff(self.offsets)
+
+    def rows(self, items: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return where the tokens of `items` stand, item after item, ``int64 (n_tokens,)``."""
+        starts, lengths = self.offsets[items], self.lengths()[items]
+        ends = np.cumsum(lengths)
+        within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
+        return np.asarray(np.repeat(starts, lengths) + within, dtype=np.int64)
+
+
+def tokenise_items(
+    tokenizer: Any, texts: Sequence[str], max_tokens: int | None, limit: int
+) -> ItemTokens:
+    """Return the tokens of item texts.
+
+    Parameters
+    ----------
+    tokenizer
+        A fast tokenizer of transformers.
+    texts
+        Item texts in order of item numbers; an empty text is [CLS] [SEP].
+    max_tokens
+        Longest block, specials included; ``None`` takes the length that 95 % of the texts fit
+        into, at most 64.
+    limit
+        Longest sequence of the encoder.
+    """
+    ids: list[list[int]] = []
+    for start in range(0, len(texts), 10_000):
+        part = list(texts[start : start + 10_000])
+        ids += tokenizer(part, add_special_tokens=False, truncation=False, verbose=False).input_ids
+    lengths = np.array([len(one) + 2 for one in ids], dtype=np.int64)
+    if max_tokens is None:
+        fits = int(np.ceil(np.quantile(lengths, 0.95))) if len(lengths) else 4
+        max_tokens = max(4, min(DEFAULT_LONGEST, fits))
+    if max_tokens > limit:
+        raise InputError(
+            f"max_item_tokens is {max_tokens}, but this encoder reads at most {limit} tokens"
+        )
+    offsets = np.concatenate([[0], np.cumsum(np.minimum(lengths, max_tokens))]).astype(np.int64)
+    first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
+    flat = [number for one in ids for number in (first, *one[: max_tokens - 2], last)]
+    return ItemTokens(np.array(flat, dtype=np.int32), offsets)
+
+
+@dataclass(frozen=True)
+class ItemTables:
+    """Everything stage two reads of items, in order of item numbers.
+
+    Parameters
+    ----------
+    tokens
+        Token numbers.
+    texts
+        Text vectors of stage one, ``float32 (n_items, text_dim)``.
+    factors
+        Collaborative factors in the ranker's basis, ``float32 (n_items, factor_dim)``.
+    states
+        Lower-layer token states beside `tokens`, ``float16 (n_tokens, d)``, or ``None`` where they
+        are computed on demand.
+    """
+
+    tokens: ItemTokens
+    texts: npt.NDArray[np.float32]
+    factors: npt.NDArray[np.float32]
+    states: npt.NDArray[np.float16] | None = None
+
+    def __post_init__(self) -> None:
+        sizes = {len(self.tokens), len(self.texts), len(self.factors)}
+        if len(sizes) != 1:
+            raise InputError(f"ItemTables: tables of one length were expected, not {sorted(sizes)}")
+        if self.states is not None and len(self.states) != len(self.tokens.tokens):
+            raise InputError("ItemTables: states must stand beside tokens, one row each")
+
+    def soft(self, items: npt.NDArray[np.int64]) -> SoftItems:
+        """Return the soft items of any shape of item numbers; -1 gives those of item 0."""
+        safe = np.maximum(items, 0)
+        return SoftItems(
+            torch.from_numpy(np.ascontiguousarray(self.texts[safe], dtype=np.float32)),
+            torch.from_numpy(np.ascontiguousarray(self.factors[safe], dtype=np.float32)),
+        )
+
+    def token_states(
+        self, items: npt.NDArray[np.int64], backbone: Backbone
+    ) -> tuple[Tensor, Tensor]:
+        """Return packed lower-layer states ``(n_tokens, d)`` and lengths ``(n,)`` of items."""
+        lengths = torch.from_numpy(self.tokens.lengths()[items])
+        if self.states is None:
+            return lower_states(backbone, self.tokens, items), lengths
+        states = np.asarray(self.states[self.tokens.rows(items)], dtype=np.float32)
+        return torch.from_numpy(states), lengths
+
+
+@torch.no_grad()
+def lower_states(backbone: Backbone, tokens: ItemTokens, items: npt.NDArray[np.int64]) -> Tensor:
+    """Return what the lower layers make of items read alone, packed, ``float32 (n_tokens, d)``."""
+    lengths = tokens.lengths()[items]
+    longest = int(lengths.max()) if len(lengths) else 0
+    mask = np.arange(longest)[None, :] < lengths[:, None]
+    padded = np.zeros(mask.shape, dtype=np.int64)
+    padded[mask] = tokens.tokens[tokens.rows(items)]
+    there = torch.from_numpy(mask)
+    return backbone.read_alone(torch.from_numpy(padded), there)[there]
+
+
+def compute_states(
+    backbone: Backbone,
+    tokens: ItemTokens,
+    *,
+    batch_tokens: int = 8192,
+    progress: Progress | None = None,
+) -> npt.NDArray[np.float16]:
+    """Return the lower-layer token states of all items, ``float16 (n_tokens, d)``.
+
+    Items are read in order of length, so that batches hold little padding.
+    """
+    out = np.empty((len(tokens.tokens), backbone.shape.hidden), dtype=np.float16)
+    lengths = tokens.lengths()
+    order = np.argsort(lengths, kind="stable")
+    with (progress or Silent()).step("item states", total=len(order)) as task:
+        start = 0
+        while start < len(order):
+            # Sorted ascending: the batch's last item is its longest.
+            size = np.arange(1, len(order) - start + 1) * lengths[order[start:]]
+            count = max(1, int(np.searchsorted(size, batch_tokens, side="right")))
+            items = order[start : start + count]
+            out[tokens.rows(items)] = lower_states(backbone, tokens, items).numpy()
+            start += count
+            task.advance(count)
+    return out

@@ -1,0 +1,239 @@
+"""The split cross-encoder classifier: soft tokens, joint layers and the head."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from twofold.ranking.backbone import Backbone, BackboneShape
+from twofold.ranking.cross import Blocks, HistoryMemory, read_candidates, read_history
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """Everything that decides the sizes of a ranker's weights.
+
+    Parameters
+    ----------
+    backbone
+        Sizes of the encoder.
+    joint_layers
+        Upper layers that read history and candidate together.
+    n_features
+        Stage-one features a candidate.
+    text_dim, factor_dim
+        Dimensions of the items' text vectors and collaborative factors.
+    n_kinds
+        Kinds of history events.
+    max_history
+        Longest history.
+    feature_head
+        ``"linear"`` or ``"network"``.
+    """
+
+    backbone: BackboneShape
+    joint_layers: int
+    n_features: int
+    text_dim: int
+    factor_dim: int
+    n_kinds: int
+    max_history: int
+    feature_head: Literal["linear", "network"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the shape as plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelShape:
+        """Return the shape that :meth:`to_dict` wrote."""
+        return cls(**{**values, "backbone": BackboneShape(**values["backbone"])})
+
+
+@dataclass(frozen=True)
+class SoftItems:
+    """What a soft token is made of, for any shape ``(...)`` of items.
+
+    Parameters
+    ----------
+    texts
+        Text vectors, ``float32 (..., text_dim)``.
+    factors
+        Collaborative factors in the ranker's basis, ``float32 (..., factor_dim)``.
+    """
+
+    texts: Tensor
+    factors: Tensor
+
+
+@dataclass(frozen=True)
+class History:
+    """A batch of histories as the model reads them.
+
+    Parameters
+    ----------
+    items
+        Soft items of the events, oldest first, padded, ``(B, H)``.
+    ages
+        How many of the query's events are later, below ``max_history``, ``int64 (B, H)``.
+    kinds
+        Kinds of the events, ``int64 (B, H)``.
+    mask
+        True at events, ``bool (B, H)``.
+    tokens
+        Tokens of histories given as text, ``int64 (B, T)``, or ``None`` where none is.
+    token_mask
+        True at real tokens, ``bool (B, T)``.
+    """
+
+    items: SoftItems
+    ages: Tensor
+    kinds: Tensor
+    mask: Tensor
+    tokens: Tensor | None = None
+    token_mask: Tensor | None = None
+
+
+class FeatureHead(nn.Module):
+    """g: what stage one's features alone say, linear or with one hidden layer."""
+
+    def __init__(self, n_features: int, form: str, dropout: float) -> None:
+        super().__init__()
+        self.linear = nn.Linear(n_features, 1)
+        self.network: nn.Sequential | None = None
+        if form == "network":
+            self.network = nn.Sequential(
+                nn.Linear(n_features, 64), nn.GELU(), nn.Dropout(dropout), nn.Linear(64, 1, False)
+            )
+            nn.init.zeros_(self.network[-1].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits ``(...)`` of features ``(..., n_features)``."""
+        out: Tensor = self.linear(features)
+        if self.network is not None:
+            out = out + self.network(features)
+        return out.squeeze(-1)
+
+
+class RankerModel(nn.Module):
+    """logit = w . [CLS] + g(stage-one features) + b.
+
+    History items enter as one soft token each: the projected text vector and collaborative factor
+    of the item, plus embeddings of its age and of the kind of event (collaborative soft tokens,
+    CoLLM, Zhang et al. 2023). A candidate's block carries one soft token too, behind its text.
+
+    Parameters
+    ----------
+    shape
+        Sizes of all weights.
+    dropout
+        Dropout while training.
+    """
+
+    def __init__(self, shape: ModelShape, dropout: float) -> None:
+        super().__init__()
+        self.shape = shape
+        width = shape.backbone.hidden
+        self.backbone = Backbone(shape.backbone, shape.joint_layers, dropout)
+        self.text = nn.Linear(shape.text_dim, width, bias=False)
+        self.factors = nn.Linear(shape.factor_dim, width, bias=False)
+        self.ages = nn.Embedding(shape.max_history, width)
+        self.kinds = nn.Embedding(shape.n_kinds, width)
+        self.soft_norm = nn.LayerNorm(width)
+        self.history_mark = nn.Parameter(torch.zeros(width))
+        self.candidate_mark = nn.Parameter(torch.zeros(width))
+        self.features = FeatureHead(shape.n_features, shape.feature_head, dropout)
+        self.absent = nn.Parameter(torch.zeros(shape.n_features))
+        self.head_dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(width, 1, bias=False)
+        for embedding in (self.ages, self.kinds):
+            nn.init.normal_(embedding.weight, std=0.02)
+        # The text model speaks only once it has learned to: training starts from g alone.
+        nn.init.zeros_(self.head.weight)
+
+    def soft(self, items: SoftItems) -> Tensor:
+        """Return the soft tokens of items before marks and norm, ``(..., d)``."""
+        out: Tensor = self.text(items.texts) + self.factors(items.factors)
+        return out
+
+    def remember(self, history: History) -> HistoryMemory:
+        """Return the keys and values that candidates of these histories will see."""
+        events = self.soft(history.items) + self.ages(history.ages) + self.kinds(history.kinds)
+        states = self.soft_norm(events) + self.history_mark
+        mask = history.mask
+        if history.tokens is not None and history.token_mask is not None:
+            read = self.backbone.read_alone(history.tokens, history.token_mask)
+            states = torch.cat([states, read + self.history_mark], dim=1)
+            mask = torch.cat([mask, history.token_mask], dim=1)
+        return read_history(self.backbone.joint, states, mask)
+
+    def blocks(self, states: Tensor, lengths: Tensor, items: SoftItems) -> Blocks:
+        """Return candidate blocks: the items' token states with a soft token behind each.
+
+        Parameters
+        ----------
+        states
+            Lower-layer token states, packed, ``float32 (n_tokens, d)``.
+        lengths
+            Tokens an item, ``int64 (n_blocks,)``.
+        items
+            Soft items of the candidates, ``(n_blocks,)``.
+        """
+        soft = self.soft_norm(self.soft(items) + self.candidate_mark)
+        ends = torch.cumsum(lengths + 1, 0)
+        out = states.new_empty((len(states) + len(lengths), states.shape[1]))
+        is_token = torch.ones(len(out), dtype=torch.bool, device=states.device)
+        is_token[ends - 1] = False
+        out = out.index_copy(0, is_token.nonzero().squeeze(1), states)
+        return Blocks(out.index_copy(0, ends - 1, soft), lengths + 1)
+
+    def logits(
+        self, blocks: Blocks, memory: HistoryMemory, features: Tensor, absent: Tensor
+    ) -> Tensor:
+        """Return a logit a candidate, ``float32 (B, m)``.
+
+        Parameters
+        ----------
+        blocks
+            ``B * m`` candidate blocks.
+        memory
+            Histories of the ``B`` queries.
+        features
+            Stage-one features, ``float32 (B, m, n_features)``.
+        absent
+            True where the query has no stage-one features, ``bool (B,)``.
+        """
+        cls = read_candidates(self.backbone.joint, blocks, memory)
+        spoken = self.head(self.head_dropout(cls)).view(features.shape[:2])
+        features = torch.where(absent[:, None, None], self.absent, features)
+        out: Tensor = spoken + self.features(features)
+        return out
+
+
+def loss_of(
+    logits: Tensor, labels: Tensor, mask: Tensor, objective: Literal["bce", "listwise"]
+) -> Tensor:
+    """Return the mean loss of a batch of lists.
+
+    Parameters
+    ----------
+    logits, labels
+        ``float32 (B, m)``.
+    mask
+        True at candidates, ``bool (B, m)``.
+    objective
+        ``"bce"`` averages binary cross-entropy over candidates; ``"listwise"`` averages the softmax
+        cross-entropy of the hits over lists (ListNet, Cao et al. 2007, top-one).
+    """
+    if objective == "bce":
+        each = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+        return (each * mask).sum() / mask.sum().clamp(min=1)
+    logs = logits.masked_fill(~mask, -1e9).log_softmax(dim=1)
+    hits = labels * mask
+    return -(logs * hits).sum() / hits.sum().clamp(min=1)

@@ -1,0 +1,78 @@
+"""Logits of candidate lists, a bounded chunk of queries at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from twofold.indexing.progress import Progress, Silent
+from twofold.ranking.batches import candidate_states, history_batch
+from twofold.ranking.items import ItemTables
+from twofold.ranking.model import RankerModel
+from twofold.retrieval.queries import Queries
+
+
+def logits_of(
+    model: RankerModel,
+    tables: ItemTables,
+    queries: Queries,
+    items: npt.NDArray[np.int64],
+    features: npt.NDArray[np.float32],
+    *,
+    as_text: Sequence[npt.NDArray[np.int32]] | None = None,
+    absent: npt.NDArray[np.bool_] | None = None,
+    chunk_pairs: int = 1024,
+    progress: Progress | None = None,
+) -> npt.NDArray[np.float32]:
+    """Return the logit of every candidate, ``float32 (n, m)``, ``-inf`` at padding.
+
+    Parameters
+    ----------
+    model
+        The classifier; it is put into evaluation mode.
+    tables
+        What the model reads of items.
+    queries
+        ``n`` queries.
+    items
+        Candidates, -1 at padding, ``int64 (n, m)``.
+    features
+        Stage-one features, ``float32 (n, m, n_features)``.
+    as_text
+        Token rows of histories to be read as text.
+    absent
+        Queries without stage-one features, ``bool (n,)``.
+    chunk_pairs
+        At most about this many candidates are scored at once; bounds memory.
+    progress
+        Shown for long jobs.
+    """
+    model.eval()
+    n, m = items.shape
+    out = np.empty((n, m), dtype=np.float32)
+    step = max(1, chunk_pairs // max(m, 1))
+    absent = np.zeros(n, dtype=bool) if absent is None else absent
+    with (progress or Silent()).step("rerank", total=n) as task, torch.inference_mode():
+        for start in range(0, n, step):
+            which = np.arange(start, min(start + step, n))
+            history = history_batch(
+                queries.take(which),
+                tables,
+                max_history=model.shape.max_history,
+                as_text=None if as_text is None else [as_text[i] for i in which],
+            )
+            states, lengths = candidate_states(items[which], tables, model.backbone)
+            blocks = model.blocks(states, lengths, tables.soft(items[which].ravel()))
+            logits = model.logits(
+                blocks,
+                model.remember(history),
+                torch.from_numpy(features[which]),
+                torch.from_numpy(absent[which]),
+            )
+            out[which] = logits.numpy()
+            task.advance(len(which))
+    out[items < 0] = -np.inf
+    return out

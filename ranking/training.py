@@ -1,0 +1,238 @@
+"""Fine-tuning of the split cross-encoder on labelled candidate lists."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from twofold.indexing.progress import Progress, Silent
+from twofold.ranking.batches import (
+    candidate_states,
+    drop_factors,
+    history_as_text,
+    history_batch,
+)
+from twofold.ranking.items import ItemTables
+from twofold.ranking.lists import Lists, mean_ndcg
+from twofold.ranking.model import RankerModel, SoftItems, loss_of
+from twofold.ranking.scoring import logits_of
+from twofold.ranking.settings import RankerSettings
+
+LONGEST_TEXT_QUERY = 3
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one pass over the training lists brought.
+
+    Parameters
+    ----------
+    number
+        From 1; 0 is the state before the first step.
+    loss
+        Mean training loss; NaN at 0.
+    stop_ndcg
+        NDCG@10 on the early-stopping lists.
+    seconds
+        Time of the pass and its evaluation.
+    """
+
+    number: int
+    loss: float
+    stop_ndcg: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The course of a training; the model itself holds the best epoch's weights.
+
+    Parameters
+    ----------
+    epochs
+        All epochs in order, the untrained state first.
+    best
+        Number of the epoch whose weights were kept.
+    """
+
+    epochs: tuple[Epoch, ...]
+    best: int
+
+
+def fine_tune(
+    model: RankerModel,
+    tables: ItemTables,
+    train: Lists,
+    stop: Lists,
+    settings: RankerSettings,
+    *,
+    cls: int,
+    seed: int,
+    progress: Progress | None = None,
+) -> Trained:
+    """Fine-tune the joint layers, soft tokens and head of `model` in place.
+
+    Lists without a hit are passed over: they say nothing of the order of candidates, and what they
+    say of the base rate the calibration learns from all lists.
+
+    Parameters
+    ----------
+    model
+        The classifier, its g already fitted.
+    tables
+        What the model reads of items.
+    train
+        Training lists.
+    stop
+        Lists of other users, for early stopping by NDCG@10.
+    settings
+        The ranker's settings.
+    cls
+        Token number of [CLS].
+    seed
+        Seeds the order of lists, the drawn negatives and all dropout.
+    progress
+        Told of every step.
+    """
+    rng = np.random.default_rng(seed)
+    hits = np.flatnonzero(train.labels.any(axis=1))
+    steps = settings.max_epochs * max(1, -(-len(hits) // settings.batch_lists))
+    optimiser, schedule = _optimiser(model, settings, steps)
+    trainable = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    begun = time.perf_counter()
+    best_ndcg = _stop_ndcg(model, tables, stop)
+    epochs = [Epoch(0, float("nan"), best_ndcg, time.perf_counter() - begun)]
+    kept, best = {name: one.detach().clone() for name, one in trainable.items()}, 0
+    with (
+        torch.random.fork_rng(devices=[]),
+        (progress or Silent()).step("fine-tune", total=steps) as task,
+    ):
+        torch.manual_seed(seed)
+        for number in range(1, settings.max_epochs + 1):
+            begun, losses = time.perf_counter(), []
+            model.train()
+            order = rng.permutation(hits)
+            for start in range(0, len(order), settings.batch_lists):
+                batch = train.take(order[start : start + settings.batch_lists])
+                loss = _loss(model, tables, batch, settings, cls, rng)
+                optimiser.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                torch.nn.utils.clip_grad_norm_(trainable.values(), 1.0)
+                optimiser.step()
+                schedule.step()
+                losses.append(loss.item())
+                task.advance()
+                task.note(f"loss {np.mean(losses[-50:]):.4f}")
+            ndcg = _stop_ndcg(model, tables, stop)
+            seconds = time.perf_counter() - begun
+            epochs.append(Epoch(number, float(np.mean(losses)), ndcg, seconds))
+            if ndcg > best_ndcg:
+                best_ndcg, best = ndcg, number
+                kept = {name: one.detach().clone() for name, one in trainable.items()}
+            elif number - best >= settings.patience:
+                break
+    with torch.no_grad():
+        for name, one in trainable.items():
+            one.copy_(kept[name])
+    model.eval()
+    return Trained(tuple(epochs), best)
+
+
+def _optimiser(
+    model: RankerModel, settings: RankerSettings, steps: int
+) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:
+    """Return AdamW over the trainable weights and its warm-up and linear decay."""
+    for name, one in model.backbone.named_parameters():
+        part, _, rest = name.partition(".")
+        joint = part == "layers" and int(rest.split(".")[0]) >= model.backbone.n_lower
+        one.requires_grad_(joint)
+    groups = []
+    for encoder, rate in ((True, settings.learning_rate), (False, settings.head_learning_rate)):
+        for matrices in (True, False):
+            weights = [
+                one
+                for name, one in model.named_parameters()
+                if one.requires_grad
+                and name.startswith("backbone.") == encoder
+                and (one.dim() > 1) == matrices
+            ]
+            decay = settings.weight_decay if matrices else 0.0
+            groups.append({"params": weights, "lr": rate, "weight_decay": decay})
+    optimiser = torch.optim.AdamW(groups)
+    warmup = max(1, round(steps * settings.warmup_ratio))
+
+    def rate(step: int) -> float:
+        rising = (step + 1) / warmup
+        return min(rising, max(0.0, (steps - step) / max(1, steps - warmup)))
+
+    return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+
+
+def _loss(
+    model: RankerModel,
+    tables: ItemTables,
+    lists: Lists,
+    settings: RankerSettings,
+    cls: int,
+    rng: np.random.Generator,
+) -> Tensor:
+    """Return the loss of one batch of lists."""
+    columns = draw_columns(lists, settings.negatives, rng)
+    items = np.take_along_axis(lists.candidates.items, columns, axis=1)
+    features = np.take_along_axis(lists.features, columns[:, :, None], axis=1)
+    labels = np.take_along_axis(lists.labels, columns, axis=1)
+    absent = rng.random(len(lists)) < settings.text_query_share
+    dropped = absent | (rng.random(len(lists)) < settings.collaborative_dropout)
+    spoken = history_as_text(
+        lists.queries,
+        absent,
+        tables,
+        cls=cls,
+        limit=model.shape.backbone.max_tokens,
+        max_history=int(rng.integers(1, LONGEST_TEXT_QUERY + 1)),
+    )
+    history = history_batch(
+        lists.queries,
+        tables,
+        max_history=model.shape.max_history,
+        as_text=spoken.rows if absent.any() else None,
+        factors_dropped=dropped,
+    )
+    states, lengths = candidate_states(items, tables, model.backbone)
+    soft = tables.soft(items)
+    factors = drop_factors(soft.factors, dropped).flatten(0, 1)
+    blocks = model.blocks(states, lengths, SoftItems(soft.texts.flatten(0, 1), factors))
+    logits = model.logits(
+        blocks, model.remember(history), torch.from_numpy(features), torch.from_numpy(absent)
+    )
+    wanted = torch.from_numpy(labels).float()
+    return loss_of(logits, wanted, torch.from_numpy(items >= 0), settings.objective)
+
+
+def draw_columns(lists: Lists, negatives: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Return the columns of a batch to train on: all hits first, then random other candidates.
+
+    Parameters
+    ----------
+    lists
+        The batch.
+    negatives
+        Columns besides the first; 0 takes all candidates.
+    rng
+        Draws the others.
+    """
+    keys = rng.random(lists.labels.shape)
+    keys[lists.labels] = -1.0
+    keys[~lists.mask()] = 2.0
+    width = lists.labels.shape[1] if negatives == 0 else negatives + 1
+    return np.argsort(keys, axis=1, kind="stable")[:, :width]
+
+
+def _stop_ndcg(model: RankerModel, tables: ItemTables, stop: Lists) -> float:
+    logits = logits_of(model, tables, stop.queries, stop.candidates.items, stop.features)
+    return mean_ndcg(stop, logits)

@@ -1,0 +1,186 @@
+"""Stage one: ask every source, merge what they propose, standardise, and put it in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from twofold.indexing.errors import InputError
+from twofold.indexing.progress import Progress, Silent
+from twofold.retrieval.candidates import Candidates, rank
+from twofold.retrieval.features import feature_names, standardise
+from twofold.retrieval.fusion import Fusion
+from twofold.retrieval.queries import Queries
+from twofold.retrieval.sources import Answer, Source
+
+CHUNK_SCORES = 8_000_000
+
+
+@dataclass(frozen=True)
+class Retriever:
+    """Sources with a fusion.
+
+    Parameters
+    ----------
+    sources
+        Sources for queries with a history, in the order of the features and of the source bits.
+    default
+        The source that answers queries without history and text.
+    fusion
+        The order of merged candidates.
+    per_source
+        How many candidates each source proposes.
+    text_query
+        Answers queries that are a text; ``None`` where there is no encoder.
+    """
+
+    sources: tuple[Source, ...]
+    default: Source
+    fusion: Fusion
+    per_source: int = 100
+    text_query: Source | None = None
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the candidates' features."""
+        return feature_names([source.name for source in self.sources])
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """Names behind the bits of ``Candidates.sources``; the last is that of text queries."""
+        return (*(source.name for source in self.sources), "text_query")
+
+    def with_fusion(self, fusion: Fusion) -> Retriever:
+        """Return the same sources under another fusion."""
+        return replace(self, fusion=fusion)
+
+    def retrieve(
+        self, queries: Queries, k: int | None, *, progress: Progress | None = None
+    ) -> Candidates:
+        """Return the best `k` merged candidates a query, with features and source bits.
+
+        A query with a history is answered by all sources under the fusion; one that is a text by
+        the text source; one with neither by what trends. A row does not depend on other rows.
+
+        Parameters
+        ----------
+        queries
+            ``n`` queries.
+        k
+            Length of the rows; ``None`` returns all that was merged.
+        progress
+            Told of every chunk.
+
+        Raises
+        ------
+        InputError
+            If `k` is below 1.
+        """
+        if k is not None and k < 1:
+            raise InputError(f"k must be at least 1, not {k}")
+        step = max(1, CHUNK_SCORES // max(1, queries.n_items))
+        parts = []
+        with (progress or Silent()).step("retrieve", total=len(queries)) as task:
+            for start in range(0, len(queries), step):
+                which = np.arange(start, min(start + step, len(queries)))
+                parts.append(self._chunk(queries.take(which), k))
+                task.advance(len(which))
+        return _stacked(parts, k or 1, len(self.feature_names))
+
+    def _chunk(self, queries: Queries, k: int | None) -> Candidates:
+        spoken = np.zeros(len(queries), dtype=bool)
+        if queries.texts is not None:
+            spoken = np.array([bool(text.strip()) for text in queries.texts])
+        history = (queries.lengths() > 0) & ~spoken
+        groups = (
+            (np.flatnonzero(history), None),
+            (np.flatnonzero(spoken), self.text_query),
+            (np.flatnonzero(~history & ~spoken), self.default),
+        )
+        parts, order = [], []
+        for rows, source in groups:
+            if not len(rows):
+                continue
+            order.append(rows)
+            part = queries.take(rows)
+            parts.append(self._fused(part, k) if source is None else self._single(part, source, k))
+        if len(parts) == 1:
+            return parts[0]
+        stacked = _stacked(parts, k or 1, len(self.feature_names))
+        return stacked.take(np.argsort(np.concatenate(order)))
+
+    def _fused(self, queries: Queries, k: int | None) -> Candidates:
+        answers = [source.answer(queries) for source in self.sources]
+        items, proposed = merge(answers, self.per_source)
+        features = standardise([answer.at(items) for answer in answers], proposed, items >= 0)
+        scores = np.where(items >= 0, self.fusion.score(features), -np.inf).astype(np.float32)
+        width = items.shape[1] if k is None else k
+        return rank(items, scores, max(1, width), features=features, sources=proposed)
+
+    def _single(self, queries: Queries, source: Source, k: int | None) -> Candidates:
+        items, scores = source.answer(queries).top(k or self.per_source)
+        names = self.source_names
+        bit = names.index(source.name) if source.name in names else len(names) - 1
+        proposed = np.where(items >= 0, np.uint32(1 << bit), np.uint32(0)).astype(np.uint32)
+        features = np.zeros((*items.shape, len(self.feature_names)), dtype=np.float32)
+        width = items.shape[1] if k is None else k
+        return rank(items, scores, max(1, width), features=features, sources=proposed)
+
+
+def merge(
+    answers: Sequence[Answer], per_source: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
+    """Return the union of all proposals a query and who made them.
+
+    Returns
+    -------
+    tuple
+        Items in ascending order, -1 at the end, ``int64 (n, m)``, and bits of the proposing
+        sources, ``uint32 (n, m)``.
+    """
+    proposals = [answer.top(per_source)[0] for answer in answers]
+    n = proposals[0].shape[0]
+    items = np.concatenate(proposals, axis=1)
+    bits = np.repeat(
+        [1 << number for number in range(len(proposals))], [one.shape[1] for one in proposals]
+    )
+    rows, columns = np.nonzero(items >= 0)
+    found = items[rows, columns]
+    width = int(found.max(initial=0)) + 1
+    keys, inverse = np.unique(rows * width + found, return_inverse=True)
+    proposed = np.zeros(len(keys), dtype=np.uint32)
+    # A source proposes an item once, so adding its bits is the same as joining them.
+    np.add.at(proposed, inverse, bits[columns].astype(np.uint32))
+    counts = np.bincount(keys // width, minlength=n)
+    place = np.arange(len(keys)) - np.repeat(np.cumsum(counts) - counts, counts)
+    shape = (n, int(counts.max(initial=0)))
+    out_items, out_bits = np.full(shape, -1, dtype=np.int64), np.zeros(shape, dtype=np.uint32)
+    out_items[keys // width, place] = keys % width
+    out_bits[keys // width, place] = proposed
+    return out_items, out_bits
+
+
+def _stacked(parts: Sequence[Candidates], k: int, n_features: int) -> Candidates:
+    """Return the rows of all parts, padded to the widest."""
+    if not parts:
+        empty = np.zeros((0, k), dtype=np.int64)
+        features = np.zeros((0, k, n_features), dtype=np.float32)
+        return Candidates(empty, empty.astype("f4"), features, empty.astype(np.uint32))
+    width = max(part.k for part in parts)
+    items, scores, features, sources = [], [], [], []
+    for part in parts:
+        gap = (0, width - part.k)
+        items.append(np.pad(part.items, ((0, 0), gap), constant_values=-1))
+        scores.append(np.pad(part.scores, ((0, 0), gap), constant_values=-np.inf))
+        if part.features is not None and part.sources is not None:
+            features.append(np.pad(part.features, ((0, 0), gap, (0, 0))))
+            sources.append(np.pad(part.sources, ((0, 0), gap)))
+    return Candidates(
+        np.concatenate(items),
+        np.concatenate(scores),
+        np.concatenate(features),
+        np.concatenate(sources),
+    )
