@@ -1,0 +1,245 @@
+"""Everything stage one learned from the interactions, and the retriever made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from twofold.indexing.collaborative import CollaborativeSettings, Factors, fit_factors
+from twofold.indexing.errors import SettingsError
+from twofold.indexing.interactions import Interactions
+from twofold.indexing.neighbours import (
+    NeighbourSettings,
+    cosine_neighbours,
+    transitions,
+    trending,
+)
+from twofold.indexing.progress import Progress, Silent
+from twofold.indexing.vectors import VectorIndex
+from twofold.retrieval.fusion import Fusion
+from twofold.retrieval.queries import Queries
+from twofold.retrieval.retriever import Retriever
+from twofold.retrieval.sources import (
+    Collaborative,
+    Related,
+    Source,
+    TextProfile,
+    TextQuery,
+    Trending,
+    View,
+)
+
+if TYPE_CHECKING:
+    from twofold.indexing.artefact import Generation, GenerationWriter
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class StageOneSettings:
+    """How candidates are found and merged.
+
+    Parameters
+    ----------
+    per_source
+        Candidates that each source proposes.
+    max_history
+        At most this many latest items of a history are read.
+    decay
+        A history item with ``a`` later ones counts ``decay ** a``.
+    fusion
+        ``"learned"``, ``"zscore"`` or ``"reciprocal"``; ``"auto"`` learns weights where at least
+        `least_hits` users of the label window have a hit among their candidates, and adds z-scores
+        otherwise.
+    least_hits
+        See `fusion`.
+    repeat
+        Whether items that a user has seen may be recommended again; 'bought_before' is then a
+        source.
+    collaborative
+        The factor model.
+    neighbours
+        Item-to-item relations.
+    """
+
+    per_source: int = 100
+    max_history: int = 50
+    decay: float = 0.7
+    fusion: Literal["auto", "learned", "zscore", "reciprocal"] = "auto"
+    least_hits: int = 200
+    repeat: bool = False
+    collaborative: CollaborativeSettings = field(default_factory=CollaborativeSettings)
+    neighbours: NeighbourSettings = field(default_factory=NeighbourSettings)
+
+    def __post_init__(self) -> None:
+        for name in ("per_source", "max_history", "least_hits"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"stage_one.{name} must be at least 1")
+        if not 0 < self.decay <= 1:
+            raise SettingsError(f"stage_one.decay must be in (0, 1], not {self.decay}")
+
+
+@dataclass(frozen=True)
+class StageOne:
+    """What was learned from interactions, with the items' vectors beside it.
+
+    Parameters
+    ----------
+    factors
+        Collaborative factors.
+    neighbours, followers
+        Item-to-item cosines and directed transitions, ``float32 (n_items, n_items)``.
+    popularity
+        Time-decayed popularity, ``float32 (n_items,)``.
+    index
+        Text vectors of all items.
+    settings
+        How candidates are found.
+    """
+
+    factors: Factors
+    neighbours: sp.csr_matrix
+    followers: sp.csr_matrix
+    popularity: Floats
+    index: VectorIndex
+    settings: StageOneSettings
+
+    def retriever(
+        self, fusion: Fusion, encode: Callable[[tuple[str, ...]], Floats] | None = None
+    ) -> Retriever:
+        """Return the retriever over these sources.
+
+        Parameters
+        ----------
+        fusion
+            The order of merged candidates.
+        encode
+            Turns free text queries into vectors; ``None`` where there is no encoder.
+        """
+        sources = self.sources()
+        text = None if encode is None else TextQuery(self.index, encode)
+        default = next(source for source in sources if source.name == "trending")
+        return Retriever(sources, default, fusion, self.settings.per_source, text)
+
+    def sources(self) -> tuple[Source, ...]:
+        """Return the sources in their lasting order: features and source bits follow it."""
+        fading = View(decay=self.settings.decay)
+        out: list[Source] = [
+            Collaborative(self.factors, View()),
+            Related("neighbours", self.neighbours, fading),
+            Related("neighbours_last", self.neighbours, View(last=1)),
+            Related("neighbours_last_3", self.neighbours, View(last=3)),
+            Related("transitions", self.followers, fading),
+            Related("transitions_last", self.followers, View(last=1)),
+            TextProfile("text", self.index, fading),
+            TextProfile("text_last", self.index, View(last=1)),
+            Trending(self.popularity),
+        ]
+        if self.settings.repeat:
+            itself = sp.identity(len(self.popularity), dtype=np.float32, format="csr")
+            out += [
+                Related("bought_before", itself, View()),
+                Related("bought_lately", itself, fading),
+            ]
+        return tuple(out)
+
+    def similar(self, item: int, k: int) -> tuple[npt.NDArray[np.int64], Floats]:
+        """Return the `k` items most like one, by users and text alike, best first.
+
+        The score is the mean of the neighbour cosine and the text cosine, each in [-1, 1].
+        """
+        vectors = self.index.vectors
+        scores = (vectors @ vectors[item] + self.neighbours[item].toarray().ravel()) / 2
+        scores[item] = -np.inf
+        order = np.lexsort((np.arange(len(scores)), -scores))[: min(k, len(scores) - 1)]
+        return order.astype(np.int64), scores[order].astype(np.float32)
+
+    def spoke_most(self, queries: Queries, item: int, n: int) -> list[int]:
+        """Return the history items that speak most for `item` in the first query, best first.
+
+        By neighbour cosine, transition and text cosine, each weighted by the history's decay.
+        """
+        history = queries.items[queries.indptr[0] : queries.indptr[1]]
+        if not len(history):
+            return []
+        vectors = self.index.vectors
+        weight = np.power(self.settings.decay, np.arange(len(history))[::-1])
+        related = self.neighbours[history, item].toarray().ravel()
+        related = related + self.followers[history, item].toarray().ravel()
+        alike = related + np.maximum(vectors[history] @ vectors[item], 0)
+        order = np.argsort(-(weight * alike), kind="stable")[:n]
+        return [int(history[place]) for place in order]
+
+    def save(self, writer: GenerationWriter) -> None:
+        """Write everything but the vector index, which is a stage of its own."""
+        self.factors.save(writer)
+        for name, matrix in (("neighbours", self.neighbours), ("followers", self.followers)):
+            for part in ("data", "indices", "indptr"):
+                writer.put_array(f"relations/{name}/{part}", getattr(matrix, part))
+        writer.put_array("relations/popularity", self.popularity)
+
+    @classmethod
+    def open(
+        cls, generation: Generation, index: VectorIndex, settings: StageOneSettings
+    ) -> StageOne:
+        """Return what a generation holds; its arrays are memory-mapped."""
+        n = len(index)
+
+        def matrix(name: str) -> sp.csr_matrix:
+            parts = (
+                generation.array(f"relations/{name}/{p}") for p in ("data", "indices", "indptr")
+            )
+            return sp.csr_matrix(tuple(parts), shape=(n, n), copy=False)
+
+        return cls(
+            Factors.open(generation, settings.collaborative),
+            matrix("neighbours"),
+            matrix("followers"),
+            np.asarray(generation.array("relations/popularity")),
+            index,
+            settings,
+        )
+
+
+def fit_stage_one(
+    log: Interactions,
+    index: VectorIndex,
+    settings: StageOneSettings,
+    *,
+    has_times: bool,
+    seed: int = 0,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> StageOne:
+    """Return what `log` teaches.
+
+    Parameters
+    ----------
+    log
+        All that may be known.
+    index
+        Text vectors of all items.
+    settings
+        How candidates are found.
+    has_times
+        Whether the log's times are real.
+    seed, threads
+        For the factor model; 1 thread gives the same bits every time.
+    progress
+        Told of the steps.
+    """
+    progress = progress or Silent()
+    matrix = log.matrix()
+    factors = fit_factors(
+        matrix, settings.collaborative, seed=seed, threads=threads, progress=progress
+    )
+    with progress.step("Relating items"):
+        neighbours = cosine_neighbours(matrix, settings.neighbours)
+        followers = transitions(log, settings.neighbours)
+        popularity = trending(log, settings.neighbours, has_times=has_times)
+    return StageOne(factors, neighbours, followers, popularity, index, settings)
