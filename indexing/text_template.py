@@ -27,7 +27,7 @@ class _Field:
 def default_template(table: pl.DataFrame, *, skip: Sequence[str] = ()) -> str:
     """Return the template of all columns of strings or lists of strings, in order.
 
-    Columns that hold web addresses (19 of 20 values) say nothing to a language model and are left out.
+    Columns of web addresses (19 of 20 values) say nothing to a language model and are left out.
 
     Parameters
     ----------
