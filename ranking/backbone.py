@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -215,7 +217,7 @@ def backbone_from_pretrained(folder: str, joint_layers: int, dropout: float) -> 
     Parameters
     ----------
     folder
-        What ``transformers.AutoModel.from_pretrained`` loads: a folder or a cached hub id.
+        Folder that ``save_pretrained`` wrote.
     joint_layers
         How many upper layers are joint; 0 stands for all of them.
     dropout
@@ -226,14 +228,27 @@ def backbone_from_pretrained(folder: str, joint_layers: int, dropout: float) -> 
     EncoderError
         If the model is of another family.
     """
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(folder)
-    shape = _shape_of(config)
-    model = AutoModel.from_pretrained(folder, add_pooling_layer=False, dtype=torch.float32)
+    shape = _shape_of(AutoConfig.from_pretrained(folder))
     backbone = Backbone(shape, joint_layers or shape.layers, dropout)
-    backbone.load_state_dict(_renamed(model.state_dict(), shape))
+    backbone.load_state_dict(_renamed(_weights(folder, shape), shape))
     return backbone
+
+
+def _weights(folder: str, shape: BackboneShape) -> dict[str, Tensor]:
+    """Return an encoder's weights under the names that transformers gives the bare encoder."""
+    file = Path(folder) / "model.safetensors"
+    if file.is_file():
+        # Read directly: transformers would write a report of unused heads to standard error.
+        state = load_file(file)
+    else:
+        from transformers import AutoModel
+
+        model = AutoModel.from_pretrained(folder, add_pooling_layer=False, dtype=torch.float32)
+        state = model.state_dict()
+    prefix = f"{shape.family.removeprefix('xlm-')}."
+    return {name.removeprefix(prefix): one.float() for name, one in state.items()}
 
 
 def _shape_of(config: Any) -> BackboneShape:

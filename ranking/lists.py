@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from twofold.evaluation.metrics import Truth, judge, ndcg
 from twofold.indexing.errors import InputError
+from twofold.indexing.interactions import Interactions
 from twofold.retrieval.candidates import Candidates, rank
 from twofold.retrieval.queries import Queries
 
@@ -73,6 +75,33 @@ class Lists:
             np.concatenate([items, np.full(len(missed), -1)]).astype(np.int64),
             len(self),
         )
+
+
+def label_lists(queries: Queries, candidates: Candidates, labels: Interactions) -> Lists:
+    """Return candidates beside what the queries' users did next.
+
+    Parameters
+    ----------
+    queries
+        Histories that end before the labels.
+    candidates
+        Their candidates.
+    labels
+        The label rows; of a user's repeats each item counts once, and items that the query excludes
+        (seen before) count as nothing to find.
+    """
+    known = sp.csr_matrix(
+        (np.ones(len(labels), dtype=bool), (labels.users, labels.items)),
+        shape=(labels.n_users, labels.n_items),
+    )[queries.users]
+    wanted = (known.astype(np.int8) - known.multiply(queries.excluded).astype(np.int8)).tocsr()
+    wanted.eliminate_zeros()
+    wanted.sort_indices()
+    rows = np.repeat(np.arange(len(queries)), np.diff(wanted.indptr))
+    keys = rows * np.int64(labels.n_items) + wanted.indices
+    asked = np.arange(len(queries))[:, None] * np.int64(labels.n_items) + candidates.items
+    found = np.isin(asked, keys) & (candidates.items >= 0)
+    return Lists(queries, candidates, found, np.diff(wanted.indptr).astype(np.int64))
 
 
 def mean_ndcg(lists: Lists, logits: npt.NDArray[np.float32], k: int = 10) -> float:

@@ -14,6 +14,8 @@ class RankerSettings:
 
     Parameters
     ----------
+    train
+        Whether to train a ranker; without one, recommendations are stage one's.
     model
         Hub id or local folder of a BERT, RoBERTa or XLM-RoBERTa encoder.
     revision
@@ -68,6 +70,7 @@ class RankerSettings:
         of the two by cross-validated log-loss.
     """
 
+    train: bool = True
     model: str = "sentence-transformers/all-MiniLM-L6-v2"
     revision: str | None = None
     joint_layers: int | Literal["all"] = 2

@@ -234,5 +234,9 @@ def draw_columns(lists: Lists, negatives: int, rng: np.random.Generator) -> npt.
 
 
 def _stop_ndcg(model: RankerModel, tables: ItemTables, stop: Lists) -> float:
-    logits = logits_of(model, tables, stop.queries, stop.candidates.items, stop.features)
+    """Return NDCG@10; lists without a hit have 0 in any order, so they are not scored."""
+    hits = np.flatnonzero(stop.labels.any(axis=1))
+    part = stop.take(hits)
+    logits = np.where(stop.mask(), np.float32(0), np.float32(-np.inf))
+    logits[hits] = logits_of(model, tables, part.queries, part.candidates.items, part.features)
     return mean_ndcg(stop, logits)

@@ -10,6 +10,7 @@ from twofold.indexing.data_settings import DataSettings
 from twofold.indexing.errors import SettingsError
 from twofold.indexing.text import TextSettings
 from twofold.ranking.settings import RankerSettings
+from twofold.retrieval.stage_one import StageOneSettings
 from twofold.settings_file import load_toml
 
 
@@ -24,12 +25,17 @@ class Settings:
     threads
         Cores to use; ``None`` takes all that this process may use. Only 1 gives the same bits every
         time.
+    window_labels
+        The latest labels of each user that stage two is trained on, with all before them as
+        history; ``None`` takes 5 where half of the users have 20 or more labels, otherwise 1.
     keep
         How many generations of an artefact are kept, the current one included.
     data
         How the tables are read.
     text
         How item texts and queries become vectors.
+    stage_one
+        Stage one: the sources and how they are merged.
     ranker
         Stage two: the cross-encoder and its training.
 
@@ -41,14 +47,18 @@ class Settings:
 
     seed: int = 0
     threads: int | None = None
+    window_labels: int | None = None
     keep: int = 2
     data: DataSettings = field(default_factory=DataSettings)
     text: TextSettings = field(default_factory=TextSettings)
+    stage_one: StageOneSettings = field(default_factory=StageOneSettings)
     ranker: RankerSettings = field(default_factory=RankerSettings)
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
             raise SettingsError(f'threads must be at least 1 or "none", not {self.threads}')
+        if self.window_labels is not None and self.window_labels < 1:
+            raise SettingsError(f"window_labels must be at least 1, not {self.window_labels}")
         if self.keep < 1:
             raise SettingsError(f"keep must be at least 1, not {self.keep}")
         if not 0 <= self.seed < 2**32:

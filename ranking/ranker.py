@@ -1,0 +1,204 @@
+"""Stage two, ready to serve: candidates in, reranked candidates out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.torch import load_file, save_file
+
+from twofold.indexing.errors import InputError
+from twofold.indexing.progress import Progress
+from twofold.ranking.batches import history_as_text
+from twofold.ranking.calibration import Calibration
+from twofold.ranking.items import ItemTables, ItemTokens
+from twofold.ranking.model import ModelShape, RankerModel
+from twofold.ranking.scoring import logits_of
+from twofold.ranking.settings import RankerSettings
+from twofold.retrieval.candidates import Candidates, rank
+from twofold.retrieval.queries import Queries
+
+if TYPE_CHECKING:
+    from twofold.indexing.artefact import Generation, GenerationWriter
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """The split cross-encoder classifier with its item tables and calibration.
+
+    It may be shared by threads.
+
+    Parameters
+    ----------
+    model
+        The classifier.
+    tables
+        What it reads of items.
+    tokenizer
+        Tokenizer of the encoder, used for free text queries alone.
+    calibration
+        From logits to probabilities.
+    settings
+        What it was trained with.
+    """
+
+    model: RankerModel
+    tables: ItemTables
+    tokenizer: Any
+    calibration: Calibration
+    settings: RankerSettings
+    # Fast tokenizers keep truncation as state: two threads at once would clash.
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def rerank(
+        self, queries: Queries, candidates: Candidates, k: int, *, progress: Progress | None = None
+    ) -> Candidates:
+        """Return the best `k` of the candidates in the order of the classifier.
+
+        Scores are logits. A query with neither history nor text gives the classifier nothing to
+        read: its candidates keep stage one's order and scores.
+
+        Parameters
+        ----------
+        queries
+            ``n`` queries.
+        candidates
+            Their candidates, with features.
+        k
+            Length of the rows returned.
+        progress
+            Told of every chunk.
+        """
+        if candidates.features is None:
+            raise InputError("rerank needs candidates with features, as the retriever gives them")
+        if len(queries) != candidates.n_queries:
+            raise InputError(f"{len(queries)} queries came with {candidates.n_queries} rows")
+        logits = self.logits(queries, candidates, progress=progress)
+        logits = np.where(self.reads(queries)[:, None], logits, candidates.scores)
+        return rank(
+            candidates.items,
+            logits,
+            k,
+            features=candidates.features,
+            sources=candidates.sources,
+        )
+
+    def logits(
+        self, queries: Queries, candidates: Candidates, *, progress: Progress | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Return the logit of every candidate, ``float32 (n, m)``, ``-inf`` at padding."""
+        if candidates.features is None:
+            raise InputError("logits need candidates with features, as the retriever gives them")
+        spoken = np.zeros(len(queries), dtype=bool)
+        rows: list[npt.NDArray[np.int32]] | None = None
+        if queries.texts is not None:
+            rows = self._query_rows(queries.texts)
+            spoken = np.array([len(row) > 0 for row in rows], dtype=bool)
+        if self.settings.history == "text":
+            told = history_as_text(
+                queries,
+                ~spoken,
+                self.tables,
+                cls=self.tokenizer.cls_token_id,
+                limit=self.model.shape.backbone.max_tokens,
+                max_history=self.model.shape.max_history,
+            )
+            rows = [
+                one if len(one) else other
+                for one, other in zip(rows or told.rows, told.rows, strict=True)
+            ]
+        return logits_of(
+            self.model,
+            self.tables,
+            queries,
+            candidates.items,
+            candidates.features,
+            as_text=rows,
+            absent=spoken,
+            progress=progress,
+        )
+
+    def reads(self, queries: Queries) -> npt.NDArray[np.bool_]:
+        """Return which queries hold something for the classifier to read, ``bool (n,)``."""
+        out = queries.lengths() > 0
+        if queries.texts is not None:
+            out = out | np.array([bool(text.strip()) for text in queries.texts])
+        return np.asarray(out)
+
+    def probabilities(
+        self, queries: Queries, scores: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        """Return calibrated probabilities of reranked scores, ``float32 (n, k)``.
+
+        The chance that the user's next interactions hold the item, given that stage one would serve
+        it. NaN where there is no history: the classifier was calibrated on users with one.
+        """
+        known = (queries.lengths() > 0)[:, None]
+        if queries.texts is not None:
+            known = known & np.array([not text.strip() for text in queries.texts])[:, None]
+        return np.where(known, self.calibration.probabilities(scores), np.float32(np.nan))
+
+    def with_tables(self, tables: ItemTables) -> Ranker:
+        """Return the same ranker over other item tables."""
+        return replace(self, tables=tables)
+
+    def _query_rows(self, texts: Sequence[str]) -> list[npt.NDArray[np.int32]]:
+        limit = self.model.shape.backbone.max_tokens
+        asked = [text if text.strip() else "" for text in texts]
+        with self._lock:
+            encoded = self.tokenizer(asked, truncation=True, max_length=limit).input_ids
+        return [
+            np.array(ids if text else [], dtype=np.int32)
+            for ids, text in zip(encoded, asked, strict=True)
+        ]
+
+    def save(self, writer: GenerationWriter) -> None:
+        """Write weights, tokenizer, calibration and item tables under ``ranker/``."""
+        state = {name: one.contiguous() for name, one in self.model.state_dict().items()}
+        save_file(state, writer.path("ranker/model.safetensors"))
+        self.tokenizer.save_pretrained(str(writer.path("ranker/tokenizer")))
+        writer.put_json("ranker/model", self.model.shape.to_dict())
+        writer.put_json("ranker/calibration", self.calibration.to_dict())
+        writer.put_array("ranker/tokens", self.tables.tokens.tokens)
+        writer.put_array("ranker/offsets", self.tables.tokens.offsets)
+        writer.put_array("ranker/factors", self.tables.factors)
+        if self.tables.states is not None:
+            writer.put_array("ranker/states", self.tables.states)
+
+    @classmethod
+    def open(
+        cls,
+        generation: Generation,
+        texts: npt.NDArray[np.float32],
+        settings: RankerSettings,
+    ) -> Ranker:
+        """Return the ranker of a generation; its tables are memory-mapped.
+
+        Parameters
+        ----------
+        generation
+            What :meth:`save` wrote to.
+        texts
+            The items' text vectors, stored with stage one.
+        settings
+            What it was trained with.
+        """
+        from transformers import AutoTokenizer
+
+        model = RankerModel(ModelShape.from_dict(generation.json("ranker/model")), 0.0)
+        model.load_state_dict(load_file(generation.path("ranker/model.safetensors")))
+        model.eval().requires_grad_(False)
+        tokens = ItemTokens(generation.array("ranker/tokens"), generation.array("ranker/offsets"))
+        states = generation.array("ranker/states") if generation.has("ranker/states") else None
+        factors = np.asarray(generation.array("ranker/factors"))
+        return cls(
+            model,
+            ItemTables(tokens, texts, factors, states),
+            AutoTokenizer.from_pretrained(str(generation.path("ranker/tokenizer"))),
+            Calibration.from_dict(generation.json("ranker/calibration")),
+            settings,
+        )

@@ -1,0 +1,180 @@
+"""Tables in, one more generation of an artefact out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from twofold.indexing.artefact import GenerationWriter, begin_generation, stage_key
+from twofold.indexing.dataset import Dataset, load_dataset
+from twofold.indexing.embedding_cache import EmbeddingCache
+from twofold.indexing.progress import Progress, Silent
+from twofold.indexing.tables import Source
+from twofold.indexing.text import TextEncoder, brought_identity
+from twofold.indexing.vectors import VectorIndex, normalised
+from twofold.learning import Learned, learn
+from twofold.settings import Settings
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build made.
+
+    Parameters
+    ----------
+    path
+        Folder of the artefact.
+    generation
+        Name of the new generation.
+    content_hash
+        Hash of all that was built, without times and measurements.
+    n_users, n_items, n_interactions
+        Sizes.
+    notes
+        What was mapped, assumed and dropped.
+    about
+        How both stages were learned.
+    seconds
+        Time of the build.
+    """
+
+    path: str
+    generation: str
+    content_hash: str
+    n_users: int
+    n_items: int
+    n_interactions: int
+    notes: tuple[str, ...]
+    about: dict[str, Any]
+    seconds: float
+
+    def __str__(self) -> str:
+        """Return the report for a person."""
+        lines = [
+            f"built {self.path}, generation {self.generation}, in {self.seconds:.0f} s",
+            f"{self.n_users:,} users, {self.n_items:,} items, {self.n_interactions:,} interactions",
+            *self.notes,
+            f"content hash {self.content_hash}",
+        ]
+        return "\n".join(lines)
+
+
+def build(
+    interactions: Source,
+    items: Source | None,
+    out: str | Path,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> BuildReport:
+    """Build one more generation of the artefact in `out`.
+
+    The tables are read before anything is written, so bad input leaves nothing behind. Stages that
+    an interrupted build finished are taken up again.
+
+    Parameters
+    ----------
+    interactions, items
+        Paths or tables; see :func:`twofold.indexing.dataset.load_dataset`.
+    out
+        Folder of the artefact.
+    settings
+        All settings; ``None`` for the defaults.
+    progress
+        Told of every step.
+
+    Raises
+    ------
+    TwofoldError
+        If the input cannot be used, or the artefact cannot be written.
+    """
+    begun = time.perf_counter()
+    settings = Settings() if settings is None else settings
+    progress = Silent() if progress is None else progress
+    dataset = load_dataset(
+        interactions, items, settings.data, seed=settings.seed, progress=progress
+    )
+    with begin_generation(out, keep=settings.keep) as writer:
+        key = stage_key(dataset.fingerprint, asdict(settings.data), settings.seed)
+        if not writer.finished("data", key):
+            dataset.save(writer)
+            writer.finish("data", key)
+        index, identity = _indexed(writer, dataset, settings, progress)
+        learned = learn(dataset, dataset.interactions, index, settings, progress)
+        save_learned(writer, learned)
+        generation = writer.commit(
+            {
+                "settings": asdict(settings),
+                "seed": settings.seed,
+                "counts": _counts(dataset),
+                "encoder": identity,
+                "data_fingerprint": dataset.fingerprint,
+                "dimension": index.dimension,
+                "metric": "cosine",
+            },
+            measurements={"learning": learned.about, "seconds": time.perf_counter() - begun},
+        )
+    return BuildReport(
+        path=str(out),
+        generation=generation.name,
+        content_hash=str(generation.manifest["content_hash"]),
+        n_users=len(dataset.users),
+        n_items=len(dataset.items),
+        n_interactions=len(dataset.interactions),
+        notes=dataset.notes,
+        about=learned.about,
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def save_learned(writer: GenerationWriter, learned: Learned) -> None:
+    """Write both stages into a generation."""
+    learned.stage_one.save(writer)
+    writer.put_json("fusion", learned.fusion.to_dict())
+    if learned.ranker is not None:
+        learned.ranker.save(writer)
+
+
+def embed(
+    dataset: Dataset, settings: Settings, cache: EmbeddingCache | None, progress: Progress
+) -> tuple[VectorIndex, dict[str, Any]]:
+    """Return the index of the items' vectors and the identity of what made them.
+
+    Vectors come from the column that the settings name, or from the text encoder.
+    """
+    column = settings.data.vector_column
+    if column is not None:
+        given = np.stack(dataset.table[column].cast(pl.List(pl.Float32)).to_list())
+        vectors = normalised(given.astype(np.float32))
+        return VectorIndex.build(vectors), brought_identity(vectors.shape[1])
+    encoder = TextEncoder.load(settings.text)
+    vectors = encoder.encode_documents(dataset.texts, cache=cache, progress=progress)
+    return VectorIndex.build(vectors), encoder.identity
+
+
+def _indexed(
+    writer: GenerationWriter, dataset: Dataset, settings: Settings, progress: Progress
+) -> tuple[VectorIndex, dict[str, Any]]:
+    key = stage_key(
+        dataset.fingerprint, asdict(settings.data), asdict(settings.text), settings.seed
+    )
+    if not writer.finished("text", key):
+        with EmbeddingCache(writer.cache, max_bytes=settings.text.cache_bytes) as cache:
+            index, identity = embed(dataset, settings, cache, progress)
+        index.save(writer)
+        writer.put_json("encoder", identity)
+        writer.finish("text", key)
+    written = writer.written()
+    return VectorIndex.open(written), dict(written.json("encoder"))
+
+
+def _counts(dataset: Dataset) -> dict[str, int]:
+    return {
+        "users": len(dataset.users),
+        "items": len(dataset.items),
+        "interactions": len(dataset.interactions),
+    }

@@ -1,0 +1,174 @@
+"""From a log of interactions to both stages: what a build and an evaluation have in common.
+
+Stage two learns from what users did after the moment up to which stage one was fitted: the last
+labels of each user are held out, stage one is fitted on what lies before, and its candidates beside
+the held-out labels are the training lists. Then stage one is fitted again on everything.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from twofold.indexing.dataset import Dataset
+from twofold.indexing.errors import InputError
+from twofold.indexing.interactions import Interactions
+from twofold.indexing.progress import Progress
+from twofold.indexing.splits import hold_out_last
+from twofold.indexing.vectors import VectorIndex
+from twofold.ranking.alignment import align_factors
+from twofold.ranking.lists import Lists, label_lists
+from twofold.ranking.making import make_ranker
+from twofold.ranking.ranker import Ranker
+from twofold.retrieval.fusion import Fusion, learn_weights
+from twofold.retrieval.queries import Queries, queries_of_users
+from twofold.retrieval.retriever import Retriever
+from twofold.retrieval.stage_one import StageOne, StageOneSettings, fit_stage_one
+from twofold.settings import Settings
+
+FUSION_USERS = 5000
+MANY_LABELS = 20
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Both stages, fitted.
+
+    Parameters
+    ----------
+    stage_one
+        Fitted on the whole log.
+    fusion
+        Learned on the label window.
+    ranker
+        Trained on the label window, over tables aligned to `stage_one`; ``None`` where settings ask
+        for none.
+    lists
+        The labelled lists of the window, with stage one as it was fitted before it.
+    about
+        How it came about: JSON values.
+    """
+
+    stage_one: StageOne
+    fusion: Fusion
+    ranker: Ranker | None
+    lists: Lists
+    about: dict[str, Any]
+
+
+def learn(
+    dataset: Dataset,
+    log: Interactions,
+    index: VectorIndex,
+    settings: Settings,
+    progress: Progress,
+) -> Learned:
+    """Return both stages learned from `log`.
+
+    Parameters
+    ----------
+    dataset
+        Where texts, kinds and times come from.
+    log
+        The interactions that may be known: all of the data set's, or those before a test.
+    index
+        Text vectors of all items.
+    settings
+        All settings.
+    progress
+        Told of every step.
+
+    Raises
+    ------
+    InputError
+        If no user has a label to hold out, or too few for a ranker.
+    """
+    threads = n_threads(settings)
+    n_labels = settings.window_labels or usual_labels(log)
+    held = hold_out_last(log, n_labels)
+    before, labels = log.take(held.fit), log.take(held.labels)
+    if not len(labels):
+        raise InputError(
+            f"no user has more than {n_labels} labels, so there is nothing to learn stage two from; "
+            "give more interactions or set window_labels lower"
+        )
+
+    def fitted(part: Interactions) -> StageOne:
+        return fit_stage_one(
+            part,
+            index,
+            settings.stage_one,
+            has_times=dataset.has_times,
+            seed=settings.seed,
+            threads=threads,
+            progress=progress,
+        )
+
+    early = fitted(before)
+    queries = queries_of_users(
+        before,
+        np.unique(labels.users),
+        max_history=settings.stage_one.max_history,
+        repeat=settings.stage_one.repeat,
+    )
+    retriever, fusion_about = _fused(early, queries, labels, settings.stage_one, settings.seed)
+    candidates = retriever.retrieve(queries, settings.ranker.rerank, progress=progress)
+    lists = label_lists(queries, candidates, labels)
+    about = {"window_labels": n_labels, "n_window_users": len(queries), "fusion": fusion_about}
+    if not settings.ranker.train:
+        return Learned(fitted(log), retriever.fusion, None, lists, about)
+    made = make_ranker(
+        lists,
+        dataset.texts,
+        index.vectors,
+        early.factors.items,
+        len(dataset.kinds),
+        settings.ranker,
+        seed=settings.seed,
+        progress=progress,
+    )
+    final = fitted(log)
+    tables = made.ranker.tables
+    tables = replace(tables, factors=align_factors(final.factors.items, early.factors.items))
+    about["ranker"] = made.about
+    return Learned(final, retriever.fusion, made.ranker.with_tables(tables), lists, about)
+
+
+def n_threads(settings: Settings) -> int:
+    """Return the cores to use: those of the settings, or all that this process may."""
+    return settings.threads or len(os.sched_getaffinity(0))
+
+
+def usual_labels(log: Interactions) -> int:
+    """Return how many labels a user to hold out: 5 where half of the users have 20, else 1."""
+    counts = np.bincount(log.users[log.labels], minlength=log.n_users)
+    active = counts[counts > 0]
+    return 5 if len(active) and np.median(active) >= MANY_LABELS else 1
+
+
+def _fused(
+    stage_one: StageOne,
+    queries: Queries,
+    labels: Interactions,
+    settings: StageOneSettings,
+    seed: int,
+) -> tuple[Retriever, dict[str, Any]]:
+    """Return the retriever under the fusion that the settings ask for, and why that one."""
+    n_sources = len(stage_one.sources())
+    plain = Fusion("zscore", (1.0,) * n_sources)
+    retriever = stage_one.retriever(plain)
+    if settings.fusion in ("zscore", "reciprocal"):
+        chosen = plain if settings.fusion == "zscore" else Fusion("reciprocal", ())
+        return retriever.with_fusion(chosen), {"method": chosen.method, "reason": "as set"}
+    which = np.random.default_rng(seed).permutation(len(queries))[:FUSION_USERS]
+    some = queries.take(np.sort(which))
+    lists = label_lists(some, retriever.retrieve(some, None), labels)
+    hits = int(lists.labels.any(axis=1).sum())
+    if settings.fusion == "auto" and hits < settings.least_hits:
+        reason = f"{hits} users of the window have a hit among their candidates, too few to learn"
+        return retriever, {"method": "zscore", "reason": reason}
+    learned = learn_weights(lists.features, lists.labels, lists.mask(), seed=seed)
+    return retriever.with_fusion(learned), {"method": "learned", "n_hits": hits}
