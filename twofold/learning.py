@@ -92,7 +92,7 @@ def learn(
     before, labels = log.take(held.fit), log.take(held.labels)
     if not len(labels):
         raise InputError(
-            f"no user has more than {n_labels} labels, so there is nothing to learn stage two from; "
+            f"no user has more than {n_labels} labels, so stage two has nothing to learn from; "
             "give more interactions or set window_labels lower"
         )
 

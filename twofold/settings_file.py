@@ -103,6 +103,17 @@ def documented(kind: type[Any]) -> dict[str, str]:
     return said
 
 
+def from_values(kind: type[S], values: Mapping[str, Any]) -> S:
+    """Return the settings that ``dataclasses.asdict`` and JSON made `values` of.
+
+    Raises
+    ------
+    SettingsError
+        If a name or value cannot be used.
+    """
+    return _build(kind, values, (), "")
+
+
 def _read(file: Path) -> Tree:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
