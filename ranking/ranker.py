@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from safetensors.torch import load_file, save_file
 
 from twofold.indexing.errors import InputError
@@ -121,6 +122,12 @@ class Ranker:
             absent=spoken,
             progress=progress,
         )
+
+    def feature_logits(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return what g alone says, the text model silenced, ``float32 (n, m)``."""
+        with torch.inference_mode():
+            out = self.model.features(torch.from_numpy(np.ascontiguousarray(features)))
+        return np.asarray(out.numpy(), dtype=np.float32)
 
     def reads(self, queries: Queries) -> npt.NDArray[np.bool_]:
         """Return which queries hold something for the classifier to read, ``bool (n,)``."""

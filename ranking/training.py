@@ -35,7 +35,7 @@ class Epoch:
     number
         From 1; 0 is the state before the first step.
     loss
-        Mean training loss; NaN at 0.
+        Mean training loss; ``None`` at 0.
     stop_ndcg
         NDCG@10 on the early-stopping lists.
     seconds
@@ -43,7 +43,7 @@ class Epoch:
     """
 
     number: int
-    loss: float
+    loss: float | None
     stop_ndcg: float
     seconds: float
 
@@ -106,7 +106,7 @@ def fine_tune(
     trainable = {name: one for name, one in model.named_parameters() if one.requires_grad}
     begun = time.perf_counter()
     best_ndcg = _stop_ndcg(model, tables, stop)
-    epochs = [Epoch(0, float("nan"), best_ndcg, time.perf_counter() - begun)]
+    epochs = [Epoch(0, None, best_ndcg, time.perf_counter() - begun)]
     kept, best = {name: one.detach().clone() for name, one in trainable.items()}, 0
     with (
         torch.random.fork_rng(devices=[]),

@@ -1,0 +1,273 @@
+"""How good and how fast both stages are, on what was held out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from twofold.evaluation.classification import classify, loss_differences
+from twofold.evaluation.hardware import describe_hardware, library_versions, source_commit
+from twofold.evaluation.held_out import history_groups, truth_of, users_held_out
+from twofold.evaluation.intervals import Interval
+from twofold.evaluation.judgements import Judgements
+from twofold.evaluation.lambdarank import fit_lambdarank
+from twofold.evaluation.latency import measure_stages
+from twofold.evaluation.logistic import fit_logistic
+from twofold.evaluation.metrics import Truth, judge
+from twofold.evaluation.opponents import Lists as OpponentLists
+from twofold.evaluation.opponents import popularity_ranking, rerank
+from twofold.evaluation.quality import (
+    Ranked,
+    UserValues,
+    ceiling_row,
+    compare,
+    measure_users,
+    quality_rows,
+)
+from twofold.evaluation.report import Circumstances, Row
+from twofold.indexing.dataset import Dataset
+from twofold.indexing.progress import Progress, Silent
+from twofold.indexing.splits import Protocol, Split, choose_split, leave_last_n
+from twofold.indexing.vectors import VectorIndex
+from twofold.learning import Learned, learn
+from twofold.ranking.calibration import calibrate
+from twofold.ranking.making import deal
+from twofold.ranking.ranker import Ranker
+from twofold.retrieval.candidates import Candidates, rank
+from twofold.retrieval.queries import Queries, queries_of_users
+from twofold.retrieval.retriever import Retriever
+from twofold.settings import Settings
+
+DEPTH = 100
+LATENCY_QUERIES = 200
+RERANKED, FUSED, TEXT_ZEROED = "reranked", "fused stage one", "same g, text zeroed"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Parameters
+    ----------
+    rows
+        One row a system and group of users.
+    probabilities
+        Measures of the calibrated probabilities over served lists, and their paired differences;
+        empty without a ranker.
+    comparisons
+        ``"reranked - logistic: ndcg@10"`` and the like, paired over users.
+    circumstances
+        What the rows must share with others to be comparable.
+    learned
+        How both stages were learned.
+    users
+        The values of every user, for metrics and pairs that nobody has asked for yet.
+    """
+
+    rows: tuple[Row, ...]
+    probabilities: Mapping[str, Interval]
+    comparisons: Mapping[str, Interval]
+    circumstances: Circumstances
+    learned: Mapping[str, Any]
+    users: UserValues
+
+
+def evaluate(
+    dataset: Dataset,
+    index: VectorIndex,
+    settings: Settings,
+    *,
+    protocol: Protocol = "auto",
+    n: int = 5,
+    skip: int = 0,
+    ks: Sequence[int] = (10,),
+    name: str = "data",
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Learn both stages without the held-out part, and measure them on it.
+
+    Full ranking, never sampled. History at test is train and validation; what is seen in it is
+    excluded. All choices of the learning are made inside the history.
+
+    Parameters
+    ----------
+    dataset
+        The data.
+    index
+        Text vectors of all items.
+    settings
+        All settings.
+    protocol
+        How to hold out.
+    n
+        Labels a user for leave-last-n.
+    skip
+        Every user's last `skip` labels are left out altogether (leave-last-n and leave-one-out):
+        with ``skip=n`` the same protocol runs one step earlier, for tuning.
+    ks
+        Lengths of lists to measure.
+    name
+        Name of the data for people.
+    progress
+        Told of every step.
+    """
+    progress = progress or Silent()
+    split = _split(dataset, protocol, n, skip)
+    log = dataset.interactions
+    learned = learn(dataset, log.take(split.known_at_test), index, settings, progress)
+    users = users_held_out(log, split.test)
+    truth = truth_of(log, split.test, users)
+    known = log.take(split.known_at_test)
+    queries = queries_of_users(
+        known,
+        users,
+        max_history=settings.stage_one.max_history,
+        repeat=settings.stage_one.repeat,
+    )
+    retriever = learned.stage_one.retriever(learned.fusion)
+    served = retriever.retrieve(queries, settings.ranker.rerank, progress=progress)
+    popularity = np.bincount(known.items[known.labels], minlength=known.n_items)
+    systems = _systems(learned, retriever, queries, served, popularity, settings, progress)
+    baseline = RERANKED if learned.ranker is not None else FUSED
+    values = measure_users(
+        {name: _ranked(one) for name, one in systems.items()}, truth, popularity, ks
+    )
+    groups = history_groups(log, split.known_at_test, users)
+    rows = quality_rows(values, groups=groups, baseline=baseline, seed=settings.seed)
+    rows.append(ceiling_row(served.items, truth, name="ceiling of the served candidates"))
+    rows += _latency_rows(retriever, learned.ranker, queries, settings)
+    metric = f"ndcg@{ks[0]}"
+    others = [one for one in systems if one != baseline]
+    return Evaluation(
+        rows=tuple(rows),
+        probabilities=_probabilities(learned, queries, served, truth, settings),
+        comparisons={
+            f"{baseline} - {other}: {metric}": compare(
+                values, baseline, other, metric, seed=settings.seed
+            )
+            for other in others
+        },
+        circumstances=_circumstances(name, dataset, split, settings),
+        learned=learned.about,
+        users=values,
+    )
+
+
+def _split(dataset: Dataset, protocol: Protocol, n: int, skip: int) -> Split:
+    if skip and protocol in ("leave-last-n", "leave-one-out"):
+        return leave_last_n(dataset, 1 if protocol == "leave-one-out" else n, skip=skip)
+    return choose_split(dataset, protocol, n=n)
+
+
+def _ranked(candidates: Candidates) -> Ranked:
+    return Ranked(candidates.items, candidates.scores)
+
+
+def _systems(
+    learned: Learned,
+    retriever: Retriever,
+    queries: Queries,
+    served: Candidates,
+    popularity: npt.NDArray[np.int64],
+    settings: Settings,
+    progress: Progress,
+) -> dict[str, Candidates]:
+    """Return every system's lists, simplest first."""
+    out = {"popularity": popularity_ranking(popularity, queries.excluded, DEPTH)}
+    out |= _each_source(retriever, queries)
+    out[FUSED] = served
+    fit, stop, _ = deal(learned.lists, settings.ranker, settings.seed)
+    train, validation = _opponent(fit), _opponent(stop)
+    with progress.step("Tuning the feature-only rerankers"):
+        out["logistic regression"] = rerank(fit_logistic(train, validation), served)
+        out["LambdaRank"] = rerank(fit_lambdarank(train, validation), served)
+    if learned.ranker is not None and served.features is not None:
+        zeroed = np.where(
+            served.items >= 0, learned.ranker.feature_logits(served.features), -np.inf
+        ).astype(np.float32)
+        out[TEXT_ZEROED] = rank(served.items, zeroed, served.k)
+        out[RERANKED] = learned.ranker.rerank(queries, served, served.k, progress=progress)
+    return out
+
+
+def _opponent(lists: Any) -> OpponentLists:
+    return OpponentLists(lists.features, lists.labels, lists.mask(), lists.n_held_out)
+
+
+def _each_source(retriever: Retriever, queries: Queries) -> dict[str, Candidates]:
+    out = {}
+    step = max(1, 8_000_000 // max(1, queries.n_items))
+    for source in retriever.sources:
+        parts = []
+        for start in range(0, len(queries), step):
+            part = queries.take(np.arange(start, min(start + step, len(queries))))
+            items, scores = source.answer(part).top(DEPTH)
+            parts.append(rank(items, scores, DEPTH))
+        items = np.concatenate([part.items for part in parts])
+        out[source.name] = Candidates(items, np.concatenate([part.scores for part in parts]))
+    return out
+
+
+def _probabilities(
+    learned: Learned, queries: Queries, served: Candidates, truth: Truth, settings: Settings
+) -> dict[str, Interval]:
+    """Return how good the probabilities are, beside the base rate's and calibrated stage one's."""
+    ranker = learned.ranker
+    if ranker is None:
+        return {}
+    read = np.flatnonzero(ranker.reads(queries))
+    queries, served, truth = queries.take(read), served.take(read), truth.take(read)
+    labels, valid = judge(served.items, truth).hits > 0, served.items >= 0
+    logits = ranker.logits(queries, served)
+    judged = Judgements.of_lists(ranker.calibration.probabilities(logits), labels, valid)
+    _, _, rest = deal(learned.lists, settings.ranker, settings.seed)
+    before = rest.mask()
+    stage_one = calibrate(rest.candidates.scores, rest.labels, seed=settings.seed)
+    base = np.full(len(judged.labels), rest.labels[before].mean())
+    others = {
+        "base rate": base,
+        "stage one": stage_one.probabilities(served.scores)[valid].astype(np.float64),
+    }
+    found = classify(judged, settings.seed, n=500, n_ranked=100)
+    return {**found, **loss_differences(judged, others, settings.seed)}
+
+
+def _latency_rows(
+    retriever: Retriever, ranker: Ranker | None, queries: Queries, settings: Settings
+) -> list[Row]:
+    """Return the latency of each stage, one query at a time."""
+    rng = np.random.default_rng(settings.seed)
+    which = rng.permutation(len(queries))[:LATENCY_QUERIES]
+    singles = [queries.take(np.array([one])) for one in which]
+
+    def first(query: Queries) -> tuple[Queries, Candidates]:
+        return query, retriever.retrieve(query, settings.ranker.rerank)
+
+    stages: dict[str, Any] = {"stage one latency": first}
+    if ranker is not None:
+        stages["stage two latency"] = lambda found: ranker.rerank(found[0], found[1], 10)
+    measured = measure_stages(stages, singles)
+    return [
+        Row(name, "all", len(singles), {}, latency_ms=latency.percentiles())
+        for name, latency in measured.items()
+    ]
+
+
+def _circumstances(name: str, dataset: Dataset, split: Split, settings: Settings) -> Circumstances:
+    return Circumstances(
+        dataset=name,
+        fingerprint=dataset.fingerprint,
+        split=split.name,
+        split_reason=split.reason,
+        protocol="full ranking over all items, items seen before excluded, ties counted half, "
+        "ideal DCG over min(k, held out), unknown items count as misses",
+        seed=settings.seed,
+        commit=source_commit(),
+        versions=library_versions(),
+        hardware=describe_hardware(threads=settings.threads),
+        settings=asdict(settings),
+    )
