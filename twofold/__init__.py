@@ -12,4 +12,19 @@ Two roads through the code, about five files each:
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from twofold.engine import Engine, Recommendation
+
 __version__ = "0.1.0"
+__all__ = ["Engine", "Recommendation", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy, so that `import twofold` costs neither torch nor faiss.
+    if name in ("Engine", "Recommendation"):
+        from twofold import engine
+
+        return getattr(engine, name)
+    raise AttributeError(f"module 'twofold' has no attribute '{name}'")

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from twofold import __version__, commands_build
+from twofold import __version__, commands_build, commands_measure, commands_recommend
 from twofold.indexing.errors import TwofoldError
 
 app = typer.Typer(
@@ -49,7 +49,8 @@ def _twofold(
         logging.getLogger("twofold").setLevel(logging.DEBUG)
 
 
-app.add_typer(commands_build.app)
+for commands in (commands_build, commands_recommend, commands_measure):
+    app.add_typer(commands.app)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -166,6 +166,16 @@ class Engine:
         """The items with their attributes, first column ``item_id``."""
         return self._dataset.table
 
+    def text(self, item: str) -> str:
+        """Return the text of an item.
+
+        Raises
+        ------
+        UnknownIdError
+            If the item is unknown.
+        """
+        return self._dataset.texts[self._dataset.items.number(item)]
+
     def recommend(self, user: str, k: int = 10) -> list[Recommendation]:
         """Return the best `k` items for a user, fewer where there are not so many.
 

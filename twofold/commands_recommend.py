@@ -1,0 +1,135 @@
+"""Commands that ask an artefact: retrieve, recommend, search, similar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from twofold.indexing.errors import InputError
+from twofold.options import Artefact, Json, K, Threads, begin
+from twofold.terminal import say, say_rows
+
+if TYPE_CHECKING:
+    from twofold.engine import Engine, Recommendation
+
+app = typer.Typer()
+User = Annotated[str, typer.Option("--user", "-u", metavar="ID", help="The user.")]
+
+
+@app.command()
+def retrieve(
+    artefact: Artefact, user: User, k: K = 100, threads: Threads = None, as_json: Json = False
+) -> None:
+    """Show stage one's candidates for a user, before reranking."""
+    begin(as_json=as_json)
+    with _engine(artefact, threads) as engine:
+        _say(engine, engine.retrieve(user, k), as_json=as_json)
+
+
+@app.command()
+def recommend(
+    artefact: Artefact,
+    user: Annotated[
+        str | None, typer.Option("--user", "-u", metavar="ID", help="Recommend to one user.")
+    ] = None,
+    all_users: Annotated[
+        bool, typer.Option("--all-users", help="Recommend to every user of the build.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="Where --all-users writes: csv or parquet."
+        ),
+    ] = None,
+    k: K = 10,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Recommend items to one user, or to all users into a file.
+
+    A user that the build never saw gets what trends.
+    """
+    progress = begin(as_json=as_json)
+    if (user is None) == (not all_users):
+        raise InputError("recommend needs either --user ID or --all-users")
+    if all_users and (out is None or out.suffix not in (".csv", ".parquet")):
+        raise InputError("--all-users needs --out FILE ending in .csv or .parquet")
+    with _engine(artefact, threads) as engine:
+        if user is not None:
+            _say(engine, engine.recommend(user, k), as_json=as_json)
+            return
+        frame = engine.recommend_batch(None, k, progress=progress)
+    if out is not None:
+        # A reader never sees half a file, and an interrupted run leaves the old one.
+        partial = out.with_name(f".{out.name}.partial")
+        try:
+            frame.write_parquet(partial) if out.suffix == ".parquet" else frame.write_csv(partial)
+            partial.replace(out)
+        finally:
+            partial.unlink(missing_ok=True)
+        say(f"{len(frame):,} recommendations in {out}")
+
+
+@app.command()
+def search(
+    artefact: Artefact,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to look for, in words.")],
+    k: K = 10,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Find items by a free text, retrieved by vectors and reranked by the cross-encoder."""
+    begin(as_json=as_json)
+    with _engine(artefact, threads) as engine:
+        _say(engine, engine.search(text, k), as_json=as_json)
+
+
+@app.command()
+def similar(
+    artefact: Artefact,
+    item: Annotated[str, typer.Argument(metavar="ITEM", help="Id of an item.")],
+    k: K = 10,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Show the items most like one, by their users and their texts."""
+    begin(as_json=as_json)
+    with _engine(artefact, threads) as engine:
+        _say(engine, engine.similar_items(item, k), as_json=as_json)
+
+
+def _engine(artefact: Path, threads: int | None) -> Engine:
+    from twofold.engine import Engine
+
+    return Engine.load(artefact, threads=threads)
+
+
+def _say(engine: Engine, found: Iterable[Recommendation], *, as_json: bool) -> None:
+    say_rows(recommendation_rows(engine, found, ids=as_json), as_json=as_json)
+
+
+def recommendation_rows(
+    engine: Engine, found: Iterable[Recommendation], *, ids: bool
+) -> list[Mapping[str, Any]]:
+    """Return recommendations as rows: with ids alone, or with short item texts for people."""
+    if ids:
+        return [one.to_dict() for one in found]
+    return [
+        {
+            "rank": one.rank,
+            "item_id": one.item_id,
+            "item": _short(engine.text(one.item_id), 44),
+            "score": one.score,
+            "probability": one.probability,
+            "because of": "; ".join(_short(engine.text(item), 24) for item in one.reasons[:2]),
+            "sources": len(one.sources),
+        }
+        for one in found
+    ]
+
+
+def _short(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"

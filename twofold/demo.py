@@ -1,0 +1,79 @@
+"""The main job on MovieLens-100k, from nothing to recommendations."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from twofold.build import build, embed
+from twofold.commands_measure import show
+from twofold.commands_recommend import recommendation_rows
+from twofold.engine import Engine
+from twofold.evaluate import evaluate
+from twofold.indexing.dataset import load_dataset
+from twofold.indexing.progress import Progress
+from twofold.movielens import TERMS, fetch_movielens
+from twofold.settings import Settings
+from twofold.terminal import say, say_rows
+
+LABELS = 5
+SOMEBODY = (("50", 5.0), ("181", 4.0), ("172", 5.0))
+
+
+def demo_settings(*, quick: bool) -> Settings:
+    """Return the settings of the demo; the quick form trains one short epoch."""
+    settings = Settings(window_labels=LABELS)
+    if not quick:
+        return settings
+    ranker = replace(settings.ranker, joint_layers=1, max_epochs=1, negatives=15)
+    return replace(settings, ranker=ranker)
+
+
+def run_demo(out: Path, *, quick: bool, as_json: bool, progress: Progress) -> None:
+    """Fetch MovieLens-100k, evaluate, build into `out`, and recommend to two people.
+
+    Parameters
+    ----------
+    out
+        Folder of the artefact.
+    quick
+        Whether to train less.
+    as_json
+        Whether to write JSON lines.
+    progress
+        Told of every step.
+    """
+    tables = fetch_movielens()
+    if not as_json:
+        say(TERMS)
+    settings = demo_settings(quick=quick)
+    dataset = load_dataset(tables.interactions, tables.items, settings.data, progress=progress)
+    index, _ = embed(dataset, settings, None, progress)
+    found = evaluate(
+        dataset,
+        index,
+        settings,
+        protocol="leave-last-n",
+        n=LABELS,
+        name="MovieLens-100k",
+        progress=progress,
+    )
+    show(found, as_json=as_json)
+    build(tables.interactions, tables.items, out, settings, progress)
+    with Engine.load(out) as engine:
+        lengths = np.bincount(dataset.interactions.users)
+        user = dataset.users.ids[int(np.argsort(lengths)[len(lengths) // 2])]
+        for title, answer in (
+            (f"User {user}, with {int(np.median(lengths))} ratings:", engine.recommend(user, 5)),
+            ("Somebody new, who liked three Star Wars films:", engine.recommend_for(SOMEBODY, 5)),
+        ):
+            if not as_json:
+                say(f"\n{title}")
+            say_rows(recommendation_rows(engine, answer, ids=as_json), as_json=as_json)
+    if not as_json:
+        say(
+            f"\nNext:\n  twofold recommend {out} --user {user}\n"
+            f'  twofold search {out} "space opera with robots"\n  twofold similar {out} 50'
+        )
