@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -50,6 +50,10 @@ class Split:
     def known_at_test(self) -> Mask:
         """All that may be known when the test rows are predicted."""
         return self.train | self.validation | self.context
+
+
+class OneTimeError(InputError):
+    """Labels that cannot be cut by time, for they all have the same one."""
 
 
 class HoldOut(NamedTuple):
@@ -117,13 +121,13 @@ def hold_out_time(interactions: Interactions, fraction: float) -> HoldOut:
     Raises
     ------
     InputError
-        If `fraction` is not between 0 and 1, or all labels have one time.
+        If `fraction` is not between 0 and 1, or (`OneTimeError`) all labels have one time.
     """
     if not 0 < fraction < 1:
         raise InputError(f"hold_out_time needs a fraction between 0 and 1, came {fraction}")
     times = np.sort(interactions.times[interactions.labels])
     if len(times) == 0 or times[0] == times[-1]:
-        raise InputError(
+        raise OneTimeError(
             "cannot hold out by time: all labels have one time; use leave-last-n or give times"
         )
     cut = times[min(int(np.floor(len(times) * (1 - fraction))), len(times) - 1)]
@@ -219,8 +223,14 @@ def global_time(
     train, validation = tested.fit, np.zeros(len(rows), dtype=bool)
     if validation_fraction > 0:
         known = np.flatnonzero(tested.fit)
-        share = validation_fraction * rows.labels.sum() / max(1, rows.labels[known].sum())
-        inner = hold_out_time(rows.take(tested.fit), min(float(share), 0.99))
+        earlier = rows.take(tested.fit)
+        if len(np.unique(earlier.times[earlier.labels])) < 2:
+            raise OneTimeError(
+                "global-time finds one time only before its test labels, so nothing is left for "
+                "validation; use leave-last-n, or a validation fraction of 0"
+            )
+        share = validation_fraction * rows.labels.sum() / earlier.labels.sum()
+        inner = hold_out_time(earlier, min(float(share), 0.99))
         train, validation = np.zeros(len(rows), dtype=bool), validation.copy()
         train[known[inner.fit]] = True
         validation[known[inner.labels]] = True
@@ -299,15 +309,15 @@ def choose_split(
         return file_split(dataset, reason="the file has a split column")
     reason = "the data has no times" if dataset.has_order else _UNORDERED
     if dataset.has_times:
-        times = dataset.interactions.times[dataset.interactions.labels]
-        if len(times) == 0 or times.min() == times.max():
-            reason = "all labels have one time"
-        else:
+        try:
             split = global_time(dataset, test_fraction, validation_fraction)
+        except OneTimeError as error:
+            reason = str(error)
+        else:
             share = _share_with_history(dataset.interactions, split)
             counted = f"{share:.0%} of the users tested by global time have earlier events"
             if share >= 0.5:
-                return _because(split, counted)
+                return replace(split, reason=counted)
             reason = f"only {counted}"
     return leave_last_n(dataset, n, n_validation, reason=reason)
 
@@ -333,10 +343,6 @@ def _split(
         raise InputError(f"protocol {name} leaves no label to learn from; use another one")
     context = before_test & ~train & ~validation & ~rows.labels
     return Split(name, reason, train, validation, test, context)
-
-
-def _because(split: Split, reason: str) -> Split:
-    return Split(split.name, reason, split.train, split.validation, split.test, split.context)
 
 
 def _share_with_history(rows: Interactions, split: Split) -> float:
