@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from twofold.ranking.lists import Lists, mean_ndcg
 from twofold.ranking.model import FeatureHead, loss_of
 from twofold.ranking.settings import RankerSettings
 
 MAX_EPOCHS = 40
-PATIENCE = 4
+PATIENCE = 6
+LINEAR_PENALTY = 1e-5
 BATCH_LISTS = 128
 
 
@@ -65,31 +68,61 @@ def _fit(
     train: Lists, stop: Lists, form: str, settings: RankerSettings, seed: int
 ) -> tuple[FeatureHead, float]:
     generator = torch.Generator().manual_seed(seed)
+    features, labels = torch.from_numpy(train.features), torch.from_numpy(train.labels).float()
+    weights = torch.from_numpy(train.mask()).float()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         head = FeatureHead(train.features.shape[-1], form, settings.dropout)
-        features, labels = torch.from_numpy(train.features), torch.from_numpy(train.labels).float()
-        mask = torch.from_numpy(train.mask())
-        stop_features = torch.from_numpy(stop.features)
-        optimiser = torch.optim.AdamW(head.parameters(), lr=5e-3, weight_decay=1e-3)
-        best, best_ndcg, since = copy.deepcopy(head), -1.0, 0
+        _fit_linear(head, features, labels, weights, settings)
+        best, best_ndcg, since = copy.deepcopy(head), _stop_ndcg(head, stop), 0
+        if head.network is None:
+            return best, best_ndcg
+        optimiser = torch.optim.AdamW(head.parameters(), lr=2e-3, weight_decay=1e-2)
         for _ in range(MAX_EPOCHS):
             head.train()
-            for batch in torch.randperm(len(train), generator=generator).split(BATCH_LISTS):
+            order = torch.randperm(len(train), generator=generator)
+            for start in range(0, len(order), BATCH_LISTS):
+                batch = order[start : start + BATCH_LISTS]
                 loss = loss_of(
-                    head(features[batch]), labels[batch], mask[batch], settings.objective
+                    head(features[batch]), labels[batch], weights[batch], settings.objective
                 )
                 optimiser.zero_grad()
-                loss.backward()
+                torch.autograd.backward(loss)
                 optimiser.step()
-            head.eval()
-            with torch.inference_mode():
-                logits = head(stop_features).numpy()
-            logits = np.where(stop.mask(), logits, -np.inf)
-            ndcg = mean_ndcg(stop, logits)
+            ndcg = _stop_ndcg(head, stop)
             since = 0 if ndcg > best_ndcg else since + 1
             if ndcg > best_ndcg:
                 best, best_ndcg = copy.deepcopy(head), ndcg
             if since >= PATIENCE:
                 break
     return best, best_ndcg
+
+
+def _fit_linear(
+    head: FeatureHead, features: Tensor, labels: Tensor, weights: Tensor, settings: RankerSettings
+) -> None:
+    """Fit the linear part alone, to the end: the problem is convex."""
+    rate = float((labels * weights).sum() / weights.sum().clamp(min=1))
+    rate = min(max(rate, 1e-4), 1 - 1e-4)
+    with torch.no_grad():
+        # From a bias of 0 the first steps would only learn that hits are rare, against all order.
+        head.linear.bias.fill_(math.log(rate / (1 - rate)))
+    parameters = list(head.linear.parameters())
+    optimiser = torch.optim.LBFGS(parameters, max_iter=60, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        logits = head.linear(features).squeeze(-1)
+        loss = loss_of(logits, labels, weights, settings.objective)
+        loss = loss + LINEAR_PENALTY * head.linear.weight.square().sum()
+        torch.autograd.backward(loss)
+        return loss
+
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
+
+
+def _stop_ndcg(head: FeatureHead, stop: Lists) -> float:
+    head.eval()
+    with torch.inference_mode():
+        logits = head(torch.from_numpy(stop.features)).numpy()
+    return mean_ndcg(stop, np.where(stop.mask(), logits, -np.inf).astype(np.float32))

@@ -217,7 +217,7 @@ class RankerModel(nn.Module):
 
 
 def loss_of(
-    logits: Tensor, labels: Tensor, mask: Tensor, objective: Literal["bce", "listwise"]
+    logits: Tensor, labels: Tensor, weights: Tensor, objective: Literal["bce", "listwise"]
 ) -> Tensor:
     """Return the mean loss of a batch of lists.
 
@@ -225,15 +225,19 @@ def loss_of(
     ----------
     logits, labels
         ``float32 (B, m)``.
-    mask
-        True at candidates, ``bool (B, m)``.
+    weights
+        How many served candidates each one stands for, 0 at padding, ``float32 (B, m)``: where
+        misses were drawn from a list, each stands for several.
     objective
         ``"bce"`` averages binary cross-entropy over candidates; ``"listwise"`` averages the softmax
-        cross-entropy of the hits over lists (ListNet, Cao et al. 2007, top-one).
+        cross-entropy of the hits over lists (ListNet, Cao et al. 2007, top-one), weights inside the
+        normalising sum.
     """
     if objective == "bce":
         each = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
-        return (each * mask).sum() / mask.sum().clamp(min=1)
-    logs = logits.masked_fill(~mask, -1e9).log_softmax(dim=1)
-    hits = labels * mask
+        return (each * weights).sum() / weights.sum().clamp(min=1e-9)
+    there = weights > 0
+    counted = (logits + weights.clamp(min=1e-9).log()).masked_fill(~there, -1e9)
+    logs = logits - counted.logsumexp(dim=1, keepdim=True)
+    hits = labels * there
     return -(logs * hits).sum() / hits.sum().clamp(min=1)

@@ -211,7 +211,29 @@ def _loss(
         blocks, model.remember(history), torch.from_numpy(features), torch.from_numpy(absent)
     )
     wanted = torch.from_numpy(labels).float()
-    return loss_of(logits, wanted, torch.from_numpy(items >= 0), settings.objective)
+    weights = torch.from_numpy(draw_weights(lists, labels, items >= 0))
+    return loss_of(logits, wanted, weights, settings.objective)
+
+
+def draw_weights(
+    lists: Lists, labels: npt.NDArray[np.bool_], there: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float32]:
+    """Return how many candidates of its list each drawn one stands for, ``float32 (B, m)``.
+
+    Hits are all drawn and stand for themselves; the drawn misses share the list's misses, so that
+    the loss expects what it would be over whole lists, the base rate included.
+
+    Parameters
+    ----------
+    lists
+        The batch.
+    labels, there
+        Hits and candidates among the drawn columns, ``bool (B, m)``.
+    """
+    misses = (lists.mask() & ~lists.labels).sum(axis=1, keepdims=True)
+    drawn = (there & ~labels).sum(axis=1, keepdims=True)
+    share = misses / np.maximum(drawn, 1)
+    return np.where(there, np.where(labels, 1.0, share), 0.0).astype(np.float32)
 
 
 def draw_columns(lists: Lists, negatives: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
