@@ -79,7 +79,9 @@ class Factors:
         object.__setattr__(self, "_solver", self._als() if self.settings.model == "als" else None)
 
     def _als(self) -> Any:
-        model = _als_model(self.settings, seed=0, threads=1)
+        # Making a model warns unless BLAS has one thread at that moment.
+        with threadpool_limits(1, "blas"):
+            model = _als_model(self.settings, seed=0, threads=1)
         model.item_factors = np.ascontiguousarray(self.items)
         # Computed here, once, so that threads that share the factors only read it.
         _ = model.YtY
@@ -140,15 +142,14 @@ def fit_factors(
         Told of every pass.
     """
     settings = CollaborativeSettings() if settings is None else settings
-    if settings.model == "als":
-        model = _als_model(settings, seed, threads)
-    else:
-        model = _bpr_model(settings, seed, threads)
-    # implicit calls BLAS from its own threads; more BLAS threads inside those get in the way.
+    # implicit calls BLAS from its own threads; more BLAS threads inside those get in the way, and
+    # it warns about them when the model is made.
     with (
         (progress or Silent()).step(settings.model.upper(), total=settings.iterations) as task,
         threadpool_limits(1, "blas"),
     ):
+        make = _als_model if settings.model == "als" else _bpr_model
+        model = make(settings, seed, threads)
         model.fit(matrix, show_progress=False, callback=lambda *_: task.advance())
     items = np.array(model.item_factors, dtype=np.float32)
     untouched = np.bincount(matrix.indices, minlength=matrix.shape[1]) == 0

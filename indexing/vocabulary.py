@@ -49,7 +49,7 @@ class Vocabulary:
 
     @classmethod
     def sorted(cls, ids: Iterable[str], *, what: str) -> Vocabulary:
-        """Return the vocabulary of the distinct ids in sorted order, whatever order they came in."""
+        """Return the vocabulary of the distinct ids, sorted."""
         return cls(sorted(set(ids)), what=what)
 
     @property

@@ -248,7 +248,13 @@ def _weights(folder: str, shape: BackboneShape) -> dict[str, Tensor]:
         model = AutoModel.from_pretrained(folder, add_pooling_layer=False, dtype=torch.float32)
         state = model.state_dict()
     prefix = f"{shape.family.removeprefix('xlm-')}."
-    return {name.removeprefix(prefix): one.float() for name, one in state.items()}
+    # Encoders first saved from TensorFlow call the weight and bias of their norms gamma and beta.
+    return {
+        name.removeprefix(prefix)
+        .replace("LayerNorm.gamma", "LayerNorm.weight")
+        .replace("LayerNorm.beta", "LayerNorm.bias"): one.float()
+        for name, one in state.items()
+    }
 
 
 def _shape_of(config: Any) -> BackboneShape:

@@ -53,6 +53,8 @@ def logits_of(
     model.eval()
     n, m = items.shape
     out = np.empty((n, m), dtype=np.float32)
+    if m == 0:
+        return out
     step = max(1, chunk_pairs // max(m, 1))
     absent = np.zeros(n, dtype=bool) if absent is None else absent
     with (progress or Silent()).step("rerank", total=n) as task, torch.inference_mode():

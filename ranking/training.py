@@ -152,7 +152,8 @@ def _optimiser(
         joint = part == "layers" and int(rest.split(".")[0]) >= model.backbone.n_lower
         one.requires_grad_(joint)
     groups = []
-    for encoder, rate in ((True, settings.learning_rate), (False, settings.head_learning_rate)):
+    peaks = ((True, settings.learning_rate), (False, settings.head_learning_rate))
+    for encoder, peak in peaks:
         for matrices in (True, False):
             weights = [
                 one
@@ -162,7 +163,7 @@ def _optimiser(
                 and (one.dim() > 1) == matrices
             ]
             decay = settings.weight_decay if matrices else 0.0
-            groups.append({"params": weights, "lr": rate, "weight_decay": decay})
+            groups.append({"params": weights, "lr": peak, "weight_decay": decay})
     optimiser = torch.optim.AdamW(groups)
     warmup = max(1, round(steps * settings.warmup_ratio))
 

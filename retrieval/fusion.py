@@ -43,7 +43,8 @@ class Fusion:
             # Inverts the logarithmic rank that the features hold.
             place = np.expm1((0.5 - features[..., 1::views]) * np.log1p(100.0))
             silent = features[..., 0::views] == 0
-            return np.where(silent, 0, 1 / (RECIPROCAL_OFFSET + 1 + place)).sum(-1).astype("f4")
+            each = np.where(silent, 0, 1 / (RECIPROCAL_OFFSET + 1 + place))
+            return np.asarray(each.sum(axis=-1), dtype=np.float32)
         read = features[..., 0::views] if self.method == "zscore" else features
         if read.shape[-1] != len(self.weights):
             raise InputError(

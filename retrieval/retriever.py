@@ -167,8 +167,8 @@ def _stacked(parts: Sequence[Candidates], k: int, n_features: int) -> Candidates
     """Return the rows of all parts, padded to the widest."""
     if not parts:
         empty = np.zeros((0, k), dtype=np.int64)
-        features = np.zeros((0, k, n_features), dtype=np.float32)
-        return Candidates(empty, empty.astype("f4"), features, empty.astype(np.uint32))
+        nothing = np.zeros((0, k, n_features), dtype=np.float32)
+        return Candidates(empty, empty.astype("f4"), nothing, empty.astype(np.uint32))
     width = max(part.k for part in parts)
     items, scores, features, sources = [], [], [], []
     for part in parts:

@@ -265,7 +265,7 @@ class VectorAnswer:
         keys = np.repeat(np.arange(len(items)), np.diff(self.excluded.indptr)).astype(np.int64)
         keys = keys * len(self.index) + self.excluded.indices
         asked = np.arange(len(items))[:, None] * len(self.index) + items
-        silent = ~self.vectors.any(axis=1)
+        silent = np.square(self.vectors).sum(axis=1) == 0
         out = np.isin(asked, keys) | silent[:, None] | (items < 0)
         order = np.argsort(out, axis=1, kind="stable")[:, :k]
         gone = np.take_along_axis(out, order, axis=1)

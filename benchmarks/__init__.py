@@ -1,0 +1,1 @@
+"""Suites that measure quality and latency together: ``python -m benchmarks SUITE``."""

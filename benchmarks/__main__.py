@@ -1,0 +1,89 @@
+"""``python -m benchmarks quality DATASET``: both stages and their opponents on public data.
+
+Data sets are read from the folder named by ``TWOFOLD_DATA`` (MovieLens-100k is fetched). Each
+finished run appends its rows to ``benchmarks/results/quality.jsonl``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from twofold.build import embed
+from twofold.commands_measure import show
+from twofold.console import make_console, make_progress
+from twofold.evaluate import evaluate
+from twofold.evaluation.report import json_line
+from twofold.indexing.dataset import load_dataset
+from twofold.indexing.errors import InputError, TwofoldError
+from twofold.indexing.splits import Protocol
+from twofold.movielens import fetch_movielens
+from twofold.settings import load_settings
+
+RESULTS = Path(__file__).with_name("results") / "quality.jsonl"
+BEAUTY = "amazon-beauty-2014-5core"
+
+
+def tables(name: str) -> tuple[Path, Path, Protocol, int, tuple[str, ...]]:
+    """Return interactions, items, protocol, labels a user and settings of a data set."""
+    if name == "movielens-100k":
+        fetched = fetch_movielens()
+        return fetched.interactions, fetched.items, "leave-last-n", 5, ("window_labels=5",)
+    folder = Path(os.environ.get("TWOFOLD_DATA", "data")) / name
+    if not folder.is_dir():
+        raise InputError(f"no folder {folder}; set TWOFOLD_DATA to the folder of the data sets")
+    settings = ("window_labels=1", 'data.text_template="{title}"')
+    return (
+        folder / "interactions.parquet",
+        folder / "items.parquet",
+        "leave-one-out",
+        1,
+        settings,
+    )
+
+
+def quality(name: str, overrides: list[str], *, skip: int, record: bool) -> None:
+    """Evaluate one data set, show the tables and keep the rows."""
+    interactions, items, protocol, n, usual = tables(name)
+    settings = load_settings(None, (*usual, *overrides))
+    progress = make_progress(make_console(), as_json=False)
+    dataset = load_dataset(interactions, items, settings.data, seed=settings.seed)
+    index, _ = embed(dataset, settings, None, progress)
+    found = evaluate(
+        dataset,
+        index,
+        settings,
+        protocol=protocol,
+        n=n,
+        skip=skip,
+        name=name,
+        progress=progress,
+    )
+    show(found, as_json=False)
+    if record:
+        RESULTS.parent.mkdir(exist_ok=True)
+        with RESULTS.open("a", encoding="utf-8") as out:
+            out.writelines(json_line(row, found.circumstances) + "\n" for row in found.rows)
+
+
+def main() -> int:
+    """Run the suite that the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("suite", choices=["quality"])
+    parser.add_argument("dataset", choices=["movielens-100k", BEAUTY])
+    parser.add_argument("--skip", type=int, default=0, help="labels a user to leave out first")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--record", action="store_true", help=f"append the rows to {RESULTS.name}")
+    given = parser.parse_args()
+    try:
+        quality(given.dataset, given.set, skip=given.skip, record=given.record)
+    except TwofoldError as error:
+        sys.stderr.write(f"benchmarks: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
