@@ -45,7 +45,7 @@ def steps_of(users: npt.NDArray[np.int64], order: npt.NDArray[np.int64]) -> npt.
     if len(users) == 0:
         return np.zeros(0, dtype=np.int32)
     new_user = np.concatenate([[True], users[1:] != users[:-1]])
-    later = np.concatenate([[False], order[1:] != order[:-1]]) & ~new_user
+    later = np.concatenate([[False], order[1:] != order[:-1]])
     counted = np.cumsum(later)
     starts = np.flatnonzero(new_user)
     lengths = np.diff(np.concatenate([starts, [len(users)]]))

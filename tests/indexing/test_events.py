@@ -36,6 +36,15 @@ def _columns(data: Dataset) -> list[tuple[float, int, bool, bool, str]]:
     )  # fmt: skip
 
 
+def test_the_table_itself() -> None:
+    assert {name for name, rule in EVENT_RULES.items() if rule.sign > 0} == {
+        "view", "click", "cart", "purchase", "like"
+    }  # fmt: skip
+    assert {name for name, rule in EVENT_RULES.items() if rule.sign < 0} == {"dislike"}
+    assert {name for name, rule in EVENT_RULES.items() if not rule.seen} == {"impression"}
+    assert all(rule.label == (rule.sign > 0) for rule in EVENT_RULES.values())
+
+
 def test_events_follow_the_table() -> None:
     names = list(EVENT_RULES)
     got = _columns(_load(event=names))
