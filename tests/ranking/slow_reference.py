@@ -1,0 +1,93 @@
+"""The logit of one candidate, slowly: one sequence, one 4-D mask, the layers of transformers.
+
+History tokens then the candidate's block; history sees history, the block sees both. Nothing here
+uses the ranker's own forward code, only its weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from twofold.ranking.items import ItemTables
+from twofold.ranking.model import RankerModel
+
+
+class SlowRanker:
+    def __init__(self, bert: Any, model: RankerModel, tables: ItemTables) -> None:
+        self.bert = bert.eval()
+        self.model = model
+        self.tables = tables
+        self.n_lower = len(bert.encoder.layer) - model.shape.joint_layers
+
+    @torch.no_grad()
+    def logit(
+        self,
+        history: list[int],
+        kinds: list[int],
+        item: int,
+        features: npt.NDArray[np.float32],
+        *,
+        as_text: list[int] | None = None,
+    ) -> float:
+        model = self.model
+        if as_text is None:
+            past = self._events(history, kinds)
+        else:
+            past = self._alone(as_text) + model.history_mark
+        text = self._alone(self._tokens(item))
+        soft = self._norm(self._soft(item) + model.candidate_mark)
+        states = torch.cat([past, text, soft[None]])
+        n_past = len(past)
+        bias = torch.zeros(len(states), len(states))
+        bias[:n_past, n_past:] = torch.finfo(torch.float32).min
+        states = self._layers(states, bias, self.bert.encoder.layer[self.n_lower :])
+        g = model.features
+        x = torch.from_numpy(features)
+        told = g.linear.weight[0] @ x + g.linear.bias[0]
+        if g.network is not None:
+            first, last = g.network[0], g.network[3]
+            told = told + last.weight[0] @ F.gelu(first.weight @ x + first.bias)
+        return float(model.head.weight[0] @ states[n_past] + told)
+
+    def _tokens(self, item: int) -> list[int]:
+        start, end = self.tables.tokens.offsets[item : item + 2]
+        return [int(one) for one in self.tables.tokens.tokens[start:end]]
+
+    def _alone(self, tokens: list[int]) -> Tensor:
+        """Return lower-layer states of tokens that see only each other, places from 0."""
+        ids = torch.tensor([tokens])
+        states = self.bert.embeddings(input_ids=ids, position_ids=torch.arange(len(tokens))[None])
+        none = torch.zeros(len(tokens), len(tokens))
+        return self._layers(states[0], none, self.bert.encoder.layer[: self.n_lower])
+
+    def _layers(self, states: Tensor, bias: Tensor, layers: Any) -> Tensor:
+        states = states[None]
+        for layer in layers:
+            out = layer(states, attention_mask=bias[None, None])
+            states = out[0] if isinstance(out, tuple) else out
+        return states[0]
+
+    def _soft(self, item: int) -> Tensor:
+        texts = torch.from_numpy(self.tables.texts[item])
+        factors = torch.from_numpy(self.tables.factors[item])
+        return self.model.text.weight @ texts + self.model.factors.weight @ factors
+
+    def _events(self, history: list[int], kinds: list[int]) -> Tensor:
+        events = list(zip(history, kinds, strict=True))[-self.model.shape.max_history :]
+        out = [torch.zeros(0, self.model.shape.backbone.hidden)]
+        for place, (item, kind) in enumerate(events):
+            age = len(events) - 1 - place
+            summed = self._soft(item) + self.model.ages.weight[age] + self.model.kinds.weight[kind]
+            out.append((self._norm(summed) + self.model.history_mark)[None])
+        return torch.cat(out)
+
+    def _norm(self, states: Tensor) -> Tensor:
+        norm = self.model.soft_norm
+        centred = states - states.mean()
+        return centred / (centred.square().mean() + norm.eps).sqrt() * norm.weight + norm.bias

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tests.ranking.worlds import make_queries, make_tables, make_tokenizer
+from twofold.ranking.batches import TextHistory, history_as_text, history_batch
+from twofold.ranking.items import ItemTables
+
+TEXTS = ["love war", "space", "the red robot", ""]
+
+
+def _spoken(
+    folder: Path, tables: ItemTables, limit: int, max_history: int = 9, which: bool = True
+) -> TextHistory:
+    queries = make_queries([[0, 1, 2], [3, 1], []], len(TEXTS))
+    wanted = np.full(3, which)
+    cls = make_tokenizer(folder).cls_token_id
+    return history_as_text(queries, wanted, tables, cls=cls, limit=limit, max_history=max_history)
+
+
+def _words(folder: Path, rows: TextHistory) -> list[str]:
+    tokenizer = make_tokenizer(folder)
+    return [" ".join(tokenizer.convert_ids_to_tokens(row.tolist())) for row in rows.rows]
+
+
+def test_a_history_is_its_item_texts_with_sep_behind_each(tiny_bert: Path) -> None:
+    spoken = _spoken(tiny_bert, make_tables(tiny_bert, TEXTS), 64)
+    assert _words(tiny_bert, spoken) == [
+        "[CLS] love war [SEP] space [SEP] the red robot [SEP]",
+        "[CLS] [SEP] space [SEP]",
+        "",
+    ]
+    assert spoken.dropped.tolist() == [0, 0, 0]
+
+
+def test_whole_oldest_items_are_dropped_and_counted(tiny_bert: Path) -> None:
+    tables = make_tables(tiny_bert, TEXTS)
+    # The first history has 10 tokens: [CLS] and 3 + 2 + 4.
+    for limit, dropped, start in ((10, 0, "love"), (9, 1, "space"), (7, 1, "space"), (6, 2, "the")):
+        spoken = _spoken(tiny_bert, tables, limit)
+        assert spoken.dropped.tolist() == [dropped, 0, 0]
+        assert _words(tiny_bert, spoken)[0].startswith(f"[CLS] {start}")
+        assert all(len(row) <= limit for row in spoken.rows)
+
+
+def test_only_the_latest_items_are_spoken_and_only_where_wanted(tiny_bert: Path) -> None:
+    tables = make_tables(tiny_bert, TEXTS)
+    assert _words(tiny_bert, _spoken(tiny_bert, tables, 64, 1))[:2] == [
+        "[CLS] the red robot [SEP]",
+        "[CLS] space [SEP]",
+    ]
+    assert [len(row) for row in _spoken(tiny_bert, tables, 64, which=False).rows] == [0, 0, 0]
+
+
+def test_a_spoken_history_has_no_soft_tokens(tiny_bert: Path) -> None:
+    tables = make_tables(tiny_bert, TEXTS)
+    queries = make_queries([[0, 1, 2], [3, 1], []], len(TEXTS))
+    rows = [np.zeros(0, np.int32), np.array([2, 9, 3], np.int32), np.zeros(0, np.int32)]
+    history = history_batch(queries, tables, max_history=2, as_text=rows)
+    assert history.mask.tolist() == [[True, True], [False, False], [False, False]]
+    assert history.token_mask is not None
+    assert history.token_mask.tolist() == [[False] * 3, [True] * 3, [False] * 3]
+    np.testing.assert_array_equal(history.items.texts[0].numpy(), tables.texts[[1, 2]])
+    assert history.ages[0].tolist() == [1, 0]
+
+
+def test_dropped_factors_are_zero_in_those_queries_alone(tiny_bert: Path) -> None:
+    tables = make_tables(tiny_bert, TEXTS)
+    queries = make_queries([[0, 1], [3, 1]], len(TEXTS))
+    dropped = np.array([True, False])
+    history = history_batch(queries, tables, max_history=4, factors_dropped=dropped)
+    assert not history.items.factors[0].any()
+    np.testing.assert_array_equal(history.items.factors[1].numpy(), tables.factors[[3, 1]])
+    np.testing.assert_array_equal(history.items.texts[0].numpy(), tables.texts[[0, 1]])

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.ranking.worlds import make_model, make_tables, make_texts, make_tokenizer
+from twofold.indexing.errors import InputError
+from twofold.ranking.items import ItemTables, compute_states, lower_states, tokenise_items
+
+
+def test_an_empty_text_is_cls_and_sep(tiny_bert: Path) -> None:
+    tokenizer = make_tokenizer(tiny_bert)
+    tokens = tokenise_items(tokenizer, ["", "space opera", ""], None, 64)
+    first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
+    assert tokens.lengths().tolist() == [2, 4, 2]
+    assert tokens.tokens.tolist() == [
+        *(first, last),
+        *tokenizer("space opera").input_ids,
+        *(first, last),
+    ]
+
+
+def test_long_texts_are_cut_and_keep_their_sep(tiny_bert: Path) -> None:
+    tokenizer = make_tokenizer(tiny_bert)
+    text = "the space robot opera love war"
+    tokens = tokenise_items(tokenizer, [text, "love"], 5, 64)
+    assert tokens.tokens[:5].tolist() == [
+        *tokenizer(text).input_ids[:4],
+        tokenizer.sep_token_id,
+    ]
+    assert tokens.lengths().tolist() == [5, 3]
+
+
+@pytest.mark.parametrize(
+    ("words", "longest"),
+    [([2] * 96 + [30] * 4, 4), ([2] * 90 + [30] * 10, 32), ([90] * 10, 64), ([0] * 9, 4), ([], 4)],
+)
+def test_the_default_length_fits_95_percent_up_to_64(
+    tiny_bert: Path, words: list[int], longest: int
+) -> None:
+    texts = [" ".join(["love"] * count) for count in words]
+    tokens = tokenise_items(make_tokenizer(tiny_bert), texts, None, 64)
+    wanted = [min(count + 2, longest) for count in words]
+    assert tokens.lengths().tolist() == wanted
+
+
+def test_more_tokens_than_the_encoder_reads_are_refused(tiny_bert: Path) -> None:
+    with pytest.raises(InputError, match=r"max_item_tokens is 80.*at most 64"):
+        tokenise_items(make_tokenizer(tiny_bert), ["love"], 80, 64)
+
+
+def test_stored_states_agree_with_those_computed_on_demand(tiny_bert: Path) -> None:
+    backbone = make_model(tiny_bert, 1).backbone
+    tables = make_tables(tiny_bert, make_texts(40))
+    # Small batches, so that items of many lengths land in batches of their own.
+    stored = compute_states(backbone, tables.tokens, batch_tokens=16)
+    assert stored.dtype == np.float16
+    kept = ItemTables(tables.tokens, tables.texts, tables.factors, stored)
+    items = np.array([7, 0, 39, 7, 21], dtype=np.int64)
+    half, lengths = kept.token_states(items, backbone)
+    full, again = tables.token_states(items, backbone)
+    assert lengths.tolist() == again.tolist() == tables.tokens.lengths()[items].tolist()
+    np.testing.assert_allclose(half.numpy(), full.numpy(), atol=1e-2)
+    assert float(full.std()) > 0.1
+
+
+def test_no_items_have_no_states(tiny_bert: Path) -> None:
+    backbone = make_model(tiny_bert, 1).backbone
+    tables = make_tables(tiny_bert)
+    assert lower_states(backbone, tables.tokens, np.zeros(0, dtype=np.int64)).shape == (0, 32)
+    empty = tokenise_items(make_tokenizer(tiny_bert), [], None, 64)
+    assert compute_states(backbone, empty).shape == (0, 32)
+
+
+def test_tables_of_different_lengths_are_refused(tiny_bert: Path) -> None:
+    tables = make_tables(tiny_bert)
+    with pytest.raises(InputError, match="one length"):
+        ItemTables(tables.tokens, tables.texts[1:], tables.factors)
+    with pytest.raises(InputError, match="beside tokens"):
+        ItemTables(tables.tokens, tables.texts, tables.factors, np.zeros((3, 32), np.float16))

@@ -1,0 +1,95 @@
+"""Small worlds for the ranker: item tables, queries and models with random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+import torch
+
+from tests.indexing.tiny_models import WORDS
+from twofold.ranking.backbone import backbone_from_pretrained
+from twofold.ranking.items import ItemTables, tokenise_items
+from twofold.ranking.model import ModelShape, RankerModel
+from twofold.retrieval.queries import Queries
+
+TEXT_DIM, FACTOR_DIM, N_FEATURES, N_KINDS, MAX_HISTORY = 12, 5, 3, 3, 4
+N_ITEMS = 14
+
+
+def make_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def make_texts(n_items: int = N_ITEMS, seed: int = 0) -> list[str]:
+    """Return texts of 0 to 7 words; item 0 has none."""
+    rng = np.random.default_rng(seed)
+    words = WORDS.split()
+    return ["", *(" ".join(rng.choice(words, rng.integers(1, 8))) for _ in range(n_items - 1))]
+
+
+def make_tables(folder: Path, texts: Sequence[str] | None = None, seed: int = 0) -> ItemTables:
+    texts = make_texts() if texts is None else texts
+    rng = np.random.default_rng(seed)
+    return ItemTables(
+        tokenise_items(make_tokenizer(folder), texts, 12, 64),
+        rng.normal(size=(len(texts), TEXT_DIM)).astype(np.float32),
+        rng.normal(size=(len(texts), FACTOR_DIM)).astype(np.float32),
+    )
+
+
+def make_model(folder: Path, joint_layers: int, *, dropout: float = 0.1) -> RankerModel:
+    """Return a ranker whose encoder is pretrained and whose new weights are as they start."""
+    backbone = backbone_from_pretrained(str(folder), joint_layers, dropout)
+    shape = ModelShape(
+        backbone=backbone.shape,
+        joint_layers=len(backbone.joint),
+        n_features=N_FEATURES,
+        text_dim=TEXT_DIM,
+        factor_dim=FACTOR_DIM,
+        n_kinds=N_KINDS,
+        max_history=MAX_HISTORY,
+        feature_head="network",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = RankerModel(shape, dropout)
+    model.backbone.load_state_dict(backbone.state_dict())
+    return model.eval()
+
+
+def randomise(model: RankerModel, seed: int = 1) -> RankerModel:
+    """Fill every new weight of `model` with random values, so that no part is silent."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, one in model.named_parameters():
+            if not name.startswith("backbone."):
+                one.copy_(torch.randn(one.shape, generator=generator) * 0.5)
+    return model
+
+
+def make_queries(histories: Sequence[Sequence[int]], n_items: int = N_ITEMS) -> Queries:
+    """Return queries with these histories, oldest item first."""
+    indptr = np.cumsum([0, *(len(one) for one in histories)]).astype(np.int64)
+    items = np.array([item for one in histories for item in one], dtype=np.int64)
+    return Queries(
+        users=np.arange(len(histories), dtype=np.int64),
+        indptr=indptr,
+        items=items,
+        kinds=(items % N_KINDS).astype(np.int16),
+        weights=np.ones(len(items), dtype=np.float32),
+        times=np.zeros(len(items), dtype=np.int64),
+        steps=np.arange(len(items), dtype=np.int32),
+        excluded=sp.csr_matrix((len(histories), n_items), dtype=bool),
+    )
+
+
+def make_features(shape: tuple[int, int], seed: int = 2) -> npt.NDArray[np.float32]:
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(*shape, N_FEATURES)).astype(np.float32)
