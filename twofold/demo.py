@@ -58,6 +58,7 @@ def run_demo(out: Path, *, quick: bool, as_json: bool, progress: Progress) -> No
         protocol="leave-last-n",
         n=LABELS,
         name="MovieLens-100k",
+        quick=quick,
         progress=progress,
     )
     show(found, as_json=as_json)

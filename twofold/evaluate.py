@@ -14,9 +14,9 @@ from twofold.evaluation.hardware import describe_hardware, library_versions, sou
 from twofold.evaluation.held_out import history_groups, truth_of, users_held_out
 from twofold.evaluation.intervals import Interval
 from twofold.evaluation.judgements import Judgements
-from twofold.evaluation.lambdarank import fit_lambdarank
+from twofold.evaluation.lambdarank import LambdaRankSettings, fit_lambdarank
 from twofold.evaluation.latency import measure_stages
-from twofold.evaluation.logistic import fit_logistic
+from twofold.evaluation.logistic import LogisticSettings, fit_logistic
 from twofold.evaluation.metrics import Truth, judge
 from twofold.evaluation.opponents import Lists as OpponentLists
 from twofold.evaluation.opponents import popularity_ranking, rerank
@@ -86,6 +86,7 @@ def evaluate(
     skip: int = 0,
     ks: Sequence[int] = (10,),
     name: str = "data",
+    quick: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Learn both stages without the held-out part, and measure them on it.
@@ -112,6 +113,9 @@ def evaluate(
         Lengths of lists to measure.
     name
         Name of the data for people.
+    quick
+        Whether the feature-only rerankers get one setting each instead of a search; their rows then
+        say little of what such rerankers can do.
     progress
         Told of every step.
     """
@@ -131,7 +135,7 @@ def evaluate(
     retriever = learned.stage_one.retriever(learned.fusion)
     served = retriever.retrieve(queries, settings.ranker.rerank, progress=progress)
     popularity = np.bincount(known.items[known.labels], minlength=known.n_items)
-    systems = _systems(learned, retriever, queries, served, popularity, settings, progress)
+    systems = _systems(learned, retriever, queries, served, popularity, settings, quick, progress)
     baseline = RERANKED if learned.ranker is not None else FUSED
     values = measure_users(
         {name: _ranked(one) for name, one in systems.items()}, truth, popularity, ks
@@ -174,6 +178,7 @@ def _systems(
     served: Candidates,
     popularity: npt.NDArray[np.int64],
     settings: Settings,
+    quick: bool,
     progress: Progress,
 ) -> dict[str, Candidates]:
     """Return every system's lists, simplest first."""
@@ -183,8 +188,10 @@ def _systems(
     fit, stop, _ = deal(learned.lists, settings.ranker, settings.seed)
     train, validation = _opponent(fit), _opponent(stop)
     with progress.step("Tuning the feature-only rerankers"):
-        out["logistic regression"] = rerank(fit_logistic(train, validation), served)
-        out["LambdaRank"] = rerank(fit_lambdarank(train, validation), served)
+        logistic = LogisticSettings(strengths=(0.1,), interactions=("none",)) if quick else None
+        trees = LambdaRankSettings(n_leaves=(8,), min_rows=(200,)) if quick else None
+        out["logistic regression"] = rerank(fit_logistic(train, validation, logistic), served)
+        out["LambdaRank"] = rerank(fit_lambdarank(train, validation, trees), served)
     if learned.ranker is not None and served.features is not None:
         zeroed = np.where(
             served.items >= 0, learned.ranker.feature_logits(served.features), -np.inf
