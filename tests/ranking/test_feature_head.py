@@ -15,7 +15,7 @@ from twofold.ranking.settings import RankerSettings
 Signal = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 
-def _lists(signal: Signal, seed: int, n: int = 100, m: int = 12) -> Lists:
+def _lists(signal: Signal, seed: int, n: int = 200, m: int = 20) -> Lists:
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(n, m, 4)).astype(np.float32)
     labels = np.zeros((n, m), dtype=bool)
@@ -60,6 +60,10 @@ def test_the_form_that_settings_name_is_fitted_alone() -> None:
 def test_the_same_seed_gives_the_same_head_and_leaves_torch_alone() -> None:
     torch.manual_seed(7)
     before = torch.random.get_rng_state()
-    one, other = (_fit(_middle, feature_head="network").head.state_dict() for _ in range(2))
+    settings = RankerSettings(feature_head="network")
+    train, stop = _lists(_middle, 0, 20, 5), _lists(_middle, 1, 20, 5)
+    one, other = (
+        fit_feature_head(train, stop, settings, seed=3).head.state_dict() for _ in range(2)
+    )
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert torch.equal(torch.random.get_rng_state(), before)

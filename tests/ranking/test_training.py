@@ -1,0 +1,154 @@
+"""Fine-tuning on lists where the hit is the candidate that reads like the last history item."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.ranking.planted import planted_lists
+from tests.ranking.worlds import FACTOR_DIM, N_FEATURES, TEXT_DIM, make_model, make_queries
+from tests.ranking.worlds import make_tokenizer as tokenizer_of
+from twofold.ranking.items import ItemTables, tokenise_items
+from twofold.ranking.lists import Lists
+from twofold.ranking.model import RankerModel
+from twofold.ranking.scoring import logits_of
+from twofold.ranking.settings import RankerSettings
+from twofold.ranking.training import Trained, draw_columns, draw_weights, fine_tune
+
+TOPICS = ("love", "war", "robot", "nail", "comedy")
+COPIES, M = 6, 4
+SETTINGS = RankerSettings(
+    max_epochs=4,
+    patience=4,
+    learning_rate=3e-3,
+    head_learning_rate=1e-2,
+    negatives=0,
+    dropout=0.0,
+    collaborative_dropout=0.0,
+    objective="listwise",
+)
+
+
+def _tables(folder: Path) -> ItemTables:
+    """Return items of five topics; only token text and text vector tell the topic."""
+    texts = [f"the {topic}" for topic in TOPICS for _ in range(COPIES)]
+    vectors = np.random.default_rng(0).normal(size=(len(TOPICS), TEXT_DIM)).astype(np.float32)
+    return ItemTables(
+        tokenise_items(tokenizer_of(folder), texts, None, 64),
+        np.repeat(vectors, COPIES, axis=0),
+        np.zeros((len(texts), FACTOR_DIM), dtype=np.float32),
+    )
+
+
+def _lists(seed: int, n: int) -> Lists:
+    rng = np.random.default_rng(seed)
+    topics = np.stack([rng.permutation(len(TOPICS))[:M] for _ in range(n)])
+    hit = rng.integers(0, M, n)
+    items = (topics * COPIES + rng.integers(1, COPIES, topics.shape)).astype(np.int64)
+    last = topics[np.arange(n), hit] * COPIES
+    past = rng.integers(0, len(TOPICS), n) * COPIES
+    labels = np.arange(M)[None, :] == hit[:, None]
+    queries = make_queries(list(np.stack([past, last], axis=1)), len(TOPICS) * COPIES)
+    return planted_lists(items, labels, np.zeros((n, M, N_FEATURES), np.float32), queries)
+
+
+def _train(
+    folder: Path, settings: RankerSettings = SETTINGS, seed: int = 0, n: int = 400
+) -> tuple[RankerModel, Trained]:
+    model = make_model(folder, 2, dropout=settings.dropout)
+    cls = tokenizer_of(folder).cls_token_id
+    trained = fine_tune(
+        model, _tables(folder), _lists(0, n), _lists(1, 100), settings, cls=cls, seed=seed
+    )
+    return model, trained
+
+
+def _weights(model: RankerModel) -> dict[str, Tensor]:
+    return {name: one.clone() for name, one in model.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def learned(tiny_bert: Path) -> tuple[RankerModel, Trained]:
+    return _train(tiny_bert)
+
+
+def test_matching_the_last_item_is_learned(learned: tuple[RankerModel, Trained]) -> None:
+    ndcg = [epoch.stop_ndcg for epoch in learned[1].epochs]
+    assert ndcg[0] < 0.7
+    assert max(ndcg) > 0.9
+
+
+def test_the_best_epoch_is_kept(tiny_bert: Path, learned: tuple[RankerModel, Trained]) -> None:
+    from twofold.ranking.lists import mean_ndcg
+
+    model, trained = learned
+    best = max(trained.epochs, key=lambda epoch: epoch.stop_ndcg)
+    assert best.number == trained.best
+    stop = _lists(1, 100)
+    tables = _tables(tiny_bert)
+    logits = logits_of(model, tables, stop.queries, stop.candidates.items, stop.features)
+    assert mean_ndcg(stop, logits) == pytest.approx(best.stop_ndcg, abs=1e-6)
+
+
+def test_lower_layers_and_embeddings_stay(
+    tiny_bert: Path, learned: tuple[RankerModel, Trained]
+) -> None:
+    before, after = _weights(make_model(tiny_bert, 2)), _weights(learned[0])
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    fixed = {one for one in before if one.startswith(("backbone.embeddings.", "backbone.layers.0"))}
+    assert fixed <= same
+    moved = {name for name in before if name.startswith("backbone.layers.") and name not in fixed}
+    assert not moved & {name for name in same if "weight" in name}
+
+
+def test_training_that_only_harms_leaves_the_untrained_weights(tiny_bert: Path) -> None:
+    train, stop = _lists(0, 40), _lists(1, 40)
+    # The hits of the early-stopping lists stand at the end of the untrained order's ties: none
+    # can fall, so hits are put where ties put the lowest item number, the best there is.
+    first = stop.candidates.items.argmin(axis=1)
+    perfect = np.arange(M)[None, :] == first[:, None]
+    stop = Lists(stop.queries, stop.candidates, perfect, stop.n_held_out)
+    model = make_model(tiny_bert, 2, dropout=0.0)
+    before = _weights(model)
+    settings = RankerSettings(max_epochs=5, patience=2)
+    trained = fine_tune(model, _tables(tiny_bert), train, stop, settings, cls=2, seed=0)
+    assert trained.best == 0
+    assert len(trained.epochs) == 3
+    assert all(torch.equal(before[name], one) for name, one in _weights(model).items())
+
+
+def test_the_same_seed_gives_the_same_weights(tiny_bert: Path) -> None:
+    settings = RankerSettings(max_epochs=1, text_query_share=0.5, dropout=0.2, negatives=1)
+    torch.manual_seed(5)
+    one, other, another = (
+        _weights(_train(tiny_bert, settings, seed, n=40)[0]) for seed in (0, 0, 1)
+    )
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    # Were no epoch better than none, all three would be the untrained weights.
+    assert not all(torch.equal(one[name], another[name]) for name in one)
+
+
+def test_lists_without_any_hit_change_nothing(tiny_bert: Path) -> None:
+    train, stop = _lists(0, 8), _lists(1, 8)
+    none = Lists(
+        train.queries, train.candidates, np.zeros_like(train.labels), np.zeros(8, np.int64)
+    )
+    model = make_model(tiny_bert, 2)
+    before = _weights(model)
+    fine_tune(model, _tables(tiny_bert), none, stop, SETTINGS, cls=2, seed=0)
+    assert all(torch.equal(before[name], one) for name, one in _weights(model).items())
+
+
+def test_all_hits_are_drawn_and_misses_stand_for_the_rest() -> None:
+    lists = _lists(0, 50)
+    columns = draw_columns(lists, 1, np.random.default_rng(0))
+    assert columns.shape == (50, 2)
+    labels = np.take_along_axis(lists.labels, columns, axis=1)
+    assert labels[:, 0].all()
+    assert not labels[:, 1].any()
+    weights = draw_weights(lists, labels, np.ones_like(labels))
+    assert weights.tolist() == [[1.0, M - 1.0]] * 50
