@@ -211,7 +211,13 @@ def _apply(frame: pl.DataFrame, rules: dict[str, EventRule], quantity: str | Non
             "label": [rule.label for _, rule in listed],
             "kind": list(range(len(listed))),
         },
-        schema_overrides={"rule_weight": pl.Float64, "sign": pl.Int8, "kind": pl.Int16},
+        schema_overrides={
+            "rule_weight": pl.Float64,
+            "sign": pl.Int8,
+            "seen": pl.Boolean,
+            "label": pl.Boolean,
+            "kind": pl.Int16,
+        },
     )
     number = frame["event"].cast(pl.Enum([name for name, _ in listed])).to_physical()
     columns = rule_frame[number.cast(pl.UInt32)].drop("event")

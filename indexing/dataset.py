@@ -242,4 +242,6 @@ def _spelled(values: pl.Series) -> str:
         return pl.DataFrame({"": values}).write_ndjson()
     if dtype.is_float():
         values = values.cast(pl.Float64)
+    if dtype == pl.Binary:
+        values = values.bin.encode("hex")
     return "\x00".join("" if one is None else one for one in values.cast(pl.String).to_list())

@@ -79,6 +79,7 @@ def read_interactions(
         the first row that cannot be used.
     """
     columns = map_columns(table, PARTS, settings.named())
+    _refuse_nested(table, columns)
     _refuse_two_meanings(table, columns)
     notes = [
         f"interactions: column '{column}' is the {part}"
@@ -119,6 +120,18 @@ def read_interactions(
         has_split="split" in columns,
         notes=tuple(notes),
     )
+
+
+def _refuse_nested(table: Table, columns: dict[str, str]) -> None:
+    for part, column in columns.items():
+        dtype = table.frame.schema[column]
+        if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
+            raise DataError(
+                f"expected one plain value a row for the {part}, came {dtype}; take the value out, "
+                "or name another column in the settings",
+                file=table.name,
+                column=column,
+            )
 
 
 def _refuse_two_meanings(table: Table, columns: dict[str, str]) -> None:
@@ -162,7 +175,9 @@ def _with_positions(
         return frame.with_columns(pl.col("time").alias("order"))
     raw = frame["position"]
     position = raw.cast(pl.Int64, strict=False)
-    if raw.dtype.is_float():
+    if raw.dtype.is_temporal() or raw.dtype == pl.Boolean:
+        position = position.clear(len(raw))
+    elif raw.dtype.is_float():
         position = position.set(position.cast(pl.Float64) != raw, None)
     bad = frame.filter(position.is_null())
     problems.refuse(

@@ -212,7 +212,8 @@ def _read_text(data: bytes, separator: str, name: str) -> pl.DataFrame:
     except pl.exceptions.PolarsError as error:
         _explain_text(data, separator, name)
         raise DataError(
-            f"cannot be read as text with columns ({_line(error)})", file=name
+            f"cannot be read as text with columns ({_line(error)}); look for an open quote",
+            file=name,
         ) from error
     columns = next(csv.reader([header.decode(errors="replace")], delimiter=separator))
     twice = sorted({column for column in columns if columns.count(column) > 1})

@@ -77,6 +77,14 @@ def render(table: pl.DataFrame, template: str) -> pl.Series:
     fields, tail = _parse(template, table.columns)
     if not fields:
         return pl.Series("text", [""] * table.height, dtype=pl.String)
+    for field in fields:
+        dtype = table.schema[field.column]
+        inner = dtype.inner if isinstance(dtype, pl.List | pl.Array) else dtype
+        if inner.is_nested() or inner in (pl.Binary, pl.Object):
+            raise SettingsError(
+                f"text_template {template!r} names {{{field.column}}}, whose values ({dtype}) are "
+                "no text; leave it out or write it as text"
+            )
     values = table.select(
         _as_text(table.schema[field.column], field.column).alias(str(i))
         for i, field in enumerate(fields)

@@ -109,6 +109,12 @@ def test_what_cannot_be_read_is_a_problem_too(tmp_path: Path) -> None:
     assert "text_template" in template.problems[0].message
 
 
+def test_nothing_left_is_a_problem_not_a_crash() -> None:
+    report = validate(LOG.with_columns(event=pl.lit("nonsense")))
+    assert [p.check for p in report.problems][:1] == ["event is known"]
+    assert any("nothing to learn" in p.message for p in report.problems)
+
+
 def test_warnings_about_order() -> None:
     tied = validate(LOG.drop("time"))
     assert [p.check for p in tied.problems if "order" in p.check] == ["times give an order"]
