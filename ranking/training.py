@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
 from twofold.ranking.batches import (
     candidate_states,
@@ -98,10 +99,19 @@ def fine_tune(
         Seeds the order of lists, the drawn negatives and all dropout.
     progress
         Told of every step.
+
+    Raises
+    ------
+    InputError
+        If no training list holds a hit.
     """
     rng = np.random.default_rng(seed)
     hits = np.flatnonzero(train.labels.any(axis=1))
-    steps = settings.max_epochs * max(1, -(-len(hits) // settings.batch_lists))
+    if not len(hits):
+        raise InputError(
+            f"fine-tuning needs a training list that holds a hit; none of {len(train)} does"
+        )
+    steps = settings.max_epochs * -(-len(hits) // settings.batch_lists)
     optimiser, schedule = _optimiser(model, settings, steps)
     trainable = {name: one for name, one in model.named_parameters() if one.requires_grad}
     begun = time.perf_counter()

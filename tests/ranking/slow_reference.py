@@ -51,7 +51,8 @@ class SlowRanker:
         x = torch.from_numpy(features)
         told = g.linear.weight[0] @ x + g.linear.bias[0]
         if g.network is not None:
-            first, last = g.network[0], g.network[3]
+            first: Any = g.network[0]
+            last: Any = g.network[3]
             told = told + last.weight[0] @ F.gelu(first.weight @ x + first.bias)
         return float(model.head.weight[0] @ states[n_past] + told)
 
