@@ -79,9 +79,7 @@ class Factors:
         object.__setattr__(self, "_solver", self._als() if self.settings.model == "als" else None)
 
     def _als(self) -> Any:
-        # Making a model warns unless BLAS has one thread at that moment.
-        with threadpool_limits(1, "blas"):
-            model = _als_model(self.settings, seed=0, threads=1)
+        model = _als_model(self.settings, seed=0, threads=1)
         model.item_factors = np.ascontiguousarray(self.items)
         # Computed here, once, so that threads that share the factors only read it.
         _ = model.YtY
@@ -142,14 +140,13 @@ def fit_factors(
         Told of every pass.
     """
     settings = CollaborativeSettings() if settings is None else settings
-    # implicit calls BLAS from its own threads; more BLAS threads inside those get in the way, and
-    # it warns about them when the model is made.
+    make = _als_model if settings.model == "als" else _bpr_model
+    model = make(settings, seed, threads)
+    # implicit calls BLAS from its own threads; more BLAS threads inside those get in the way.
     with (
         (progress or Silent()).step(settings.model.upper(), total=settings.iterations) as task,
         threadpool_limits(1, "blas"),
     ):
-        make = _als_model if settings.model == "als" else _bpr_model
-        model = make(settings, seed, threads)
         model.fit(matrix, show_progress=False, callback=lambda *_: task.advance())
     items = np.array(model.item_factors, dtype=np.float32)
     untouched = np.bincount(matrix.indices, minlength=matrix.shape[1]) == 0
@@ -160,14 +157,17 @@ def fit_factors(
 def _als_model(settings: CollaborativeSettings, seed: int, threads: int) -> Any:
     from implicit.cpu.als import AlternatingLeastSquares
 
-    return AlternatingLeastSquares(
-        factors=settings.factors,
-        regularization=settings.regularization,
-        alpha=settings.alpha,
-        iterations=settings.iterations,
-        random_state=seed,
-        num_threads=threads,
-    )
+    # Making a model warns unless BLAS has one thread at that moment; the limit holds only for
+    # libraries that are loaded already, hence after the import.
+    with threadpool_limits(1, "blas"):
+        return AlternatingLeastSquares(
+            factors=settings.factors,
+            regularization=settings.regularization,
+            alpha=settings.alpha,
+            iterations=settings.iterations,
+            random_state=seed,
+            num_threads=threads,
+        )
 
 
 def _bpr_model(settings: CollaborativeSettings, seed: int, threads: int) -> Any:

@@ -78,7 +78,9 @@ def cosine_neighbours(matrix: sp.csr_matrix, settings: NeighbourSettings) -> sp.
         shape = (min(4096, by_item.shape[0] - start), by_item.shape[0])
         block = sp.coo_matrix((alike, (rows - start, columns)), shape=shape).tocsr()
         parts.append(_strongest(block, settings.per_item))
-    return sp.vstack(parts).tocsr() if parts else sp.csr_matrix(by_item.shape, dtype=np.float32)
+    if not parts:
+        return sp.csr_matrix((0, 0), dtype=np.float32)
+    return sp.vstack(parts).tocsr()
 
 
 def transitions(log: Interactions, settings: NeighbourSettings) -> sp.csr_matrix:

@@ -1,0 +1,165 @@
+"""Relations between items equal what a slow reading of their definitions gives."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from tests.indexing.logs import DISLIKE, LIKE, SKIP, Event, events, log_of
+from twofold.indexing.errors import SettingsError
+from twofold.indexing.interactions import Interactions
+from twofold.indexing.neighbours import (
+    NeighbourSettings,
+    cosine_neighbours,
+    transitions,
+    trending,
+)
+
+Doubles = npt.NDArray[np.float64]
+SETTINGS = st.builds(
+    NeighbourSettings,
+    per_item=st.integers(1, 8),
+    shrinkage=st.sampled_from([0.0, 2.5]),
+    reach=st.integers(1, 4),
+    fade=st.sampled_from([0.5, 1.0]),
+)
+
+
+def _strongest(dense: Doubles, k: int) -> Doubles:
+    out = np.zeros_like(dense)
+    for row, values in enumerate(dense):
+        # Rounded, for ties must not be broken by the last bit of either computation.
+        for column in sorted(range(len(values)), key=lambda j: (-np.float32(values[j]), j))[:k]:
+            out[row, column] = values[column]
+    return out
+
+
+def _slow_cosine(matrix: sp.csr_matrix, settings: NeighbourSettings) -> Doubles:
+    has = (matrix.toarray() > 0).astype(np.float64)
+    shared, users = has.T @ has, has.sum(axis=0)
+    below = np.sqrt(np.outer(users, users)) + settings.shrinkage
+    out = np.divide(shared, below, out=np.zeros_like(shared), where=shared > 0)
+    np.fill_diagonal(out, 0)
+    return out
+
+
+def _slow_transitions(log: Interactions, settings: NeighbourSettings) -> Doubles:
+    out, counts = np.zeros((log.n_items, log.n_items)), np.zeros(log.n_items)
+    for user in range(log.n_users):
+        mine = (log.users == user) & (log.weights > 0)
+        items = log.items[mine]
+        steps = np.unique(log.steps[mine], return_inverse=True)[1]
+        np.add.at(counts, items, 1)
+        for (one, at), (other, then) in product(zip(items, steps, strict=True), repeat=2):
+            if 0 < then - at <= settings.reach and one != other:
+                out[one, other] += settings.fade ** (then - at - 1.0)
+    return np.asarray(out / np.sqrt(np.outer(np.maximum(counts, 1), np.maximum(counts, 1))))
+
+
+def _assert_strongest(found: sp.csr_matrix, slow: Doubles, k: int) -> None:
+    """The kept entries are right, and none that was left out is stronger."""
+    dense = found.toarray()
+    np.testing.assert_allclose(dense[dense > 0], slow[dense > 0], rtol=1e-5)
+    np.testing.assert_array_equal((dense > 0).sum(axis=1), np.minimum((slow > 0).sum(axis=1), k))
+    np.testing.assert_allclose(
+        np.sort(dense, axis=1), np.sort(_strongest(slow, k), axis=1), rtol=1e-5
+    )
+    assert found.has_sorted_indices
+    assert found.dtype == np.float32
+
+
+@hypothesis_settings(deadline=None)
+@given(events(), SETTINGS)
+def test_cosine_neighbours_equal_the_definition(
+    rows: list[Event], settings: NeighbourSettings
+) -> None:
+    matrix = log_of(rows, 4, 7).matrix()
+    before = matrix.copy()
+    found = cosine_neighbours(matrix, settings)
+    _assert_strongest(found, _slow_cosine(matrix, settings), settings.per_item)
+    assert (matrix != before).nnz == 0
+
+
+def test_cosine_neighbours_over_several_blocks() -> None:
+    matrix = sp.random(30, 4100, 0.01, "csr", np.float32, np.random.default_rng(1))
+    settings = NeighbourSettings(per_item=4100)
+    found = cosine_neighbours(matrix, settings)
+    np.testing.assert_allclose(found.toarray(), _slow_cosine(matrix, settings), rtol=1e-5)
+
+
+@hypothesis_settings(deadline=None)
+@given(events(), SETTINGS)
+def test_transitions_equal_the_definition(rows: list[Event], settings: NeighbourSettings) -> None:
+    log = log_of(rows, 4, 7)
+    found = transitions(log, settings)
+    _assert_strongest(found, _slow_transitions(log, settings), settings.per_item)
+
+
+def test_events_of_one_step_make_no_pair() -> None:
+    tied = log_of([(0, item, 3, LIKE) for item in range(4)], 1, 4)
+    assert transitions(tied, NeighbourSettings()).nnz == 0
+    then = log_of([(0, 0, 0, LIKE), (0, 1, 0, LIKE), (0, 2, 1, LIKE)], 1, 3)
+    assert sorted(zip(*transitions(then, NeighbourSettings()).nonzero(), strict=True)) == [
+        (0, 2),
+        (1, 2),
+    ]
+
+
+def test_transitions_fade_and_end_at_the_reach_and_at_the_user() -> None:
+    rows = [(0, item, 2 * item, LIKE) for item in range(4)] + [(1, 4, 9, LIKE)]
+    found = transitions(log_of(rows, 2, 5), NeighbourSettings(reach=2, fade=0.25))
+    np.testing.assert_allclose(found.toarray()[0], [0, 1, 0.25, 0, 0])
+    assert found[:, 4].nnz == found[4].nnz == 0
+
+
+def test_ties_of_neighbours_go_to_lower_items() -> None:
+    matrix = sp.csr_matrix(np.ones((2, 5), dtype=np.float32))
+    found = cosine_neighbours(matrix, NeighbourSettings(per_item=2))
+    np.testing.assert_array_equal(found.indices.reshape(5, 2)[[0, 4]], [[1, 2], [0, 1]])
+
+
+def test_trending_halves_after_the_half_life() -> None:
+    log = log_of([(0, 0, 0, LIKE), (0, 1, 10, LIKE), (1, 2, 20, LIKE), (1, 2, 20, LIKE)], 2, 4)
+    settings = NeighbourSettings(half_life_days=10)
+    found = trending(log, settings, has_times=True)
+    np.testing.assert_allclose(found, [0.25, 0.5, 2, 0], rtol=1e-6)
+    np.testing.assert_array_equal(trending(log, settings, has_times=False), [1, 1, 2, 0])
+    assert found.dtype == np.float32
+
+
+def test_only_what_raises_an_item_relates_or_trends() -> None:
+    log = log_of([(0, 0, 0, LIKE), (0, 1, 1, SKIP), (0, 2, 2, DISLIKE), (0, 3, 3, LIKE)], 1, 4)
+    found = transitions(log, NeighbourSettings())
+    assert [tuple(pair) for pair in np.argwhere(found.toarray())] == [(0, 3)]
+    # The skipped and the disliked take no step between the two, which are next to each other.
+    assert found[0, 3] == 1
+    assert cosine_neighbours(log.matrix(), NeighbourSettings()).nnz == 2
+    np.testing.assert_array_equal(trending(log, NeighbourSettings(), has_times=False), [1, 0, 0, 1])
+
+
+@pytest.mark.parametrize(("n_users", "n_items"), [(0, 0), (3, 0), (0, 3), (3, 3)])
+def test_empty_logs_relate_nothing(n_users: int, n_items: int) -> None:
+    log = log_of([], n_users, n_items)
+    for found in (
+        cosine_neighbours(log.matrix(), NeighbourSettings()),
+        transitions(log, NeighbourSettings()),
+    ):
+        assert found.shape == (n_items, n_items)
+        assert found.nnz == 0
+    assert trending(log, NeighbourSettings(), has_times=True).shape == (n_items,)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"per_item": 0}, {"reach": 0}, {"shrinkage": -1.0}, {"fade": 0.0}, {"half_life_days": 0.0}],
+)
+def test_senseless_settings_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(SettingsError, match="neighbours"):
+        NeighbourSettings(**wrong)  # type: ignore[arg-type]
