@@ -36,7 +36,7 @@ def test_isotonic_pools_neighbours_that_fall() -> None:
 
 
 @pytest.mark.parametrize("method", ["temperature", "isotonic"])
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(
     logits=st.lists(st.floats(-30, 30, width=32), min_size=2, max_size=30), seed=st.integers(0, 99)
 )

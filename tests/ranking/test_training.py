@@ -64,7 +64,7 @@ def _lists(seed: int, n: int) -> Lists:
 
 
 def _train(
-    folder: Path, settings: RankerSettings = SETTINGS, seed: int = 0, n: int = 160
+    folder: Path, settings: RankerSettings = SETTINGS, seed: int = 0, n: int = 240
 ) -> tuple[RankerModel, Trained]:
     model = make_model(folder, 2, dropout=settings.dropout)
     cls = make_tokenizer(folder).cls_token_id
