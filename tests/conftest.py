@@ -1,0 +1,21 @@
+"""Fixtures for all rooms: tiny local models, so that no test needs a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.indexing.tiny_models import make_bert, make_sentence_model
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a BERT encoder with 3 layers of width 32, 64 positions and a real tokenizer."""
+    return make_bert(tmp_path_factory.mktemp("models") / "bert")
+
+
+@pytest.fixture(scope="session")
+def tiny_sentence_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a sentence-transformers model of width 32 with the prompts "query: ", "item: "."""
+    return make_sentence_model(tmp_path_factory.mktemp("models") / "sentence")
