@@ -80,7 +80,8 @@ class Factors:
 
     def _als(self) -> Any:
         model = _als_model(self.settings, seed=0, threads=1)
-        model.item_factors = np.ascontiguousarray(self.items)
+        # A copy: implicit takes no read-only array, such as a memory-mapped one.
+        model.item_factors = np.array(self.items, dtype=np.float32, order="C")
         # Computed here, once, so that threads that share the factors only read it.
         _ = model.YtY
         return model
