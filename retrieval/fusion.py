@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
-from scipy.special import logsumexp
 
 from twofold.indexing.errors import InputError
 from twofold.retrieval.features import VIEWS
@@ -17,6 +16,7 @@ Floats = npt.NDArray[np.float32]
 Method = Literal["learned", "zscore", "reciprocal"]
 RECIPROCAL_OFFSET = 60
 PENALTIES = (0.1, 1.0, 10.0, 100.0)
+MAX_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,10 @@ class Fusion:
         views = len(VIEWS)
         if self.method == "reciprocal":
             # Inverts the logarithmic rank that the features hold.
-            place = np.expm1((0.5 - features[..., 1::views]) * np.log1p(100.0))
-            silent = features[..., 0::views] == 0
-            each = np.where(silent, 0, 1 / (RECIPROCAL_OFFSET + 1 + place))
+            log_rank = features[..., 1::views]
+            place = np.expm1((0.5 - log_rank) * np.log1p(100.0))
+            # No place has the logarithmic rank 0: it marks rows of equal scores.
+            each = np.where(log_rank == 0, 0, 1 / (RECIPROCAL_OFFSET + 1 + place))
             return np.asarray(each.sum(axis=-1), dtype=np.float32)
         read = features[..., 0::views] if self.method == "zscore" else features
         if read.shape[-1] != len(self.weights):
@@ -91,36 +92,68 @@ def learn_weights(
         raise InputError("fusion weights need at least two rows with a hit")
     shuffled = np.random.default_rng(seed).permutation(hits)
     held, fit = np.split(shuffled, [max(1, len(hits) // 5)])
+    parts = [_Packed.of(features, labels, mask, np.sort(rows)) for rows in (fit, held, hits)]
+    weights = np.zeros(features.shape[-1])
+    best, best_loss = PENALTIES[0], np.inf
+    # From the strongest penalty down, each fit starts where the one before ended.
+    for penalty in sorted(PENALTIES, reverse=True):
+        weights = _fitted(parts[0], penalty, weights)
+        loss = _loss(weights, parts[1], 0.0)[0]
+        if loss < best_loss:
+            best, best_loss = penalty, loss
+    final = _fitted(parts[2], best, weights)
+    return Fusion("learned", tuple(float(one) for one in final))
 
-    def fitted(rows: npt.NDArray[np.int64], penalty: float) -> npt.NDArray[np.float64]:
-        given = features[rows], labels[rows], mask[rows]
-        start = np.zeros(features.shape[-1])
-        found = minimize(
-            _loss, start, (*given, penalty), "L-BFGS-B", jac=True, options={"maxiter": 100}
+
+class _Packed(NamedTuple):
+    """Candidates of rows one after another, without padding.
+
+    ``features (n, n_features)``, ``hits (n,)``, and where each row begins, ``starts (n_rows,)``.
+    """
+
+    features: Floats
+    hits: npt.NDArray[np.float64]
+    starts: npt.NDArray[np.int64]
+    row: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls,
+        features: Floats,
+        labels: npt.NDArray[np.bool_],
+        mask: npt.NDArray[np.bool_],
+        rows: npt.NDArray[np.int64],
+    ) -> _Packed:
+        there = mask[rows]
+        counts = there.sum(axis=1)
+        return cls(
+            features[rows][there],
+            labels[rows][there].astype(np.float64),
+            (np.cumsum(counts) - counts).astype(np.int64),
+            np.repeat(np.arange(len(rows)), counts),
         )
-        return np.asarray(found.x)
 
-    def held_out(penalty: float) -> float:
-        return _loss(fitted(fit, penalty), features[held], labels[held], mask[held], 0.0)[0]
 
-    penalty = min(PENALTIES, key=held_out)
-    return Fusion("learned", tuple(float(one) for one in fitted(hits, penalty)))
+def _fitted(
+    packed: _Packed, penalty: float, start: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    found = minimize(
+        _loss, start, (packed, penalty), "L-BFGS-B", jac=True, options={"maxiter": MAX_STEPS}
+    )
+    return np.asarray(found.x)
 
 
 def _loss(
-    weights: npt.NDArray[np.float64],
-    features: Floats,
-    labels: npt.NDArray[np.bool_],
-    mask: npt.NDArray[np.bool_],
-    penalty: float,
+    weights: npt.NDArray[np.float64], packed: _Packed, penalty: float
 ) -> tuple[float, npt.NDArray[np.float64]]:
     """Return the negative log-likelihood a hit and its gradient."""
-    scores = np.where(mask, features @ weights.astype(np.float32), -np.inf).astype(np.float64)
-    logs = scores - logsumexp(scores, axis=1, keepdims=True)
-    hits = (labels & mask).astype(np.float64)
+    features, hits, starts, row = packed
+    scores = (features @ weights.astype(np.float32)).astype(np.float64)
+    powers = np.exp(scores - np.maximum.reduceat(scores, starts)[row])
+    chances = powers / np.add.reduceat(powers, starts)[row]
     n_hits = hits.sum()
-    chance = np.exp(logs) * hits.sum(axis=1, keepdims=True)
-    flat = features.reshape(-1, features.shape[-1])
-    gradient = ((chance - hits).ravel().astype(np.float32) @ flat).astype(np.float64)
-    loss = -float(logs[hits > 0].sum()) + penalty * float(weights @ weights)
+    expected = chances * np.add.reduceat(hits, starts)[row]
+    gradient = ((expected - hits).astype(np.float32) @ features).astype(np.float64)
+    loss = -float(np.log(np.maximum(chances[hits > 0], 1e-300)).sum())
+    loss += penalty * float(weights @ weights)
     return loss / n_hits, (gradient + 2 * penalty * weights) / n_hits

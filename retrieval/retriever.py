@@ -77,7 +77,7 @@ class Retriever:
         Raises
         ------
         InputError
-            If `k` is below 1.
+            If `k` is below 1, or a query is a text and there is no text source.
         """
         if k is not None and k < 1:
             raise InputError(f"k must be at least 1, not {k}")
@@ -94,6 +94,10 @@ class Retriever:
         spoken = np.zeros(len(queries), dtype=bool)
         if queries.texts is not None:
             spoken = np.array([bool(text.strip()) for text in queries.texts])
+        if spoken.any() and self.text_query is None:
+            raise InputError(
+                "a query is a text, but no text encoder was given; give one or ask with a history"
+            )
         history = (queries.lengths() > 0) & ~spoken
         groups = (
             (np.flatnonzero(history), None),
