@@ -1,0 +1,160 @@
+"""The vector index: exact search, whatever the batch, the ties and the length of lists."""
+
+from __future__ import annotations
+
+import gc
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twofold.indexing.artefact import begin_generation, open_artefact
+from twofold.indexing.errors import ArtefactError, InputError, MissingDependencyError
+from twofold.indexing.vectors import FILE, VectorIndex, normalised
+
+Float32s = npt.NDArray[np.float32]
+
+
+def unit(n: int, d: int = 16, seed: int = 0) -> Float32s:
+    return normalised(np.random.default_rng(seed).normal(size=(n, d)))
+
+
+def textbook(vectors: Float32s, queries: Float32s, k: int) -> tuple[Any, Any]:
+    exact = np.einsum("qd,nd->qn", queries.astype(np.float64), vectors.astype(np.float64))
+    order = np.lexsort((np.broadcast_to(np.arange(len(vectors)), exact.shape), -exact))[:, :k]
+    return np.take_along_axis(exact, order, axis=1), order
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 200), st.integers(0, 40), st.integers(1, 60), st.integers(0, 10_000))
+def test_agrees_with_numpy(n_items: int, n: int, k: int, seed: int) -> None:
+    vectors, queries = unit(n_items, seed=seed), unit(n, seed=seed + 1)
+    scores, items = VectorIndex.build(vectors, device="cpu").search(queries, k)
+    expected, _ = textbook(vectors, queries, k)
+    shown = min(k, n_items)
+    assert scores.shape == items.shape == (n, k)
+    assert scores.dtype == np.float32
+    assert items.dtype == np.int64
+    # Float32 cannot tell scores apart that differ by less; what it chose must score as high.
+    exact = np.einsum("qkd,qd->qk", vectors[items[:, :shown]], queries)
+    np.testing.assert_allclose(exact, expected, atol=1e-6)
+    assert all(len(set(row)) == shown for row in items[:, :shown].tolist())
+    np.testing.assert_allclose(scores[:, :shown], expected, atol=1e-6)
+    assert (items[:, shown:] == -1).all()
+    assert np.isneginf(scores[:, shown:]).all()
+
+
+def test_ties_stand_in_order_of_item_numbers() -> None:
+    # Forty copies of five vectors: far more ties than any margin holds.
+    index = VectorIndex.build(np.tile(unit(5), (40, 1)), device="cpu")
+    _, items = index.search(unit(5)[:1], 45)
+    np.testing.assert_array_equal(items[0, :40], np.arange(0, 200, 5))
+
+
+def test_a_query_without_words_ties_with_everything() -> None:
+    scores, items = VectorIndex.build(unit(100), device="cpu").search(np.zeros((1, 16), "f4"), 5)
+    np.testing.assert_array_equal(items, [[0, 1, 2, 3, 4]])
+    np.testing.assert_array_equal(scores, 0)
+
+
+def test_a_result_does_not_depend_on_the_batch() -> None:
+    index, queries = VectorIndex.build(unit(500, d=17), device="cpu"), unit(64, d=17, seed=1)
+    scores, items = index.search(queries, 10)
+    for row in range(64):
+        alone, alone_items = index.search(queries[row : row + 1], 10)
+        np.testing.assert_array_equal(alone[0], scores[row])
+        np.testing.assert_array_equal(alone_items[0], items[row])
+
+
+def test_threads_may_share_it() -> None:
+    index, queries = VectorIndex.build(unit(300), device="cpu"), unit(32, seed=1)
+    expected = index.search(queries, 10)[1]
+    with ThreadPoolExecutor(16) as pool:
+        found = pool.map(lambda row: index.search(queries[row : row + 1], 10)[1][0], range(32))
+        np.testing.assert_array_equal(np.array(list(found)), expected)
+
+
+def test_saved_and_opened_it_answers_the_same(tmp_path: Path) -> None:
+    built = VectorIndex.build(unit(50), device="cpu")
+    with begin_generation(tmp_path) as writer:
+        built.save(writer)
+        writer.commit({})
+    opened = VectorIndex.open(open_artefact(tmp_path), device="cpu")
+    assert len(opened) == 50
+    assert opened.dimension == 16
+    assert opened.device == "cpu"
+    for one, other in zip(opened.search(unit(3), 9), built.search(unit(3), 9), strict=True):
+        np.testing.assert_array_equal(one, other)
+    vectors = opened.vectors
+    assert FILE in Path("/proc/self/maps").read_text()
+    del opened
+    gc.collect()
+    np.testing.assert_array_equal(vectors, unit(50))  # the view keeps its index alive
+    with pytest.raises(ValueError, match="read-only"):
+        vectors[0] = 0
+
+
+def test_no_items() -> None:
+    scores, items = VectorIndex.build(np.zeros((0, 4), "f4")).search(np.zeros((2, 4), "f4"), 3)
+    assert (items == -1).all()
+    assert np.isneginf(scores).all()
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    with begin_generation(tmp_path) as writer:
+        writer.path(FILE).write_bytes(b"not an index")
+        generation = writer.commit({})
+    with pytest.raises(ArtefactError, match="not a whole FAISS index"):
+        VectorIndex.open(generation)
+
+
+def test_an_index_of_another_kind_is_refused(tmp_path: Path) -> None:
+    import faiss
+
+    with begin_generation(tmp_path) as writer:
+        faiss.write_index(faiss.IndexFlatL2(4), str(writer.path(FILE)))
+        generation = writer.commit({})
+    with pytest.raises(ArtefactError, match="not a flat inner-product index"):
+        VectorIndex.open(generation)
+
+
+@pytest.mark.parametrize(
+    ("queries", "k", "message"),
+    [
+        (np.zeros((1, 3), "f4"), 1, "built with dimension 16"),
+        (np.zeros(16, "f4"), 1, "built with dimension 16"),
+        (np.full((1, 16), np.nan, "f4"), 1, "finite"),
+        (np.zeros((1, 16), "f4"), 0, "at least 1"),
+    ],
+)
+def test_queries_that_cannot_be_answered(queries: Float32s, k: int, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        VectorIndex.build(unit(5)).search(queries, k)
+
+
+@pytest.mark.parametrize("vectors", [unit(3) * 2, np.full((2, 4), np.nan, "f4"), unit(3)[0]])
+def test_vectors_that_cannot_be_indexed(vectors: Float32s) -> None:
+    with pytest.raises(InputError):
+        VectorIndex.build(vectors)
+
+
+def test_a_gpu_that_is_not_there() -> None:
+    import faiss
+
+    if "GPU" in faiss.get_compile_options().split() and faiss.get_num_gpus():
+        assert VectorIndex.build(unit(5), device="cuda").device == "cuda"
+    else:
+        with pytest.raises(MissingDependencyError, match="sees no GPU"):
+            VectorIndex.build(unit(5), device="cuda")
+
+
+def test_normalised_keeps_zeros_and_refuses_nan() -> None:
+    expected = np.array([[0.6, 0.8], [0.0, 0.0]])
+    np.testing.assert_allclose(normalised(np.array([[3.0, 4.0], [0, 0]])), expected, atol=1e-7)
+    with pytest.raises(InputError, match="finite"):
+        normalised(np.array([[np.nan, 1.0]]))
