@@ -79,10 +79,15 @@ class Ranker:
         if len(queries) != candidates.n_queries:
             raise InputError(f"{len(queries)} queries came with {candidates.n_queries} rows")
         logits = self.logits(queries, candidates, progress=progress)
-        logits = np.where(self.reads(queries)[:, None], logits, candidates.scores)
+        return self.ordered(queries, candidates, logits, k)
+
+    def ordered(
+        self, queries: Queries, candidates: Candidates, logits: npt.NDArray[np.float32], k: int
+    ) -> Candidates:
+        """Return the best `k` candidates by logits that :meth:`logits` gave."""
         return rank(
             candidates.items,
-            logits,
+            np.where(self.reads(queries)[:, None], logits, candidates.scores),
             k,
             features=candidates.features,
             sources=candidates.sources,

@@ -30,6 +30,7 @@ from twofold.evaluation.quality import (
 )
 from twofold.evaluation.report import Circumstances, Row
 from twofold.indexing.dataset import Dataset
+from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
 from twofold.indexing.splits import Protocol, Split, choose_split, leave_last_n
 from twofold.indexing.vectors import VectorIndex
@@ -135,7 +136,17 @@ def evaluate(
     retriever = learned.stage_one.retriever(learned.fusion)
     served = retriever.retrieve(queries, settings.ranker.rerank, progress=progress)
     popularity = np.bincount(known.items[known.labels], minlength=known.n_items)
-    systems = _systems(learned, retriever, queries, served, popularity, settings, quick, progress)
+    logits = None
+    if learned.ranker is not None:
+        logits = learned.ranker.logits(queries, served, progress=progress)
+    systems = _each_source(retriever, queries)
+    systems["popularity"] = popularity_ranking(popularity, queries.excluded, DEPTH)
+    systems[FUSED] = served
+    with progress.step("Tuning the feature-only rerankers"):
+        systems |= _opponents(learned, served, settings, quick=quick)
+    if learned.ranker is not None and logits is not None:
+        systems[TEXT_ZEROED] = _zeroed(learned.ranker, served)
+        systems[RERANKED] = learned.ranker.ordered(queries, served, logits, served.k)
     baseline = RERANKED if learned.ranker is not None else FUSED
     values = measure_users(
         {name: _ranked(one) for name, one in systems.items()}, truth, popularity, ks
@@ -148,7 +159,7 @@ def evaluate(
     others = [one for one in systems if one != baseline]
     return Evaluation(
         rows=tuple(rows),
-        probabilities=_probabilities(learned, queries, served, truth, settings),
+        probabilities=_probabilities(learned, queries, served, logits, truth, settings),
         comparisons={
             f"{baseline} - {other}: {metric}": compare(
                 values, baseline, other, metric, seed=settings.seed
@@ -171,34 +182,26 @@ def _ranked(candidates: Candidates) -> Ranked:
     return Ranked(candidates.items, candidates.scores)
 
 
-def _systems(
-    learned: Learned,
-    retriever: Retriever,
-    queries: Queries,
-    served: Candidates,
-    popularity: npt.NDArray[np.int64],
-    settings: Settings,
-    quick: bool,
-    progress: Progress,
+def _opponents(
+    learned: Learned, served: Candidates, settings: Settings, *, quick: bool
 ) -> dict[str, Candidates]:
-    """Return every system's lists, simplest first."""
-    out = {"popularity": popularity_ranking(popularity, queries.excluded, DEPTH)}
-    out |= _each_source(retriever, queries)
-    out[FUSED] = served
+    """Return the served candidates in the order of rerankers that read features alone."""
     fit, stop, _ = deal(learned.lists, settings.ranker, settings.seed)
     train, validation = _opponent(fit), _opponent(stop)
-    with progress.step("Tuning the feature-only rerankers"):
-        logistic = LogisticSettings(strengths=(0.1,), interactions=("none",)) if quick else None
-        trees = LambdaRankSettings(n_leaves=(8,), min_rows=(200,)) if quick else None
-        out["logistic regression"] = rerank(fit_logistic(train, validation, logistic), served)
-        out["LambdaRank"] = rerank(fit_lambdarank(train, validation, trees), served)
-    if learned.ranker is not None and served.features is not None:
-        zeroed = np.where(
-            served.items >= 0, learned.ranker.feature_logits(served.features), -np.inf
-        ).astype(np.float32)
-        out[TEXT_ZEROED] = rank(served.items, zeroed, served.k)
-        out[RERANKED] = learned.ranker.rerank(queries, served, served.k, progress=progress)
-    return out
+    logistic = LogisticSettings(strengths=(0.1,), interactions=("none",)) if quick else None
+    trees = LambdaRankSettings(n_leaves=(8,), min_rows=(200,)) if quick else None
+    return {
+        "logistic regression": rerank(fit_logistic(train, validation, logistic), served),
+        "LambdaRank": rerank(fit_lambdarank(train, validation, trees), served),
+    }
+
+
+def _zeroed(ranker: Ranker, served: Candidates) -> Candidates:
+    """Return the served candidates in the order of the ranker's g, its text model silenced."""
+    if served.features is None:
+        raise InputError("candidates with features were expected")
+    scores = np.where(served.items >= 0, ranker.feature_logits(served.features), -np.inf)
+    return rank(served.items, scores.astype(np.float32), served.k)
 
 
 def _opponent(lists: Any) -> OpponentLists:
@@ -220,16 +223,20 @@ def _each_source(retriever: Retriever, queries: Queries) -> dict[str, Candidates
 
 
 def _probabilities(
-    learned: Learned, queries: Queries, served: Candidates, truth: Truth, settings: Settings
+    learned: Learned,
+    queries: Queries,
+    served: Candidates,
+    logits: npt.NDArray[np.float32] | None,
+    truth: Truth,
+    settings: Settings,
 ) -> dict[str, Interval]:
     """Return how good the probabilities are, beside the base rate's and calibrated stage one's."""
     ranker = learned.ranker
-    if ranker is None:
+    if ranker is None or logits is None:
         return {}
     read = np.flatnonzero(ranker.reads(queries))
-    queries, served, truth = queries.take(read), served.take(read), truth.take(read)
+    served, truth, logits = served.take(read), truth.take(read), logits[read]
     labels, valid = judge(served.items, truth).hits > 0, served.items >= 0
-    logits = ranker.logits(queries, served)
     judged = Judgements.of_lists(ranker.calibration.probabilities(logits), labels, valid)
     _, _, rest = deal(learned.lists, settings.ranker, settings.seed)
     before = rest.mask()

@@ -29,7 +29,7 @@ from twofold.retrieval.retriever import Retriever
 from twofold.retrieval.stage_one import StageOne, StageOneSettings, fit_stage_one
 from twofold.settings import Settings
 
-FUSION_USERS = 5000
+FUSION_USERS = 4000
 MANY_LABELS = 20
 
 
