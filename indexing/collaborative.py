@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from twofold.indexing.artefact import Generation, GenerationWriter
 
 Floats = npt.NDArray[np.float32]
+CHUNK = 1 << 20  # numbers that fold-in works on at a time, so that they stay near the processor
 
 
 @dataclass(frozen=True)
@@ -73,39 +75,62 @@ class Factors:
 
     items: Floats
     settings: CollaborativeSettings
-    _solver: Any = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_solver", self._als() if self.settings.model == "als" else None)
-
-    def _als(self) -> Any:
-        model = _als_model(self.settings, seed=0, threads=1)
-        # A copy: implicit takes no read-only array, such as a memory-mapped one.
-        model.item_factors = np.array(self.items, dtype=np.float32, order="C")
-        # Computed here, once, so that threads that share the factors only read it.
-        _ = model.YtY
-        return model
+    @cached_property
+    def _gram(self) -> npt.NDArray[np.float64]:
+        """What every user's least squares have in common, ``Y'Y + regularization * I``."""
+        wide = self.items.astype(np.float64)
+        return wide.T @ wide + self.settings.regularization * np.eye(wide.shape[1])
 
     def fold_in(self, histories: sp.csr_matrix) -> Floats:
         """Return user factors from histories, ``float32 (n, f)``.
 
-        ALS solves each user's least squares given the item factors, as in its own last half step.
-        BPR takes the weighted mean of the items' factors. An empty history gives zeros.
+        ALS solves each user's least squares given the item factors (equation 4 of Hu, Koren and
+        Volinsky 2008), which is what its own last half step does to users of the build. BPR, which
+        has no such solution, takes the weighted mean of the items' factors and their bias. An empty
+        history gives zeros, and no row depends on others.
 
         Parameters
         ----------
         histories
             Weights of the users' items, ``float32 (n, n_items)``.
         """
-        if histories.shape[0] == 0 or histories.nnz == 0:
-            return np.zeros((histories.shape[0], self.items.shape[1]), dtype=np.float32)
-        if self._solver is None:
-            weights = np.asarray(histories.sum(axis=1))
-            mean = (histories @ self.items) / np.maximum(weights, 1e-9)
-            return np.asarray(mean, dtype=np.float32)
-        users = np.arange(histories.shape[0])
-        solved = self._solver.recalculate_user(users, histories.astype(np.float32))
-        return np.asarray(solved, dtype=np.float32).reshape(len(users), -1)
+        n_users, n_factors = histories.shape[0], self.items.shape[1]
+        lengths = np.diff(histories.indptr)
+        out = np.zeros((n_users, n_factors), dtype=np.float32)
+        # Histories are padded to powers of two: a user's result must not depend on whose company
+        # it is in, and sums of another length may be added up in another order.
+        widths = np.where(lengths > 0, 1 << np.ceil(np.log2(np.maximum(lengths, 1))).astype(int), 0)
+        for width in np.unique(widths[widths > 0]):
+            users = np.flatnonzero(widths == width)
+            step = max(1, CHUNK // (n_factors * max(n_factors, int(width))))
+            for start in range(0, len(users), step):
+                some = users[start : start + step]
+                place = histories.indptr[some][:, None] + np.arange(width)
+                there = np.arange(width) < lengths[some][:, None]
+                place = np.where(there, place, 0)
+                weights = np.where(there, histories.data[place], 0).astype(np.float64)
+                vectors = self.items[histories.indices[place]].astype(np.float64)
+                out[some] = self._solve(vectors, weights, there)
+        return out
+
+    def _solve(
+        self,
+        vectors: npt.NDArray[np.float64],
+        weights: npt.NDArray[np.float64],
+        there: npt.NDArray[np.bool_],
+    ) -> npt.NDArray[np.float64]:
+        """Return user factors of histories padded to one width, ``(n, f)``."""
+        if self.settings.model == "bpr":
+            mean = (weights[:, None, :] @ vectors)[:, 0] / weights.sum(axis=1, keepdims=True)
+            mean[:, -1] = 1  # meets the items' bias, which is their last factor
+            return np.asarray(mean)
+        confidence = self.settings.alpha * weights
+        beyond = np.where(there, confidence - 1, 0)
+        turned = vectors.transpose(0, 2, 1)
+        left = self._gram + turned @ (beyond[:, :, None] * vectors)
+        right = turned @ confidence[:, :, None]
+        return np.asarray(np.linalg.solve(left, right)[:, :, 0])
 
     def save(self, writer: GenerationWriter) -> None:
         """Write the factors under ``collaborative/``."""
@@ -141,7 +166,7 @@ def fit_factors(
         Told of every pass.
     """
     settings = CollaborativeSettings() if settings is None else settings
-    make = _als_model if settings.model == "als" else _bpr_model
+    make = _als if settings.model == "als" else _bpr
     model = make(settings, seed, threads)
     # implicit calls BLAS from its own threads; more BLAS threads inside those get in the way.
     with (
@@ -155,11 +180,10 @@ def fit_factors(
     return Factors(items, settings)
 
 
-def _als_model(settings: CollaborativeSettings, seed: int, threads: int) -> Any:
+def _als(settings: CollaborativeSettings, seed: int, threads: int) -> Any:
     from implicit.cpu.als import AlternatingLeastSquares
 
-    # Making a model warns unless BLAS has one thread at that moment; the limit holds only for
-    # libraries that are loaded already, hence after the import.
+    # Making a model warns unless all BLAS libraries, loaded by now, have one thread at that moment.
     with threadpool_limits(1, "blas"):
         return AlternatingLeastSquares(
             factors=settings.factors,
@@ -171,7 +195,7 @@ def _als_model(settings: CollaborativeSettings, seed: int, threads: int) -> Any:
         )
 
 
-def _bpr_model(settings: CollaborativeSettings, seed: int, threads: int) -> Any:
+def _bpr(settings: CollaborativeSettings, seed: int, threads: int) -> Any:
     from implicit.cpu.bpr import BayesianPersonalizedRanking
 
     return BayesianPersonalizedRanking(
