@@ -109,6 +109,12 @@ def test_a_query_without_truth_has_no_value() -> None:
         assert not np.isnan(values[1])
 
 
+def test_padding_is_never_tied_with_an_item() -> None:
+    judged = judge(ints([5, 6, -1]), truth_of([6]), np.array([[1.0, 0.0, 0.0]]))
+    assert mrr(judged, 3)[0] == 0.5
+    assert recall(judged, 2)[0] == 1
+
+
 def test_short_and_empty_lists() -> None:
     judged = judge(ints([5, -1, -1]), truth_of([5, 6]), np.array([[0.0, -np.inf, -np.inf]]))
     assert recall(judged, 10)[0] == 0.5
@@ -234,11 +240,12 @@ def test_truth_from_a_matrix_and_from_pairs_agree() -> None:
     [
         (lambda: Truth(np.array([0, 2]), np.array([1, 1])), "only once"),
         (lambda: Truth(np.array([0, 1]), np.array([1, 2])), "end with"),
+        (lambda: Truth(np.array([1, 2]), np.array([1, 2])), "begin with"),
         (lambda: Truth(np.array([0, 2, 1, 2]), np.array([1, 2])), "decrease"),
         (lambda: Truth(np.array([0, 1]), np.array([1]), np.array([0.0])), "above 0"),
         (lambda: Truth.from_matrix(sp.csr_matrix(np.ones((1, 2))), np.array([1])), "below"),
         (lambda: judge(ints([1]), truth_of([1], [2])), "2 queries"),
-        (lambda: judge(ints([1, 2]), truth_of([1]), np.array([[1.0]])), "shape"),
+        (lambda: judge(ints([1, 2]), truth_of([1]), np.array([[1.0]])), "came with items"),
         (lambda: judge(ints([1, 2]), truth_of([1]), np.array([[1.0, 2.0]])), "rise"),
         (lambda: judge(ints([1, 2]), truth_of([1]), np.array([[1.0, np.nan]])), "rise"),
     ],
