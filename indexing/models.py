@@ -71,7 +71,7 @@ def resolve_model(name: str, *, revision: str | None = None) -> ResolvedModel:
         If no place has the model; the message says which were tried.
     """
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if name and folder.is_dir():
         return _local(name, folder, revision)
     if name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1 or not name:
         raise EncoderError(f"no folder '{name}'; give a model's folder or its hub id, owner/name")
