@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 
 from twofold.indexing.errors import InputError
 from twofold.retrieval.features import standardise
-from twofold.retrieval.fusion import Fusion, _loss, learn_weights
+from twofold.retrieval.fusion import Fusion, _loss, _Packed, learn_weights
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -64,13 +64,13 @@ def test_weights_shrink_where_there_is_nothing_to_learn() -> None:
 def test_the_gradient_is_that_of_the_loss() -> None:
     features, labels, mask = _world(n=15)
     labels[:, 0] = True
-    given = features, labels, mask, 0.7
+    packed = _Packed.of(features, labels, mask, np.arange(15))
 
     def value(weights: npt.NDArray[np.float64]) -> float:
-        return _loss(weights, *given)[0]
+        return _loss(weights, packed, 0.7)[0]
 
     def slope(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return _loss(weights, *given)[1]
+        return _loss(weights, packed, 0.7)[1]
 
     # Scores are float32, hence the wide step.
     assert check_grad(value, slope, PLANTED, epsilon=1e-2) < 3e-2

@@ -118,7 +118,7 @@ def test_take_keeps_texts() -> None:
 )
 def test_shapes_that_disagree_are_refused(change: dict[str, object], match: str) -> None:
     with pytest.raises(InputError, match=match):
-        Queries(**{**vars(_queries([])), **change})  # type: ignore[arg-type]
+        Queries(**{**vars(_queries([])), **change})
 
 
 def test_excluded_must_have_a_row_a_query() -> None:

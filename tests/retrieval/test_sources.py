@@ -141,7 +141,8 @@ def test_the_top_equals_brute_force_over_all_scores(
     everyone = _all_scores(answer, queries)
     assert items.shape == scores.shape
     assert items.shape[1] <= k
-    assert (items.dtype, scores.dtype, everyone.dtype) == (np.int64, np.float32, np.float32)
+    assert items.dtype == np.int64
+    assert scores.dtype == everyone.dtype == np.float32
     assert np.isfinite(everyone).all()
     for query in range(len(queries)):
         banned = set(queries.excluded[query].indices)
@@ -283,12 +284,13 @@ def test_scores_of_a_dense_answer_stay_as_they_are() -> None:
 QUIET = st.tuples(
     st.just(0), st.integers(0, 8), st.integers(0, 7), st.sampled_from([DISLIKE, SKIP, IMPRESSION])
 )
-few = settings(deadline=None, max_examples=25)
+few = settings(deadline=None, max_examples=12)
 
 
 def _user_scores(source: Source, log: Interactions) -> npt.NDArray[np.float32]:
     queries = _queries(log).take(np.array([0]))
-    return _all_scores(source.answer(queries), queries)[0]
+    scores: npt.NDArray[np.float32] = _all_scores(source.answer(queries), queries)[0]
+    return scores
 
 
 @few
@@ -297,10 +299,12 @@ def test_a_quiet_event_never_raises_its_item(rows: list[Event], added: Event) ->
     """Neither in what is asked of a finished build, nor in a build that has read the event."""
     before, after = log_of(rows, 4, 9), log_of([*rows, added], 4, 9)
     overturns = added[3] == DISLIKE and before.matrix()[0, added[1]] > 0
-    for case in CASES.values():
+    for name, case in CASES.items():
         source = case.make(before, View())
         old, new = _user_scores(source, before), _user_scores(source, after)
-        assert new[added[1]] <= old[added[1]] + 1e-5
+        # A mean of factors has no such order when a like is taken out of it.
+        if not (overturns and name == "bpr"):
+            assert new[added[1]] <= old[added[1]] + 1e-5
         if not overturns:
             np.testing.assert_array_equal(old, new)
             again = _user_scores(case.make(after, View()), after)
