@@ -44,7 +44,7 @@ from twofold.retrieval.retriever import Retriever
 from twofold.settings import Settings
 
 DEPTH = 100
-LATENCY_QUERIES = 200
+LATENCY_QUERIES = 100
 RERANKED, FUSED, TEXT_ZEROED = "reranked", "fused stage one", "same g, text zeroed"
 
 
