@@ -201,8 +201,10 @@ class Ranker:
         """
         from transformers import AutoTokenizer
 
-        model = RankerModel(ModelShape.from_dict(generation.json("ranker/model")), 0.0)
-        model.load_state_dict(load_file(generation.path("ranker/model.safetensors")))
+        # Without random first weights: opening draws nothing from the process's generator.
+        with torch.device("meta"):
+            model = RankerModel(ModelShape.from_dict(generation.json("ranker/model")), 0.0)
+        model.load_state_dict(load_file(generation.path("ranker/model.safetensors")), assign=True)
         model.eval().requires_grad_(False)
         tokens = ItemTokens(generation.array("ranker/tokens"), generation.array("ranker/offsets"))
         states = generation.array("ranker/states") if generation.has("ranker/states") else None

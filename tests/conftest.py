@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.indexing.tiny_models import make_bert, make_sentence_model
+from tests.twofold import small_world
+from twofold.settings import Settings
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +21,17 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_sentence_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a sentence-transformers model of width 32 with the prompts "query: ", "item: "."""
     return make_sentence_model(tmp_path_factory.mktemp("models") / "sentence")
+
+
+@pytest.fixture(scope="session")
+def small_settings(tiny_sentence_model: Path, tiny_bert: Path) -> Settings:
+    """Return settings with the tiny models, on one thread."""
+    return small_world.small_settings(tiny_sentence_model, tiny_bert)
+
+
+@pytest.fixture(scope="session")
+def small_artefact(tmp_path_factory: pytest.TempPathFactory, small_settings: Settings) -> Path:
+    """Folder of an artefact of the small world; to be read only."""
+    out = tmp_path_factory.mktemp("artefacts") / "small"
+    small_world.build_small(out, small_settings)
+    return out

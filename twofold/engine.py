@@ -21,8 +21,8 @@ from twofold.indexing.dataset import Dataset
 from twofold.indexing.errors import InputError, TwofoldError
 from twofold.indexing.event_values import read_values
 from twofold.indexing.progress import Progress
-from twofold.indexing.text import TextEncoder, check_identity
 from twofold.indexing.vectors import VectorIndex
+from twofold.query_encoder import QueryEncoder
 from twofold.ranking.ranker import Ranker
 from twofold.retrieval.candidates import Candidates
 from twofold.retrieval.fusion import Fusion
@@ -102,7 +102,8 @@ class Engine:
         index = VectorIndex.open(generation)
         self._stage_one = StageOne.open(generation, index, settings.stage_one)
         fusion = Fusion.from_dict(generation.json("fusion"))
-        self._retriever = self._stage_one.retriever(fusion, self._encode)
+        encode = QueryEncoder(generation, settings.text)
+        self._retriever = self._stage_one.retriever(fusion, encode)
         self._ranker: Ranker | None = None
         if generation.has("ranker/model.json"):
             self._ranker = Ranker.open(generation, index.vectors, settings.ranker)
@@ -112,8 +113,6 @@ class Engine:
             max_history=settings.stage_one.max_history,
             repeat=settings.stage_one.repeat,
         )
-        self._encoder: TextEncoder | None = None
-        self._encoder_lock = threading.Lock()
         self._turns = threading.BoundedSemaphore(threads)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="twofold")
         self._process, self._closed = os.getpid(), False
@@ -190,6 +189,8 @@ class Engine:
 
     async def arecommend(self, user: str, k: int = 10) -> list[Recommendation]:
         """Return what :meth:`recommend` does, without blocking the event loop."""
+        # A pool takes nothing after its end, and a forked one never answers: say so instead.
+        self._check()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, self.recommend, user, k)
 
@@ -369,17 +370,7 @@ class Engine:
             excluded=excluded,
         )
 
-    def _encode(self, texts: tuple[str, ...]) -> npt.NDArray[np.float32]:
-        """Return vectors of query texts; the encoder is loaded at the first one."""
-        with self._encoder_lock:
-            if self._encoder is None:
-                encoder = TextEncoder.load(self.settings.text)
-                check_identity(self._generation.json("encoder"), encoder)
-                self._encoder = encoder
-        return self._encoder.encode_queries(texts)
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _check(self) -> None:
         if self._process != os.getpid():
             raise EngineError(
                 f"this engine was loaded in process {self._process} and is used in {os.getpid()} "
@@ -387,6 +378,10 @@ class Engine:
             )
         if self._closed:
             raise EngineError("this engine is closed; load it again with Engine.load")
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        self._check()
         with self._turns:
             yield
 

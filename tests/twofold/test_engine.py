@@ -1,0 +1,307 @@
+"""The engine over a small artefact: answers, refusals, threads, processes and rebuilds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.twofold.small_world import N_ITEMS, N_USERS, build_small, small_tables
+from twofold import build as building
+from twofold.engine import Engine, EngineError, Recommendation
+from twofold.indexing.errors import InputError, UnknownIdError
+from twofold.indexing.generation import Generation
+from twofold.settings import Settings
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Run on one thread: on tensors this small, several only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def engine(small_artefact: Path) -> Iterator[Engine]:
+    with Engine.load(small_artefact) as loaded:
+        yield loaded
+
+
+@pytest.fixture
+def artefact(tmp_path: Path, small_settings: Settings) -> Path:
+    """Folder of an artefact that the test may write to."""
+    build_small(tmp_path / "own", small_settings)
+    return tmp_path / "own"
+
+
+def seen() -> dict[str, set[str]]:
+    interactions, _ = small_tables()
+    out: dict[str, set[str]] = {}
+    for user, item in interactions.select("user_id", "item_id").iter_rows():
+        out.setdefault(user, set()).add(item)
+    return out
+
+
+def ids(found: list[Recommendation]) -> list[str]:
+    return [one.item_id for one in found]
+
+
+def test_every_user_gets_k_ranked_items_that_are_new_to_them(engine: Engine) -> None:
+    for user, known in list(seen().items())[:20]:
+        found = engine.recommend(user, 5)
+        assert [one.rank for one in found] == [1, 2, 3, 4, 5]
+        assert not known & set(ids(found))
+        assert len(set(ids(found))) == 5
+        scores = [one.score for one in found]
+        assert scores == sorted(scores, reverse=True)
+        assert all(one.probability is not None and 0 <= one.probability <= 1 for one in found)
+        assert all(one.sources for one in found)
+        assert all(set(one.reasons) <= known for one in found)
+
+
+def test_recommendations_follow_the_taste(engine: Engine) -> None:
+    pairs = engine.recommend_batch(None, 5).select("user_id", "item_id").rows()
+    right = [(int(item[1:]) >= N_ITEMS // 2) == bool(int(user[1:]) % 2) for user, item in pairs]
+    assert np.mean(right) > 0.7
+
+
+def test_an_unknown_user_gets_what_trends_without_a_probability(engine: Engine) -> None:
+    found = engine.recommend("nobody", 5)
+    assert len(found) == 5
+    assert all(one.probability is None and one.reasons == () for one in found)
+    assert [one.rank for one in found] == [1, 2, 3, 4, 5]
+
+
+def test_a_few_events_are_enough(engine: Engine) -> None:
+    events = [("i1", 1.0), ("i2", 1.0), ("i3", 1.0)]
+    found = engine.recommend_for(events, 5)
+    assert len(found) == 5
+    assert not {"i1", "i2", "i3"} & set(ids(found))
+    assert sum(int(one.item_id[1:]) < N_ITEMS // 2 for one in found) >= 3
+
+
+def test_no_events_at_all_are_an_unknown_user(engine: Engine) -> None:
+    assert engine.recommend_for([], 5) == engine.recommend("nobody", 5)
+
+
+def test_a_batch_equals_single_calls(engine: Engine) -> None:
+    frame = engine.recommend_batch(None, 4)
+    assert frame.columns == ["user_id", "item_id", "score", "probability", "rank"]
+    assert frame.height == 4 * N_USERS
+    for (user,), rows in frame.group_by("user_id", maintain_order=True):
+        single = engine.recommend(str(user), 4)
+        # Sums of other batch shapes differ in the last bits, and near ties may then swap.
+        np.testing.assert_allclose(rows["score"], [one.score for one in single], atol=1e-4)
+        np.testing.assert_allclose(
+            rows["probability"], [one.probability or 0.0 for one in single], atol=1e-4
+        )
+        if len(set(np.round([one.score for one in single], 3))) == 4:
+            assert rows["item_id"].to_list() == ids(single)
+
+
+def test_a_batch_of_some_and_of_none(engine: Engine) -> None:
+    some = engine.recommend_batch(["u3", "u1"], 2)
+    assert some["user_id"].to_list() == ["u3", "u3", "u1", "u1"]
+    assert engine.recommend_batch([], 2).height == 0
+
+
+def test_search_finds_items_by_text(engine: Engine) -> None:
+    found = engine.search("space robot", 5)
+    assert len(set(ids(found))) == 5
+    assert found == engine.search("space robot", 5)
+
+
+def test_similar_items_are_others(engine: Engine) -> None:
+    found = engine.similar_items("i0", 5)
+    assert len(found) == 5
+    assert "i0" not in ids(found)
+    assert sum(int(one.item_id[1:]) < N_ITEMS // 2 for one in found) >= 3
+
+
+def test_retrieve_shows_stage_one(engine: Engine) -> None:
+    found = engine.retrieve("u0", 7)
+    assert len(found) == 7
+    assert all(one.probability is None for one in found)
+
+
+def test_k_beyond_the_catalogue_gives_what_there_is(engine: Engine) -> None:
+    known = seen()["u0"]
+    found = engine.recommend("u0", 10_000)
+    assert set(ids(found)) <= set(engine.items["item_id"]) - known
+    assert len(found) >= 20
+
+
+def test_arecommend_gives_the_same(engine: Engine) -> None:
+    async def several() -> list[list[Recommendation]]:
+        return list(await asyncio.gather(*(engine.arecommend(f"u{n}", 3) for n in range(6))))
+
+    assert asyncio.run(several()) == [engine.recommend(f"u{n}", 3) for n in range(6)]
+
+
+def test_what_is_unknown_or_empty_is_refused(engine: Engine) -> None:
+    with pytest.raises(UnknownIdError):
+        engine.similar_items("nothing")
+    with pytest.raises(UnknownIdError):
+        engine.recommend_for([("nothing", 1.0)])
+    with pytest.raises(UnknownIdError):
+        engine.recommend_batch(["nobody"])
+    with pytest.raises(InputError, match="finite"):
+        engine.recommend_for([("i1", float("nan"))])
+    with pytest.raises(InputError, match="empty"):
+        engine.search("  ")
+    with pytest.raises(InputError, match="threads"):
+        Engine.load("anywhere", threads=0)
+
+
+def test_k_below_one_is_refused(engine: Engine) -> None:
+    for call in (
+        lambda: engine.recommend("u0", 0),
+        lambda: engine.recommend_for([], 0),
+        lambda: engine.search("space", 0),
+        lambda: engine.similar_items("i0", 0),
+        lambda: engine.retrieve("u0", 0),
+        lambda: engine.recommend_batch(None, 0),
+    ):
+        with pytest.raises(InputError, match="k must be at least 1"):
+            call()
+
+
+def test_32_threads_get_the_answers_of_one(engine: Engine) -> None:
+    users = list(engine.user_ids)
+    alone = [engine.recommend(user, 5) for user in users]
+    with ThreadPoolExecutor(32) as pool:
+        together = list(pool.map(lambda user: engine.recommend(user, 5), users))
+    assert together == alone
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_is_told_to_load_its_own(engine: Engine) -> None:
+    asyncio.run(engine.arecommend("u0", 2))  # so that the pool has a thread that a fork loses
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        said = []
+        try:
+            for call in (
+                lambda: engine.recommend("u0"),
+                lambda: engine.similar_items("i0"),
+                lambda: engine.recommend_batch(),
+                lambda: asyncio.run(asyncio.wait_for(engine.arecommend("u0"), 5)),
+            ):
+                try:
+                    call()
+                    said.append("answered")
+                except EngineError as error:
+                    said.append("EngineError" if "fork" in str(error) else str(error))
+                except BaseException as error:
+                    said.append(type(error).__name__)
+            os.write(writing, ",".join(said).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        assert pipe.read() == ",".join(["EngineError"] * 4)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_closed_engine_is_refused(small_artefact: Path) -> None:
+    engine = Engine.load(small_artefact)
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineError, match="closed"):
+        engine.recommend("u0")
+    with pytest.raises(EngineError, match="closed"):
+        asyncio.run(engine.arecommend("u0"))
+
+
+def test_the_process_stays_as_it_was(small_artefact: Path) -> None:
+    def state() -> tuple[object, ...]:
+        return (
+            torch.get_num_threads(),
+            torch.get_default_dtype(),
+            torch.is_grad_enabled(),
+            torch.are_deterministic_algorithms_enabled(),
+            torch.random.get_rng_state().tolist(),
+            str(np.random.get_state()),  # noqa: NPY002
+            list(logging.getLogger().handlers),
+            logging.getLogger().level,
+            list(warnings.filters),
+            dict(os.environ),
+        )
+
+    before = state()
+    with Engine.load(small_artefact) as engine:
+        engine.recommend("u0")
+        engine.search("space")
+    assert state() == before
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts descriptors in /proc")
+def test_loading_and_closing_leaves_no_file_open(small_artefact: Path) -> None:
+    def cycle() -> int:
+        with Engine.load(small_artefact) as engine:
+            engine.recommend("u0", 2)
+        return len(os.listdir("/proc/self/fd"))
+
+    first = cycle()
+    assert max(cycle() for _ in range(30)) <= first
+
+
+def test_a_second_load_gives_identical_answers(engine: Engine, small_artefact: Path) -> None:
+    with Engine.load(small_artefact) as second:
+        for user in ("u0", "u1", "nobody"):
+            assert second.recommend(user) == engine.recommend(user)
+        assert second.recommend_batch(None, 3).equals(engine.recommend_batch(None, 3))
+
+
+def test_the_same_build_twice_is_the_same_content(
+    small_artefact: Path, artefact: Path, small_settings: Settings
+) -> None:
+    from twofold.indexing.artefact import open_artefact, verify
+
+    first, second = open_artefact(small_artefact), open_artefact(artefact)
+    assert first.manifest["content_hash"] == second.manifest["content_hash"]
+    assert verify(first) == verify(second) == []
+    with Engine.load(small_artefact) as one, Engine.load(artefact) as other:
+        assert one.recommend("u0") == other.recommend("u0")
+
+
+def test_a_second_build_leaves_an_open_engine_alone(
+    artefact: Path, small_settings: Settings
+) -> None:
+    with Engine.load(artefact) as engine:
+        before = engine.recommend("u0")
+        build_small(artefact, small_settings)
+        assert (artefact / "CURRENT").read_text().strip() == "0002"
+        assert engine.recommend("u0") == before
+        with Engine.load(artefact) as later:
+            assert later.recommend("u0") == before
+
+
+def test_an_interrupted_build_leaves_the_old_generation(
+    artefact: Path, small_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> Generation:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "learn", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            build_small(artefact, small_settings)
+    assert (artefact / "CURRENT").read_text().strip() == "0001"
+    with Engine.load(artefact) as engine:
+        assert len(engine.recommend("u0", 3)) == 3
+    build_small(artefact, small_settings)
+    assert (artefact / "CURRENT").read_text().strip() == "0002"
