@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from twofold.indexing.errors import ArtefactBusyError, ArtefactError, InputError
+from twofold.indexing.errors import ArtefactBusyError, ArtefactError, InputError, TwofoldError
 from twofold.indexing.generation import AGAIN, Generation
 from twofold.indexing.manifest import find_problems, read_manifest, stage_key
 from twofold.indexing.writer import (
@@ -90,7 +90,8 @@ def begin_generation(path: str | Path, *, keep: int = 2) -> Iterator[GenerationW
 
     What an interrupted build finished is taken up again, stage by stage. Where the block ends with
     an error or without a commit, finished stages stay for the next build; nothing stays where none
-    was finished, or where the disk did not take the files.
+    was finished, where the input was refused (a `TwofoldError`), or where the disk did not take the
+    files.
 
     Parameters
     ----------
@@ -203,7 +204,8 @@ def _writer(root: Path, keep: int) -> Iterator[GenerationWriter]:
         yield writer
         keeps = writer.resumable
     except BaseException as error:
-        keeps = writer.resumable and not _is_disk(error, root)
+        refused = isinstance(error, TwofoldError) or _is_disk(error, root)
+        keeps = writer.resumable and not refused
         raise
     finally:
         if not (writer.committed or keeps):

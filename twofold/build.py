@@ -13,6 +13,7 @@ import polars as pl
 from twofold.indexing.artefact import GenerationWriter, begin_generation, stage_key
 from twofold.indexing.dataset import Dataset, load_dataset
 from twofold.indexing.embedding_cache import EmbeddingCache
+from twofold.indexing.models import resolve_model
 from twofold.indexing.progress import Progress, Silent
 from twofold.indexing.tables import Source
 from twofold.indexing.text import TextEncoder, brought_identity
@@ -98,6 +99,7 @@ def build(
     dataset = load_dataset(
         interactions, items, settings.data, seed=settings.seed, progress=progress
     )
+    _find_models(settings)
     with begin_generation(out, keep=settings.keep) as writer:
         key = stage_key(dataset.fingerprint, asdict(settings.data), settings.seed)
         if not writer.finished("data", key):
@@ -170,6 +172,14 @@ def _indexed(
         writer.finish("text", key)
     written = writer.written()
     return VectorIndex.open(written), dict(written.json("encoder"))
+
+
+def _find_models(settings: Settings) -> None:
+    """Refuse models that cannot be found before hours of work, not after."""
+    if settings.data.vector_column is None:
+        resolve_model(settings.text.model, revision=settings.text.revision)
+    if settings.ranker.train:
+        resolve_model(settings.ranker.model, revision=settings.ranker.revision)
 
 
 def _counts(dataset: Dataset) -> dict[str, int]:
