@@ -187,18 +187,15 @@ class TextEncoder:
         known = {} if cache is None else cache.get(distinct, encoder)
         for text, vector in known.items():
             vectors[numbers[text]] = vector
-        with (progress or Silent()).step("embed texts", len(distinct) - len(known)) as task:
-            # Batches are cut before the known ones leave, so that a build taken up after a kill
-            # embeds the very batches that it would have.
-            for batch in self._batches(distinct):
-                missing = [text for text in batch if text not in known]
-                if not missing:
-                    continue
-                fresh = self._encode(missing, "document")
-                vectors[[numbers[text] for text in missing]] = fresh
+        missing = [text for text in distinct if text not in known]
+        with (progress or Silent()).step("embed texts", len(missing)) as task:
+            # A killed build kept whole batches, so the rest falls into the batches it would have.
+            for batch in self._batches(missing):
+                fresh = self._encode(batch, "document")
+                vectors[[numbers[text] for text in batch]] = fresh
                 if cache is not None:
-                    cache.put(missing, fresh, encoder)
-                task.advance(len(missing))
+                    cache.put(batch, fresh, encoder)
+                task.advance(len(batch))
         if cache is not None:
             cache.trim()
         # The last row, all zero, is for texts without words.

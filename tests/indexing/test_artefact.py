@@ -110,6 +110,16 @@ def test_equal_builds_have_equal_bytes_and_one_content_hash(tmp_path: Path) -> N
     assert second.manifest["content_hash"] == first.manifest["content_hash"]
 
 
+def test_a_table_put_together_from_parts_has_the_same_bytes(tmp_path: Path) -> None:
+    whole = pl.DataFrame({"x": np.arange(300_000), "y": np.arange(300_000) % 7})
+    parts = pl.concat([whole[:1000], whole[1000:250_000], whole[250_000:]], rechunk=False)
+    with begin_generation(tmp_path) as writer:
+        writer.put_frame("whole", whole)
+        writer.put_frame("parts", parts)
+        files = writer.commit({}).manifest["files"]
+    assert files["whole.parquet"] == files["parts.parquet"]
+
+
 @pytest.mark.parametrize(
     ("values", "about"), [(4, ABOUT), (3, {**ABOUT, "seed": 8}), (3, {**ABOUT, "settings": {}})]
 )
