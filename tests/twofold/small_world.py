@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from twofold.build import build
@@ -53,6 +54,6 @@ def build_small(out: Path, settings: Settings) -> str:
     return build(*small_tables(), out, settings).content_hash
 
 
-def _falling(n: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    weights = 1 / np.arange(1, n + 1) ** 0.5
-    return weights / weights.sum()
+def _falling(n: int) -> npt.NDArray[np.float64]:
+    weights = np.arange(1, n + 1, dtype=np.float64) ** -0.5
+    return np.asarray(weights / weights.sum(), dtype=np.float64)
