@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,7 +34,8 @@ class VectorIndex:
     """Item vectors, searched exactly; made by :meth:`build` or :meth:`open`, shared by threads.
 
     A query's result is the same on a CPU and a GPU, alone or in a batch: FAISS proposes, scores
-    computed in one fixed order decide.
+    computed in one fixed order decide. In a process forked from the one that made it, numpy
+    proposes, with the same result.
 
     Parameters
     ----------
@@ -49,6 +51,7 @@ class VectorIndex:
         self._gpu = _on_gpu(index, device)
         # FAISS's GPU indexes must not be used by two threads at once; its CPU indexes may.
         self._gpu_lock = threading.Lock()
+        self._process = os.getpid()
 
     @classmethod
     def build(cls, vectors: Float32s, *, device: Device = "auto") -> VectorIndex:
@@ -192,6 +195,9 @@ class VectorIndex:
         return scores, items
 
     def _propose(self, queries: Float32s, width: int) -> tuple[Float32s, Int64s]:
+        if os.getpid() != self._process:
+            # After a fork neither FAISS's threads nor a GPU's context exist: a search would hang.
+            return _by_numpy(queries, self._vectors, width)
         if self._gpu is None or width > GPU_K:
             found = self._index.search(queries, width)
         else:
@@ -251,6 +257,18 @@ class _Memory:
             "data": (address, True),
             "version": 3,
         }
+
+
+def _by_numpy(queries: Float32s, vectors: Float32s, width: int) -> tuple[Float32s, Int64s]:
+    """Return the best `width` items of each query, highest first, as FAISS does."""
+    scores = np.empty((len(queries), width), dtype=np.float32)
+    items = np.empty((len(queries), width), dtype=np.int64)
+    for row, query in enumerate(queries):
+        everyone = vectors @ query
+        best = np.argpartition(-everyone, width - 1)[:width]
+        items[row] = best[np.argsort(-everyone[best], kind="stable")]
+        scores[row] = everyone[items[row]]
+    return scores, items
 
 
 def _ordered(scores: Float32s, items: Int64s, k: int) -> tuple[Float32s, Int64s]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,26 @@ def test_threads_may_share_it() -> None:
     with ThreadPoolExecutor(16) as pool:
         found = pool.map(lambda row: index.search(queries[row : row + 1], 10)[1][0], range(32))
         np.testing.assert_array_equal(np.array(list(found)), expected)
+
+
+FORKED = """
+import os, sys
+import numpy as np
+from tests.indexing.test_vectors import unit
+from twofold.indexing.vectors import VectorIndex
+index, queries = VectorIndex.build(np.tile(unit(400), (2, 1)), device="cpu"), unit(50, seed=1)
+expected = index.search(queries, 10)
+child = os.fork()
+if child == 0:
+    found = index.search(queries, 10)
+    os._exit(0 if all((a == b).all() for a, b in zip(found, expected)) else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_forked_process_finds_the_same() -> None:
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", FORKED], check=True, timeout=60, cwd=root)
 
 
 def test_saved_and_opened_it_answers_the_same(tmp_path: Path) -> None:
