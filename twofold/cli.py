@@ -16,7 +16,13 @@ from typing import Annotated
 
 import typer
 
-from twofold import __version__, commands_build, commands_measure, commands_recommend
+from twofold import (
+    __version__,
+    commands_build,
+    commands_data,
+    commands_measure,
+    commands_recommend,
+)
 from twofold.indexing.errors import TwofoldError
 
 app = typer.Typer(
@@ -49,7 +55,7 @@ def _twofold(
         logging.getLogger("twofold").setLevel(logging.DEBUG)
 
 
-for commands in (commands_build, commands_recommend, commands_measure):
+for commands in (commands_measure, commands_data, commands_build, commands_recommend):
     app.add_typer(commands.app)
 
 
@@ -71,10 +77,12 @@ def run(arguments: Sequence[str]) -> int:
     except TwofoldError as error:
         return _complain(str(error), 2, error)
     except OSError as error:
-        if error.filename is None and error.errno != errno.ENOSPC:
+        # Those that a person can put right; others are bugs and keep their traceback.
+        path = isinstance(error, FileNotFoundError | PermissionError) or error.filename is not None
+        if not path and error.errno != errno.ENOSPC:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        return _complain(f"{where}{error.strerror}", 2, error)
+        return _complain(f"{where}{error.strerror or error}", 2, error)
     if code == INTERRUPTED:
         return _complain("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0

@@ -59,8 +59,6 @@ def recommend(
         raise InputError("--all-users needs --out FILE ending in .csv or .parquet")
     if out is not None and not out.parent.is_dir():
         raise InputError(f"{out.parent} is no folder; give --out a file in one that exists")
-    if out is not None and not out.parent.is_dir():
-        raise InputError(f"--out {out}: there is no folder {out.parent}; make it first")
     with _engine(artefact, threads) as engine:
         if user is not None:
             _say(engine, engine.recommend(user, k), as_json=as_json)

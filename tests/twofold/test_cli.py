@@ -91,6 +91,7 @@ def test_a_mistake_is_one_line_and_code_2(
         (DataError("no", file="f.csv", row=3), 2, "twofold: f.csv, row 3: no\n"),
         (FileNotFoundError(2, "No such file", "a.csv"), 2, "twofold: a.csv: No such file\n"),
         (PermissionError(13, "Permission denied", "b"), 2, "twofold: b: Permission denied\n"),
+        (FileNotFoundError("No such file: c"), 2, "twofold: No such file: c\n"),
         (OSError(28, "No space left on device"), 2, "twofold: No space left on device\n"),
         (KeyboardInterrupt(), 130, "twofold: interrupted\n"),
         (typer.Abort(), 130, "twofold: interrupted\n"),

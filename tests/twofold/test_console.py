@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import sys
 
 import pytest
 from rich.console import Console
@@ -48,6 +49,26 @@ def test_bars_end_with_an_error_and_without_a_line() -> None:
     assert "Step: " not in out.getvalue()
     work(bars)
     assert "Outer: " in out.getvalue()
+
+
+def test_bars_leave_stdout_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal, out = console(terminal=True)
+    with Bars(terminal).step("Step", 1):
+        sys.stdout.write("data\n")
+    assert capsys.readouterr().out == "data\n"
+    assert "data" not in out.getvalue()
+
+
+def test_a_finished_bar_goes_away() -> None:
+    terminal, out = console(terminal=True)
+    bars = Bars(terminal)
+    with bars.step("First", 1):
+        pass
+    out.truncate(0)
+    with bars.step("Second", 1):
+        pass
+    assert "Second" in out.getvalue()
+    assert "First" not in out.getvalue()
 
 
 def test_logged_steps_carry_facts(capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,12 +29,6 @@ def test_generated_pages_are_fresh(name: str) -> None:
     assert text == made.page(name), f"docs/{name} is stale; run: make docs"
 
 
-def test_every_command_is_documented() -> None:
-    text = (DOCS / "command-line.md").read_text(encoding="utf-8")
-    for name in ("build", "inspect", "settings", "doctor"):
-        assert f"## `twofold {name}`" in text
-
-
 def test_every_setting_is_explained() -> None:
     lines = (DOCS / "settings.md").read_text(encoding="utf-8").splitlines()
     for before, line in itertools.pairwise(lines):

@@ -16,10 +16,15 @@ from twofold.indexing.errors import DataError
 FILMS = [
     (1, "Toy Story (1995)", "01-Jan-1995", ["Animation", "Comedy"]),
     (2, "Misérables, Les (1995) ", "01-Jan-1995", ["Drama"]),
-    (3, 'So-called "Quoted" Film (1960)', "1-Feb-1996", ["Film-Noir", "War"]),
+    (3, '"Quoted" Film, So-called (1960)', "1-Feb-1996", ["Film-Noir", "War"]),
     (267, "unknown", None, ["unknown"]),
 ]
-RATINGS = [(196, 3, 3, 881250949), (1, 2, 5, 881250950), (1, 1, 4, 881250949), (1, 267, 1, 881250940)]
+RATINGS = [
+    (196, 3, 3, 881250949),
+    (1, 2, 5, 881250950),
+    (1, 1, 4, 881250949),
+    (1, 267, 1, 881250940),
+]
 
 
 def flags(genres: list[str]) -> list[int]:
@@ -107,7 +112,7 @@ def test_both_archives_lead_to_the_same_tables() -> None:
     assert items.rows() == [
         (1, "Toy Story (1995)", "Animation, Comedy", 1995),
         (2, "Misérables, Les (1995)", "Drama", 1995),
-        (3, 'So-called "Quoted" Film (1960)', "Film-Noir, War", 1960),
+        (3, '"Quoted" Film, So-called (1960)', "Film-Noir, War", 1960),
         (267, "unknown", "", None),
     ]
 

@@ -1,0 +1,101 @@
+"""Commands that ask an artefact answer what the engine answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from twofold import Engine, cli
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def engine(small_artefact: Path) -> Engine:
+    return Engine.load(small_artefact, threads=1)
+
+
+def lines(capsys: Captured) -> list[dict[str, object]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_recommend_is_the_engines_answer(
+    small_artefact: Path, engine: Engine, capsys: Captured
+) -> None:
+    assert cli.run(["recommend", str(small_artefact), "--user", "u3", "-k", "4", "--json"]) == 0
+    found = lines(capsys)
+    expected = engine.recommend("u3", 4)
+    assert [one["item_id"] for one in found] == [one.item_id for one in expected]
+    assert [one["rank"] for one in found] == [1, 2, 3, 4]
+    assert found[0]["probability"] == pytest.approx(expected[0].probability)
+    assert found[0]["sources"]
+
+
+def test_recommend_shows_texts_and_reasons_to_people(
+    small_artefact: Path, engine: Engine, capsys: Captured
+) -> None:
+    assert cli.run(["recommend", str(small_artefact), "--user", "u3", "-k", "2"]) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split()[:3] == ["rank", "item_id", "item"]
+    assert len(rows) == 2
+    assert engine.text(engine.recommend("u3", 1)[0].item_id) in rows[0]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ([], "either --user ID or --all-users"),
+        (["--user", "u1", "--all-users"], "either --user ID or --all-users"),
+        (["--all-users"], "--out FILE ending in .csv or .parquet"),
+        (["--all-users", "--out", "a.xlsx"], "--out FILE ending in .csv or .parquet"),
+        (["--user", "u1", "-k", "0"], "greater than or equal to 1"),
+        (["--user", "u1", "--threads", "0"], "greater than or equal to 1"),
+        (["--all-users", "--out", "/no/such/folder/a.csv"], "/no/such/folder is no folder"),
+    ],
+)
+def test_mistakes_are_one_line(
+    small_artefact: Path, more: list[str], message: str, capsys: Captured
+) -> None:
+    assert cli.run(["recommend", str(small_artefact), *more]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_retrieve_is_stage_one(small_artefact: Path, engine: Engine, capsys: Captured) -> None:
+    assert cli.run(["retrieve", str(small_artefact), "--user", "u3", "-k", "7", "--json"]) == 0
+    expected = engine.retrieve("u3", 7)
+    assert [one["item_id"] for one in lines(capsys)] == [one.item_id for one in expected]
+
+
+def test_search_finds_by_text(small_artefact: Path, engine: Engine, capsys: Captured) -> None:
+    assert cli.run(["search", str(small_artefact), "space robot", "-k", "3", "--json"]) == 0
+    expected = engine.search("space robot", 3)
+    assert [one["item_id"] for one in lines(capsys)] == [one.item_id for one in expected]
+    assert cli.run(["search", str(small_artefact), "  "]) == 2
+    assert "needs a text" in capsys.readouterr().err
+
+
+def test_similar_items(small_artefact: Path, engine: Engine, capsys: Captured) -> None:
+    assert cli.run(["similar", str(small_artefact), "i3", "-k", "3", "--json"]) == 0
+    expected = engine.similar_items("i3", 3)
+    assert [one["item_id"] for one in lines(capsys)] == [one.item_id for one in expected]
+    assert cli.run(["similar", str(small_artefact), "i999"]) == 2
+    assert "item 'i999' is not in the index" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["recommend", "-u", "x"], ["search", "x"], ["similar", "x"]])
+def test_what_is_no_artefact_is_refused(
+    command: list[str], tmp_path: Path, capsys: Captured
+) -> None:
+    name, *rest = command
+    arguments = (
+        [name, *rest[:-2], str(tmp_path), *rest[-2:]]
+        if "-u" in rest
+        else [name, str(tmp_path), *rest]
+    )
+    assert cli.run(arguments) == 2
+    assert "is not an artefact" in capsys.readouterr().err
