@@ -36,20 +36,25 @@ def standardise(
     mask
         True at candidates, ``bool (n, m)``.
     """
-    out = np.zeros((*mask.shape, 3 * len(scores)), dtype=np.float32)
+    n, m = mask.shape
+    out = np.zeros((n, m, 3 * len(scores)), dtype=np.float32)
+    if not out.size:
+        return out
+    each = np.stack(scores)
     count = np.maximum(mask.sum(axis=1, keepdims=True), 1)
-    for number, one in enumerate(scores):
-        values = np.where(mask, one, 0.0).astype(np.float64)
-        mean = values.sum(axis=1, keepdims=True) / count
-        rest = np.where(mask, values - mean, 0.0)
-        deviation = np.sqrt(np.square(rest).sum(axis=1, keepdims=True) / count)
-        flat = deviation <= 1e-6 * np.maximum(1.0, np.abs(mean))
-        z = np.where(flat, 0.0, rest / np.where(flat, 1.0, deviation))
-        place = _places(np.where(mask, one, -np.inf))
-        log_rank = 0.5 - np.log1p(place) / np.log1p(100.0)
-        out[..., 3 * number] = np.clip(z, -10, 10)
-        out[..., 3 * number + 1] = np.where(mask & ~flat, log_rank, 0.0)
-        out[..., 3 * number + 2] = (proposed >> np.uint32(number)) & 1
+    values = np.where(mask, each, 0.0).astype(np.float64)
+    mean = values.sum(axis=2, keepdims=True) / count
+    rest = np.where(mask, values - mean, 0.0)
+    deviation = np.sqrt(np.square(rest).sum(axis=2, keepdims=True) / count)
+    flat = deviation <= 1e-6 * np.maximum(1.0, np.abs(mean))
+    z = np.where(flat, 0.0, rest / np.where(flat, 1.0, deviation))
+    place = _places(np.where(mask, each, -np.inf).reshape(-1, m)).reshape(each.shape)
+    log_rank = 0.5 - np.log1p(place) / np.log1p(100.0)
+    rank = np.where(mask & ~flat, log_rank, 0.0)
+    bits = np.arange(len(scores), dtype=np.uint32)[:, None, None]
+    views = (np.clip(z, -10, 10), rank, (proposed >> bits) & np.uint32(1))
+    for number, view in enumerate(views):
+        out[..., number::3] = view.transpose(1, 2, 0)
     return out
 
 

@@ -10,11 +10,12 @@ import numpy.typing as npt
 
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
+from twofold.retrieval.answers import Answer
 from twofold.retrieval.candidates import Candidates, rank
 from twofold.retrieval.features import feature_names, standardise
 from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.queries import Queries
-from twofold.retrieval.sources import Answer, Source
+from twofold.retrieval.sources import Source
 
 CHUNK_SCORES = 8_000_000
 
@@ -86,7 +87,8 @@ class Retriever:
         with (progress or Silent()).step("retrieve", total=len(queries)) as task:
             for start in range(0, len(queries), step):
                 which = np.arange(start, min(start + step, len(queries)))
-                parts.append(self._chunk(queries.take(which), k))
+                part = queries if len(which) == len(queries) else queries.take(which)
+                parts.append(self._chunk(part, k))
                 task.advance(len(which))
         return _stacked(parts, k or 1, len(self.feature_names))
 
@@ -109,7 +111,7 @@ class Retriever:
             if not len(rows):
                 continue
             order.append(rows)
-            part = queries.take(rows)
+            part = queries if len(rows) == len(queries) else queries.take(rows)
             parts.append(self._fused(part, k) if source is None else self._single(part, source, k))
         if len(parts) == 1:
             return parts[0]
@@ -173,6 +175,8 @@ def _stacked(parts: Sequence[Candidates], k: int, n_features: int) -> Candidates
         empty = np.zeros((0, k), dtype=np.int64)
         nothing = np.zeros((0, k, n_features), dtype=np.float32)
         return Candidates(empty, empty.astype("f4"), nothing, empty.astype(np.uint32))
+    if len(parts) == 1:
+        return parts[0]
     width = max(part.k for part in parts)
     items, scores, features, sources = [], [], [], []
     for part in parts:

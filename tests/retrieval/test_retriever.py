@@ -18,12 +18,13 @@ from twofold.indexing.errors import InputError
 from twofold.indexing.neighbours import NeighbourSettings, cosine_neighbours, transitions, trending
 from twofold.indexing.vectors import VectorIndex, normalised
 from twofold.retrieval import retriever as module
+from twofold.retrieval.answers import DenseAnswer
 from twofold.retrieval.candidates import Candidates
 from twofold.retrieval.features import standardise
 from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.queries import Queries, queries_of_users
 from twofold.retrieval.retriever import Retriever, merge
-from twofold.retrieval.sources import DenseAnswer, Related, TextProfile, TextQuery, Trending, View
+from twofold.retrieval.sources import Related, TextProfile, TextQuery, Trending, View
 
 N_USERS, N_ITEMS = 10, 40
 NOBODY, SPOKEN = 4, 7

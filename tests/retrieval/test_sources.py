@@ -23,19 +23,16 @@ from twofold.indexing.neighbours import (
     trending,
 )
 from twofold.indexing.vectors import VectorIndex, normalised
+from twofold.retrieval.answers import Answer, DenseAnswer, Silence, best
 from twofold.retrieval.queries import Queries, queries_of_users
 from twofold.retrieval.sources import (
-    Answer,
     Collaborative,
-    DenseAnswer,
     Related,
-    Silence,
     Source,
     TextProfile,
     TextQuery,
     Trending,
     View,
-    best,
 )
 
 N_USERS, N_ITEMS = 12, 60

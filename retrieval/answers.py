@@ -1,0 +1,248 @@
+"""What a source says to a batch of queries: every item's exact score, and the best of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from twofold.indexing.vectors import VectorIndex
+from twofold.retrieval.queries import Queries
+
+Floats = npt.NDArray[np.float32]
+Int64s = npt.NDArray[np.int64]
+# Up to so many products are computed here, on one core. FAISS and BLAS would share them out among
+# threads, which on a busy machine takes ten times as long as the work itself.
+SCANNED = 1 << 24
+GATHERED = 1 << 20  # numbers gathered at a time, so that they stay near the processor
+
+
+class Answer(Protocol):
+    """What a source says to a batch of queries."""
+
+    def top(self, k: int) -> tuple[Int64s, Floats]:
+        """Return the best `k` items a query that are not excluded, and their scores.
+
+        Both ``(n, at most k)``; -1 and ``-inf`` where the source has nothing to say.
+        """
+        ...
+
+    def at(self, items: Int64s) -> Floats:
+        """Return the scores of given items ``(n, m)``; anything at -1."""
+        ...
+
+
+@dataclass(frozen=True)
+class DenseAnswer:
+    """Scores of all items, written out.
+
+    Parameters
+    ----------
+    scores
+        ``float32 (n, n_items)``.
+    excluded
+        Items that must not be proposed, ``bool (n, n_items)``.
+    least
+        Only scores above this are proposals.
+    silent
+        Queries to which nothing is proposed, ``bool (n,)``; ``None`` where there are none.
+    """
+
+    scores: Floats
+    excluded: sp.csr_matrix
+    least: float
+    silent: npt.NDArray[np.bool_] | None = None
+
+    def top(self, k: int) -> tuple[Int64s, Floats]:
+        """Return the best items that are not excluded."""
+        open_scores = self.scores.copy()
+        rows = np.repeat(np.arange(len(open_scores)), np.diff(self.excluded.indptr))
+        open_scores[rows, self.excluded.indices] = -np.inf
+        if self.silent is not None:
+            open_scores[self.silent] = -np.inf
+        return best(open_scores, k, self.least)
+
+    def at(self, items: Int64s) -> Floats:
+        """Return the scores of given items."""
+        return np.take_along_axis(self.scores, np.maximum(items, 0), axis=1)
+
+
+@dataclass(frozen=True)
+class SparseAnswer:
+    """Scores of the few items that the history is related to; all others score 0.
+
+    Parameters
+    ----------
+    scores
+        ``float32 (n, n_items)``, CSR with sorted indices; only scores above 0 are proposals.
+    excluded
+        Items that must not be proposed, ``bool (n, n_items)``.
+    """
+
+    scores: sp.csr_matrix
+    excluded: sp.csr_matrix
+
+    def top(self, k: int) -> tuple[Int64s, Floats]:
+        """Return the best items that are not excluded."""
+        n, n_items = self.scores.shape
+        k = min(k, n_items)
+        keys = _keys(self.scores)
+        banned = _found(_keys(self.excluded), keys)[1]
+        kept = np.flatnonzero((self.scores.data > 0) & ~banned)
+        rows, scores = keys[kept] // n_items, self.scores.data[kept]
+        # A stable sort leaves ties in the order of their items.
+        order = kept[np.lexsort((-scores, rows))]
+        counts = np.bincount(rows, minlength=n)
+        place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+        order, rows, place = order[place < k], rows[place < k], place[place < k]
+        out_items = np.full((n, k), -1, dtype=np.int64)
+        out_scores = np.full((n, k), -np.inf, dtype=np.float32)
+        out_items[rows, place] = self.scores.indices[order]
+        out_scores[rows, place] = self.scores.data[order]
+        return out_items, out_scores
+
+    def at(self, items: Int64s) -> Floats:
+        """Return the scores of given items."""
+        n, n_items = self.scores.shape
+        asked = np.arange(n)[:, None] * np.int64(n_items) + np.maximum(items, 0)
+        place, there = _found(_keys(self.scores), asked)
+        if not self.scores.nnz:
+            return np.zeros(items.shape, dtype=np.float32)
+        return np.where(there, self.scores.data[place], np.float32(0))
+
+
+@dataclass(frozen=True)
+class VectorAnswer:
+    """Cosines with a vector a query, found through the index.
+
+    Parameters
+    ----------
+    vectors
+        Unit or zero vectors, ``float32 (n, d)``.
+    index
+        Vectors of all items.
+    excluded
+        Items that must not be proposed.
+    """
+
+    vectors: Floats
+    index: VectorIndex
+    excluded: sp.csr_matrix
+
+    def top(self, k: int) -> tuple[Int64s, Floats]:
+        """Return the nearest items that are not excluded."""
+        # As many more are asked for as may turn out to be excluded.
+        banned = int(np.diff(self.excluded.indptr).max()) if self.excluded.shape[0] else 0
+        scores, items = self.index.search(self.vectors, min(k + banned, len(self.index)))
+        keys = np.repeat(np.arange(len(items)), np.diff(self.excluded.indptr)).astype(np.int64)
+        keys = keys * len(self.index) + self.excluded.indices
+        asked = np.arange(len(items))[:, None] * len(self.index) + items
+        silent = np.square(self.vectors).sum(axis=1) == 0
+        out = np.isin(asked, keys) | silent[:, None] | (items < 0)
+        order = np.argsort(out, axis=1, kind="stable")[:, :k]
+        gone = np.take_along_axis(out, order, axis=1)
+        items = np.take_along_axis(items, order, axis=1)
+        scores = np.take_along_axis(scores, order, axis=1)
+        return np.where(gone, -1, items), np.where(gone, -np.inf, scores).astype(np.float32)
+
+    def at(self, items: Int64s) -> Floats:
+        """Return the cosines of given items."""
+        out = np.empty(items.shape, dtype=np.float32)
+        step = max(1, GATHERED // max(1, items.shape[1] * self.vectors.shape[1]))
+        for start in range(0, len(items), step):
+            rows = slice(start, start + step)
+            found = self.index.vectors[np.maximum(items[rows], 0)]
+            out[rows] = np.einsum("nd,nmd->nm", self.vectors[rows], found)
+        return out
+
+
+@dataclass(frozen=True)
+class Silence:
+    """No proposals, and a score of 0 for every item."""
+
+    queries: Queries
+
+    def top(self, k: int) -> tuple[Int64s, Floats]:
+        """Return empty rows."""
+        shape = (len(self.queries), min(k, self.queries.n_items))
+        return np.full(shape, -1, dtype=np.int64), np.full(shape, -np.inf, dtype=np.float32)
+
+    def at(self, items: Int64s) -> Floats:
+        """Return zeros."""
+        return np.zeros(items.shape, dtype=np.float32)
+
+
+def nearest(vectors: Floats, index: VectorIndex, excluded: sp.csr_matrix) -> Answer:
+    """Return cosines with one vector a query, computed here or found through the index.
+
+    Both give the same scores; a zero vector gets no proposals.
+
+    Parameters
+    ----------
+    vectors
+        Unit or zero vectors, ``float32 (n, d)``.
+    index
+        Vectors of all items.
+    excluded
+        Items that must not be proposed, ``bool (n, n_items)``.
+    """
+    if vectors.size * len(index) > SCANNED:
+        return VectorAnswer(vectors, index, excluded)
+    scores = products(vectors, index.vectors)
+    spoken = np.asarray(vectors.any(axis=1))
+    return DenseAnswer(scores, excluded, -np.inf, ~spoken)
+
+
+def products(queries: Floats, items: Floats) -> Floats:
+    """Return the inner products of queries with items, ``float32 (n, n_items)``.
+
+    Each is added up in the same order whatever stands beside it, which a matrix product does not
+    promise, so that equal items tie and a query's scores do not depend on its company.
+    """
+    return np.asarray(np.einsum("nd,id->ni", queries, items), dtype=np.float32)
+
+
+def best(scores: Floats, k: int, least: float) -> tuple[Int64s, Floats]:
+    """Return the `k` highest scores above `least` of each row, ties by lower item.
+
+    Parameters
+    ----------
+    scores
+        ``float32 (n, n_items)``.
+    k
+        Length of the rows returned, at most ``n_items``.
+    least
+        Lower scores come back as -1 and ``-inf``.
+    """
+    n_items = scores.shape[1]
+    k = min(k, n_items)
+    cut = np.partition(scores, n_items - k, axis=1)[:, n_items - k, None]
+    # All ties at the cut stay in the running, so that the choice among them is by item number.
+    rows, items = np.nonzero((scores >= cut) & (scores > least))
+    order = np.lexsort((items, -scores[rows, items], rows))
+    rows, items = rows[order], items[order]
+    counts = np.bincount(rows, minlength=len(scores))
+    place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    kept = place < k
+    out_items = np.full((len(scores), k), -1, dtype=np.int64)
+    out_scores = np.full((len(scores), k), -np.inf, dtype=np.float32)
+    out_items[rows[kept], place[kept]] = items[kept]
+    out_scores[rows[kept], place[kept]] = scores[rows[kept], items[kept]]
+    return out_items, out_scores
+
+
+def _keys(matrix: sp.csr_matrix) -> Int64s:
+    """Return ``row * n_columns + column`` of each entry, ascending where indices are sorted."""
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    return np.asarray(rows * np.int64(matrix.shape[1]) + matrix.indices)
+
+
+def _found(keys: Int64s, asked: Int64s) -> tuple[Int64s, npt.NDArray[np.bool_]]:
+    """Return where `asked` stand in ascending `keys`, and whether they do."""
+    if not len(keys):
+        return np.zeros(asked.shape, dtype=np.int64), np.zeros(asked.shape, dtype=bool)
+    place = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
+    return place, keys[place] == asked

@@ -1,0 +1,92 @@
+"""Answers of several kinds must say the same about the same scores."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twofold.indexing.vectors import VectorIndex, normalised
+from twofold.retrieval import answers
+from twofold.retrieval.answers import DenseAnswer, SparseAnswer, VectorAnswer, nearest, products
+
+N, N_ITEMS = 6, 90
+ALL = np.tile(np.arange(N_ITEMS, dtype=np.int64), (N, 1))
+
+
+def _excluded(rng: np.random.Generator, share: float = 0.2) -> sp.csr_matrix:
+    return sp.csr_matrix(rng.random((N, N_ITEMS)) < share)
+
+
+def _vectors(rng: np.random.Generator, n: int) -> npt.NDArray[np.float32]:
+    vectors = normalised(rng.standard_normal((n, 24)))
+    vectors[n // 2 :: 7] = vectors[0]  # ties
+    return vectors
+
+
+@given(seed=st.integers(0, 1000), k=st.integers(1, N_ITEMS + 5), share=st.sampled_from([0, 0.3, 1]))
+def test_a_sparse_answer_equals_the_dense_one(seed: int, k: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    levels = rng.integers(0, 4, (N, N_ITEMS)).astype(np.float32)  # zeros and many ties
+    excluded = _excluded(rng, share)
+    dense = DenseAnswer(levels, excluded, 0.0)
+    sparse = SparseAnswer(sp.csr_matrix(levels), excluded)
+    for one, other in zip(dense.top(k), sparse.top(k), strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(dense.at(ALL), sparse.at(ALL))
+
+
+def test_a_sparse_answer_may_be_empty() -> None:
+    answer = SparseAnswer(sp.csr_matrix((N, N_ITEMS), dtype=np.float32), _excluded(_rng()))
+    items, scores = answer.top(3)
+    assert (items == -1).all()
+    assert np.isneginf(scores).all()
+    assert not answer.at(ALL).any()
+
+
+def test_a_score_below_zero_is_known_but_not_proposed() -> None:
+    scores = sp.csr_matrix(np.array([[0.5, -0.5, 0.0]], dtype=np.float32))
+    answer = SparseAnswer(scores, sp.csr_matrix((1, 3), dtype=bool))
+    assert answer.top(3)[0].tolist() == [[0, -1, -1]]
+    assert answer.at(np.array([[1, 2, 0]])).tolist() == [[-0.5, 0.0, 0.5]]
+
+
+def test_scanning_and_searching_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = _rng()
+    index = VectorIndex.build(_vectors(rng, N_ITEMS), device="cpu")
+    vectors = _vectors(rng, N)
+    vectors[3] = 0
+    excluded = _excluded(rng)
+    scanned = nearest(vectors, index, excluded)
+    monkeypatch.setattr(answers, "SCANNED", 0)
+    searched = nearest(vectors, index, excluded)
+    assert isinstance(scanned, DenseAnswer)
+    assert isinstance(searched, VectorAnswer)
+    for k in (1, 10, N_ITEMS):
+        for one, other in zip(scanned.top(k), searched.top(k), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert (scanned.top(5)[0][3] == -1).all()
+    np.testing.assert_array_equal(scanned.at(ALL), searched.at(ALL))
+    monkeypatch.setattr(answers, "GATHERED", 1)
+    np.testing.assert_array_equal(scanned.at(ALL), searched.at(ALL))
+
+
+@pytest.mark.parametrize("dimension", [1, 7, 64, 384])
+def test_a_product_does_not_depend_on_its_company(dimension: int) -> None:
+    rng = _rng()
+    items = rng.standard_normal((501, dimension)).astype(np.float32)
+    queries = rng.standard_normal((9, dimension)).astype(np.float32)
+    items[400] = items[3]
+    together = products(queries, items)
+    np.testing.assert_allclose(together, queries @ items.T, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(together[:, 400], together[:, 3])
+    for row in range(len(queries)):
+        np.testing.assert_array_equal(products(queries[row : row + 1], items)[0], together[row])
+        np.testing.assert_array_equal(products(queries, items[row:])[:, 0], together[:, row])
+
+
+def _rng() -> np.random.Generator:
+    return np.random.default_rng(5)
