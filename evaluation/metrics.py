@@ -197,8 +197,8 @@ def judge(
     group = np.cumsum(starts) - 1
     size = np.diff(np.append(first, n * m))[group].reshape(n, m)
     within = (np.arange(n * m) - first[group]).reshape(n, m)
-    r = (np.add.reduceat(hit.ravel(), first) if len(first) else hit.ravel())[group].reshape(n, m)
-    worth = np.add.reduceat(gains.ravel(), first) if len(first) else gains.ravel()
+    r = np.add.reduceat(hit.ravel(), first)[group].reshape(n, m)
+    worth = np.add.reduceat(gains.ravel(), first)
     before = (np.cumsum(hit, axis=1) - hit).ravel()[first][group].reshape(n, m)
 
     hits = r / size

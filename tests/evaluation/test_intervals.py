@@ -98,6 +98,7 @@ def test_any_statistic() -> None:
 
     interval = bootstrap_interval(mean, 200, seed=3)
     same = bootstrap_mean(VALUES, seed=3)
+    assert interval.mean == pytest.approx(same.mean)
     assert [interval.low, interval.high] == pytest.approx([same.low, same.high])
 
 

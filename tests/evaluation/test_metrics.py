@@ -248,6 +248,7 @@ def test_truth_from_a_matrix_and_from_pairs_agree() -> None:
         (lambda: judge(ints([1, 2]), truth_of([1]), np.array([[1.0]])), "came with items"),
         (lambda: judge(ints([1, 2]), truth_of([1]), np.array([[1.0, 2.0]])), "rise"),
         (lambda: judge(ints([1, 2]), truth_of([1]), np.array([[1.0, np.nan]])), "rise"),
+        (lambda: judge(ints([1]), truth_of([1]), np.array([[np.nan]])), "rise"),
     ],
 )
 def test_refusals(build: object, message: str) -> None:

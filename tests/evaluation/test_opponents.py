@@ -182,6 +182,11 @@ def without_hits() -> Lists:
     return Lists(data.features, np.zeros_like(data.labels), data.valid, data.n_held_out)
 
 
+def only_hits() -> Lists:
+    data = lists(0)
+    return Lists(data.features, data.valid, data.valid, data.valid.sum(axis=1))
+
+
 def plain(**changes: npt.NDArray[Any]) -> Lists:
     data = lists(0)
     fields = {name: getattr(data, name) for name in ("features", "labels", "valid", "n_held_out")}
@@ -196,12 +201,14 @@ def narrow() -> Lists:
     ("build", "error", "message"),
     [
         (lambda: fit_logistic(without_hits(), lists(1), LOGISTIC), InputError, "hits"),
+        (lambda: fit_logistic(only_hits(), lists(1), LOGISTIC), InputError, "not"),
         (lambda: fit_lambdarank(without_hits(), lists(1), TREES), InputError, "hit"),
         (lambda: fit_lambdarank(narrow(), lists(1)), InputError, "have 2 features"),
         (lambda: fit_logistic(narrow(), lists(1)), InputError, "have 2 features"),
         (lambda: plain(valid=np.zeros((120, 20), dtype=bool)), InputError, "padding"),
         (lambda: plain(features=np.full((120, 20, 4), np.nan)), InputError, "finite"),
         (lambda: plain(labels=np.zeros((120, 19), dtype=bool)), InputError, "agree"),
+        (lambda: plain(valid=np.zeros((120, 19), dtype=bool)), InputError, "agree"),
         (lambda: plain(n_held_out=np.zeros(120, dtype=np.int64)), InputError, "n_held_out"),
         (lambda: LogisticSettings(strengths=()), SettingsError, "strengths"),
         (lambda: LogisticSettings(strengths=(0.0,)), SettingsError, "strengths"),
