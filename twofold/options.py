@@ -49,9 +49,6 @@ K = Annotated[int, typer.Option("-k", min=1, max=10_000, help="How many items a 
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="Cores to use; all where it is left out.")
 ]
-Repeat = Annotated[
-    bool, typer.Option("--repeat", help="Items that the user knows may come back, as groceries do.")
-]
 Json = Annotated[
     bool, typer.Option("--json", help="JSON lines on stdout, and logs as JSON lines on stderr.")
 ]
