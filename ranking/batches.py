@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,8 @@ from twofold.ranking.backbone import Backbone
 from twofold.ranking.items import ItemTables
 from twofold.ranking.model import History
 from twofold.retrieval.queries import Queries
+
+logger = logging.getLogger("twofold.ranking")
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,6 @@ def history_as_text(
     which: npt.NDArray[np.bool_],
     items: ItemTables,
     *,
-    cls: int,
     limit: int,
     max_history: int,
 ) -> TextHistory:
@@ -53,8 +56,6 @@ def history_as_text(
         Queries whose history is wanted as text, ``bool (n,)``.
     items
         Item tokens; their own [CLS] and [SEP] are taken off.
-    cls
-        Token number of [CLS].
     limit
         Most tokens a row.
     max_history
@@ -73,8 +74,35 @@ def history_as_text(
         fits = np.cumsum(sizes[::-1])[::-1] + 1 <= limit
         dropped[query] = int((~fits).sum())
         parts = [tokens[offsets[item] + 1 : offsets[item + 1]] for item in events[fits]]
-        rows.append(np.concatenate([np.array([cls], dtype=np.int32), *parts]))
+        rows.append(np.concatenate([np.array([items.tokens.cls], dtype=np.int32), *parts]))
     return TextHistory(tuple(rows), dropped)
+
+
+def told_histories(
+    queries: Queries,
+    items: ItemTables,
+    form: Literal["vectors", "text"],
+    *,
+    limit: int,
+    max_history: int,
+) -> tuple[npt.NDArray[np.int32], ...] | None:
+    """Return the token rows of histories in the form that a ranker reads, ``None`` for vectors.
+
+    Logs how many histories had to leave out their oldest items to fit.
+    """
+    if form == "vectors":
+        return None
+    everyone = np.ones(len(queries), dtype=bool)
+    told = history_as_text(queries, everyone, items, limit=limit, max_history=max_history)
+    cut = int((told.dropped > 0).sum())
+    if cut:
+        logger.info(
+            "%d of %d histories left out their oldest items to fit into %d tokens",
+            cut,
+            len(queries),
+            limit,
+        )
+    return told.rows
 
 
 def history_batch(

@@ -41,6 +41,11 @@ class ItemTokens:
         """Return the tokens an item, ``int64 (n_items,)``."""
         return np.diff(self.offsets)
 
+    @property
+    def cls(self) -> int:
+        """Token number of [CLS], which begins every block."""
+        return int(self.tokens[0])
+
     def rows(self, items: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return where the tokens of `items` stand, item after item, ``int64 (n_tokens,)``."""
         starts, lengths = self.offsets[items], self.lengths()[items]

@@ -87,16 +87,13 @@ def label_lists(queries: Queries, candidates: Candidates, labels: Interactions) 
     candidates
         Their candidates.
     labels
-        The label rows; of a user's repeats each item counts once, and items that the query excludes
-        (seen before) count as nothing to find.
+        The label rows; of a user's repeats each item counts once. One that the query excludes, seen
+        before, counts as held out, as in an evaluation, though no list can hold it.
     """
-    known = sp.csr_matrix(
+    wanted = sp.csr_matrix(
         (np.ones(len(labels), dtype=bool), (labels.users, labels.items)),
         shape=(labels.n_users, labels.n_items),
     )[queries.users]
-    wanted = (known.astype(np.int8) - known.multiply(queries.excluded).astype(np.int8)).tocsr()
-    wanted.eliminate_zeros()
-    wanted.sort_indices()
     rows = np.repeat(np.arange(len(queries)), np.diff(wanted.indptr))
     keys = rows * np.int64(labels.n_items) + wanted.indices
     asked = np.arange(len(queries))[:, None] * np.int64(labels.n_items) + candidates.items

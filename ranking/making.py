@@ -20,7 +20,7 @@ from twofold.ranking.items import ItemTables, compute_states, tokenise_items
 from twofold.ranking.lists import Lists
 from twofold.ranking.model import ModelShape, RankerModel
 from twofold.ranking.ranker import Ranker
-from twofold.ranking.scoring import logits_of
+from twofold.ranking.scoring import served_logits
 from twofold.ranking.settings import RankerSettings
 from twofold.ranking.training import Trained, fine_tune
 
@@ -116,12 +116,10 @@ def make_ranker(
     )
     model = _new_model(shape, backbone, settings, seed)
     model.features.load_state_dict(head.head.state_dict())
-    course = fine_tune(
-        model, tables, fit, stop, settings, cls=tokenizer.cls_token_id, seed=seed, progress=progress
-    )
+    course = fine_tune(model, tables, fit, stop, settings, seed=seed, progress=progress)
     model.requires_grad_(False)
     with progress.step("Calibrating"):
-        logits = logits_of(model, tables, rest.queries, rest.candidates.items, rest.features)
+        logits = served_logits(model, tables, rest.queries, rest.candidates, settings.history)
         calibration = calibrate(logits, rest.labels, method=settings.calibration, seed=seed)
     about = {
         "encoder": {"model": source.name, "revision": source.revision, "origin": source.origin},

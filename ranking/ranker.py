@@ -14,11 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress
-from twofold.ranking.batches import history_as_text
 from twofold.ranking.calibration import Calibration
 from twofold.ranking.items import ItemTables, ItemTokens
 from twofold.ranking.model import ModelShape, RankerModel
-from twofold.ranking.scoring import logits_of
+from twofold.ranking.scoring import logits_of, served_logits
 from twofold.ranking.settings import RankerSettings
 from twofold.retrieval.candidates import Candidates, rank
 from twofold.retrieval.queries import Queries
@@ -97,35 +96,36 @@ class Ranker:
         self, queries: Queries, candidates: Candidates, *, progress: Progress | None = None
     ) -> npt.NDArray[np.float32]:
         """Return the logit of every candidate, ``float32 (n, m)``, ``-inf`` at padding."""
-        if candidates.features is None:
-            raise InputError("logits need candidates with features, as the retriever gives them")
-        spoken = np.zeros(len(queries), dtype=bool)
-        rows: list[npt.NDArray[np.int32]] | None = None
-        if queries.texts is not None:
-            rows = self._query_rows(queries.texts)
-            spoken = np.array([len(row) > 0 for row in rows], dtype=bool)
-        if self.settings.history == "text":
-            told = history_as_text(
-                queries,
-                ~spoken,
-                self.tables,
-                cls=self.tokenizer.cls_token_id,
-                limit=self.model.shape.backbone.max_tokens,
-                max_history=self.model.shape.max_history,
-            )
-            rows = [
-                one if len(one) else other
-                for one, other in zip(rows or told.rows, told.rows, strict=True)
-            ]
+        texts = np.array([bool(text.strip()) for text in queries.texts or ()], dtype=bool)
+        if not texts.any():
+            return self._of_histories(queries, candidates, progress)
+        out = np.full(candidates.items.shape, -np.inf, dtype=np.float32)
+        for which, logits in (
+            (np.flatnonzero(~texts), self._of_histories),
+            (np.flatnonzero(texts), self._of_texts),
+        ):
+            out[which] = logits(queries.take(which), candidates.take(which))
+        return out
+
+    def _of_histories(
+        self, queries: Queries, candidates: Candidates, progress: Progress | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Return logits of users, from their histories and stage one's features."""
+        form = self.settings.history
+        return served_logits(self.model, self.tables, queries, candidates, form, progress=progress)
+
+    def _of_texts(self, queries: Queries, candidates: Candidates) -> npt.NDArray[np.float32]:
+        """Return logits of free text queries, whose stage-one features are masked."""
+        if queries.texts is None or candidates.features is None:
+            raise InputError("text queries need texts, and candidates with features")
         return logits_of(
             self.model,
             self.tables,
             queries,
             candidates.items,
             candidates.features,
-            as_text=rows,
-            absent=spoken,
-            progress=progress,
+            as_text=self._query_rows(queries.texts),
+            absent=np.ones(len(queries), dtype=bool),
         )
 
     def feature_logits(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

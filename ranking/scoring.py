@@ -3,16 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
-from twofold.ranking.batches import candidate_states, history_batch
+from twofold.ranking.batches import candidate_states, history_batch, told_histories
 from twofold.ranking.items import ItemTables
 from twofold.ranking.model import RankerModel
+from twofold.retrieval.candidates import Candidates
 from twofold.retrieval.queries import Queries
+
+
+def served_logits(
+    model: RankerModel,
+    tables: ItemTables,
+    queries: Queries,
+    candidates: Candidates,
+    form: Literal["vectors", "text"],
+    *,
+    progress: Progress | None = None,
+) -> npt.NDArray[np.float32]:
+    """Return the logits of candidates as they are served: histories in the ranker's own form.
+
+    Early stopping, calibration and serving all score through here.
+
+    Parameters
+    ----------
+    model, tables
+        The classifier and what it reads of items.
+    queries, candidates
+        ``n`` queries and their candidates, with features.
+    form
+        Whether histories are read as vectors or as text.
+    progress
+        Shown for long jobs.
+
+    Raises
+    ------
+    InputError
+        If the candidates carry no features.
+    """
+    if candidates.features is None:
+        raise InputError("scoring needs candidates with features, as the retriever gives them")
+    rows = told_histories(
+        queries,
+        tables,
+        form,
+        limit=model.shape.backbone.max_tokens,
+        max_history=model.shape.max_history,
+    )
+    return logits_of(
+        model,
+        tables,
+        queries,
+        candidates.items,
+        candidates.features,
+        as_text=rows,
+        progress=progress,
+    )
 
 
 def logits_of(

@@ -17,11 +17,12 @@ from twofold.ranking.batches import (
     drop_factors,
     history_as_text,
     history_batch,
+    told_histories,
 )
 from twofold.ranking.items import ItemTables
 from twofold.ranking.lists import Lists, mean_ndcg
 from twofold.ranking.model import RankerModel, SoftItems, loss_of
-from twofold.ranking.scoring import logits_of
+from twofold.ranking.scoring import served_logits
 from twofold.ranking.settings import RankerSettings
 
 LONGEST_TEXT_QUERY = 3
@@ -72,7 +73,6 @@ def fine_tune(
     stop: Lists,
     settings: RankerSettings,
     *,
-    cls: int,
     seed: int,
     progress: Progress | None = None,
 ) -> Trained:
@@ -93,8 +93,6 @@ def fine_tune(
         Lists of other users, for early stopping by NDCG@10.
     settings
         The ranker's settings.
-    cls
-        Token number of [CLS].
     seed
         Seeds the order of lists, the drawn negatives and all dropout.
     progress
@@ -115,7 +113,7 @@ def fine_tune(
     optimiser, schedule = _optimiser(model, settings, steps)
     trainable = {name: one for name, one in model.named_parameters() if one.requires_grad}
     begun = time.perf_counter()
-    best_ndcg = _stop_ndcg(model, tables, stop)
+    best_ndcg = _stop_ndcg(model, tables, stop, settings)
     epochs = [Epoch(0, None, best_ndcg, time.perf_counter() - begun)]
     kept, best = {name: one.detach().clone() for name, one in trainable.items()}, 0
     with (
@@ -129,7 +127,7 @@ def fine_tune(
             order = rng.permutation(hits)
             for start in range(0, len(order), settings.batch_lists):
                 batch = train.take(order[start : start + settings.batch_lists])
-                loss = _loss(model, tables, batch, settings, cls, rng)
+                loss = _loss(model, tables, batch, settings, rng)
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_(trainable.values(), 1.0)
@@ -138,7 +136,7 @@ def fine_tune(
                 losses.append(loss.item())
                 task.advance()
                 task.note(f"loss {np.mean(losses[-50:]):.4f}")
-            ndcg = _stop_ndcg(model, tables, stop)
+            ndcg = _stop_ndcg(model, tables, stop, settings)
             seconds = time.perf_counter() - begun
             epochs.append(Epoch(number, float(np.mean(losses)), ndcg, seconds))
             if ndcg > best_ndcg:
@@ -189,7 +187,6 @@ def _loss(
     tables: ItemTables,
     lists: Lists,
     settings: RankerSettings,
-    cls: int,
     rng: np.random.Generator,
 ) -> Tensor:
     """Return the loss of one batch of lists."""
@@ -199,19 +196,11 @@ def _loss(
     labels = np.take_along_axis(lists.labels, columns, axis=1)
     absent = rng.random(len(lists)) < settings.text_query_share
     dropped = absent | (rng.random(len(lists)) < settings.collaborative_dropout)
-    spoken = history_as_text(
-        lists.queries,
-        absent,
-        tables,
-        cls=cls,
-        limit=model.shape.backbone.max_tokens,
-        max_history=int(rng.integers(1, LONGEST_TEXT_QUERY + 1)),
-    )
     history = history_batch(
         lists.queries,
         tables,
         max_history=model.shape.max_history,
-        as_text=spoken.rows if absent.any() else None,
+        as_text=_token_rows(model, tables, lists, settings, absent, rng),
         factors_dropped=dropped,
     )
     states, lengths = candidate_states(items, tables, model.backbone)
@@ -224,6 +213,31 @@ def _loss(
     wanted = torch.from_numpy(labels).float()
     weights = torch.from_numpy(draw_weights(lists, labels, items >= 0))
     return loss_of(logits, wanted, weights, settings.objective)
+
+
+def _token_rows(
+    model: RankerModel,
+    tables: ItemTables,
+    lists: Lists,
+    settings: RankerSettings,
+    absent: npt.NDArray[np.bool_],
+    rng: np.random.Generator,
+) -> tuple[npt.NDArray[np.int32], ...] | None:
+    """Return the histories that a batch reads as text.
+
+    Those of `absent` lists stand for a text query, as short as one; the others are told whole where
+    the ranker reads histories as text.
+    """
+    limit = model.shape.backbone.max_tokens
+    longest = model.shape.max_history
+    told = told_histories(lists.queries, tables, settings.history, limit=limit, max_history=longest)
+    few = int(rng.integers(1, LONGEST_TEXT_QUERY + 1))
+    if not absent.any():
+        return told
+    short = history_as_text(lists.queries, absent, tables, limit=limit, max_history=few).rows
+    if told is None:
+        return short
+    return tuple(a if gone else b for a, b, gone in zip(short, told, absent, strict=True))
 
 
 def draw_weights(
@@ -266,10 +280,12 @@ def draw_columns(lists: Lists, negatives: int, rng: np.random.Generator) -> npt.
     return np.argsort(keys, axis=1, kind="stable")[:, :width]
 
 
-def _stop_ndcg(model: RankerModel, tables: ItemTables, stop: Lists) -> float:
+def _stop_ndcg(
+    model: RankerModel, tables: ItemTables, stop: Lists, settings: RankerSettings
+) -> float:
     """Return NDCG@10; lists without a hit have 0 in any order, so they are not scored."""
     hits = np.flatnonzero(stop.labels.any(axis=1))
     part = stop.take(hits)
     logits = np.where(stop.mask(), np.float32(0), np.float32(-np.inf))
-    logits[hits] = logits_of(model, tables, part.queries, part.candidates.items, part.features)
+    logits[hits] = served_logits(model, tables, part.queries, part.candidates, settings.history)
     return mean_ndcg(stop, logits)

@@ -16,8 +16,7 @@ def _spoken(
 ) -> TextHistory:
     queries = make_queries([[0, 1, 2], [3, 1], []], len(TEXTS))
     wanted = np.full(3, which)
-    cls = make_tokenizer(folder).cls_token_id
-    return history_as_text(queries, wanted, tables, cls=cls, limit=limit, max_history=max_history)
+    return history_as_text(queries, wanted, tables, limit=limit, max_history=max_history)
 
 
 def _words(folder: Path, rows: TextHistory) -> list[str]:

@@ -39,16 +39,14 @@ def world(tiny_bert: Path) -> World:
 def test_scores_do_not_depend_on_company_order_or_padding(
     world: World, data: st.DataObject, past: list[list[int]], m: int, padding: int
 ) -> None:
-    model, tables, cls = world
+    model, tables, _ = world
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     n = len(past)
     queries = make_queries(past)
     items = np.stack([rng.permutation(N_ITEMS)[:m] for _ in range(n)]).astype(np.int64)
     items[np.arange(m)[None, :] >= rng.integers(0, m + 1, n)[:, None]] = -1
     features, absent = make_features((n, m)), rng.random(n) < 0.5
-    texts = history_as_text(
-        queries, rng.random(n) < 0.5, tables, cls=cls, limit=40, max_history=3
-    ).rows
+    texts = history_as_text(queries, rng.random(n) < 0.5, tables, limit=40, max_history=3).rows
     together = logits_of(
         model, tables, queries, items, features, as_text=texts, absent=absent, chunk_pairs=10
     )

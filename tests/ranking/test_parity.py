@@ -74,7 +74,6 @@ def test_logits_equal_the_slow_implementation(
         queries,
         np.ones(len(queries), dtype=bool),
         tables,
-        cls=tokenizer.cls_token_id,
         limit=64,
         max_history=MAX_HISTORY,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from twofold.indexing.errors import InputError
 from twofold.ranking.items import ItemTables, tokenise_items
 from twofold.ranking.lists import Lists, mean_ndcg
 from twofold.ranking.model import RankerModel
-from twofold.ranking.scoring import logits_of
+from twofold.ranking.scoring import logits_of, served_logits
 from twofold.ranking.settings import RankerSettings
 from twofold.ranking.training import Trained, draw_columns, draw_weights, fine_tune
 
@@ -67,10 +68,7 @@ def _train(
     folder: Path, settings: RankerSettings = SETTINGS, seed: int = 0, n: int = 240
 ) -> tuple[RankerModel, Trained]:
     model = make_model(folder, 2, dropout=settings.dropout)
-    cls = make_tokenizer(folder).cls_token_id
-    trained = fine_tune(
-        model, _tables(folder), _lists(0, n), _lists(1, 100), settings, cls=cls, seed=seed
-    )
+    trained = fine_tune(model, _tables(folder), _lists(0, n), _lists(1, 100), settings, seed=seed)
     return model, trained
 
 
@@ -120,7 +118,7 @@ def test_training_that_only_harms_leaves_the_untrained_weights(tiny_bert: Path) 
     model = make_model(tiny_bert, 2, dropout=0.0)
     before = _weights(model)
     settings = RankerSettings(max_epochs=5, patience=2)
-    trained = fine_tune(model, _tables(tiny_bert), train, stop, settings, cls=2, seed=0)
+    trained = fine_tune(model, _tables(tiny_bert), train, stop, settings, seed=0)
     assert trained.best == 0
     assert len(trained.epochs) == 3
     assert all(torch.equal(before[name], one) for name, one in _weights(model).items())
@@ -144,7 +142,7 @@ def test_lists_without_any_hit_are_refused(tiny_bert: Path) -> None:
     )
     model = make_model(tiny_bert, 2)
     with pytest.raises(InputError, match="none of 8"):
-        fine_tune(model, _tables(tiny_bert), none, stop, SETTINGS, cls=2, seed=0)
+        fine_tune(model, _tables(tiny_bert), none, stop, SETTINGS, seed=0)
 
 
 def test_all_hits_are_drawn_and_misses_stand_for_the_rest() -> None:
@@ -156,3 +154,16 @@ def test_all_hits_are_drawn_and_misses_stand_for_the_rest() -> None:
     assert not labels[:, 1].any()
     weights = draw_weights(lists, labels, np.ones_like(labels))
     assert weights.tolist() == [[1.0, M - 1.0]] * 50
+
+
+def test_a_ranker_of_text_histories_is_trained_on_text_histories(tiny_bert: Path) -> None:
+    settings = replace(SETTINGS, history="text", text_query_share=0.0, weight_decay=0.0)
+    before = make_model(tiny_bert, 2, dropout=0.0)
+    model, trained = _train(tiny_bert, settings)
+    # Ages and kinds are read of vector histories alone: unread, they have no gradient and stay.
+    for name in ("ages.weight", "kinds.weight"):
+        assert torch.equal(model.state_dict()[name], before.state_dict()[name])
+    stop = _lists(1, 100)
+    logits = served_logits(model, _tables(tiny_bert), stop.queries, stop.candidates, "text")
+    assert mean_ndcg(stop, logits) == pytest.approx(trained.epochs[trained.best].stop_ndcg)
+    assert trained.best > 0
