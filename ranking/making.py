@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -131,7 +131,10 @@ def make_ranker(
         "n_calibration": len(rest),
         "calibration": calibration.method,
         "best_epoch": course.best,
-        "epochs": [asdict(epoch) for epoch in course.epochs],
+        "epochs": [
+            {"number": one.number, "loss": one.loss, "stop_ndcg": one.stop_ndcg}
+            for one in course.epochs
+        ],
     }
     return Made(Ranker(model, tables, tokenizer, calibration, settings), course, about)
 

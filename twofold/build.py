@@ -99,15 +99,19 @@ def build(
     dataset = load_dataset(
         interactions, items, settings.data, seed=settings.seed, progress=progress
     )
-    _find_models(settings)
+    models = _find_models(settings)
     with begin_generation(out, keep=settings.keep) as writer:
         key = stage_key(dataset.fingerprint, asdict(settings.data), settings.seed)
         if not writer.finished("data", key):
             dataset.save(writer)
             writer.finish("data", key)
-        index, identity = _indexed(writer, dataset, settings, progress)
-        learned = learn(dataset, dataset.interactions, index, settings, progress)
-        save_learned(writer, learned)
+        # The models are inputs too: the files in a local folder may change between two builds.
+        key = stage_key(key, asdict(settings.text), models)
+        index, identity = _indexed(writer, dataset, settings, key, progress)
+        key = stage_key(key, _shaping(settings))
+        if not writer.finished("learned", key):
+            save_learned(writer, learn(dataset, dataset.interactions, index, settings, progress))
+            writer.finish("learned", key)
         generation = writer.commit(
             {
                 "settings": asdict(settings),
@@ -118,7 +122,7 @@ def build(
                 "dimension": index.dimension,
                 "metric": "cosine",
             },
-            measurements={"learning": learned.about, "seconds": time.perf_counter() - begun},
+            measurements={"seconds": time.perf_counter() - begun},
         )
     return BuildReport(
         path=str(out),
@@ -128,7 +132,7 @@ def build(
         n_items=len(dataset.items),
         n_interactions=len(dataset.interactions),
         notes=dataset.notes,
-        about=learned.about,
+        about=dict(generation.json("learning")),
         seconds=time.perf_counter() - begun,
     )
 
@@ -136,6 +140,7 @@ def build(
 def save_learned(writer: GenerationWriter, learned: Learned) -> None:
     """Write both stages into a generation."""
     learned.stage_one.save(writer)
+    writer.put_json("learning", learned.about)
     writer.put_json("fusion", learned.fusion.to_dict())
     if learned.ranker is not None:
         learned.ranker.save(writer)
@@ -159,11 +164,8 @@ def embed(
 
 
 def _indexed(
-    writer: GenerationWriter, dataset: Dataset, settings: Settings, progress: Progress
+    writer: GenerationWriter, dataset: Dataset, settings: Settings, key: str, progress: Progress
 ) -> tuple[VectorIndex, dict[str, Any]]:
-    key = stage_key(
-        dataset.fingerprint, asdict(settings.data), asdict(settings.text), settings.seed
-    )
     if not writer.finished("text", key):
         with EmbeddingCache(writer.cache, max_bytes=settings.text.cache_bytes) as cache:
             index, identity = embed(dataset, settings, cache, progress)
@@ -174,12 +176,20 @@ def _indexed(
     return VectorIndex.open(written), dict(written.json("encoder"))
 
 
-def _find_models(settings: Settings) -> None:
-    """Refuse models that cannot be found before hours of work, not after."""
+def _find_models(settings: Settings) -> list[str]:
+    """Return the models' fingerprints; refuse missing ones before the work, not after."""
+    wanted = []
     if settings.data.vector_column is None:
-        resolve_model(settings.text.model, revision=settings.text.revision)
+        wanted.append((settings.text.model, settings.text.revision))
     if settings.ranker.train:
-        resolve_model(settings.ranker.model, revision=settings.ranker.revision)
+        wanted.append((settings.ranker.model, settings.ranker.revision))
+    return [resolve_model(name, revision=revision).fingerprint for name, revision in wanted]
+
+
+def _shaping(settings: Settings) -> dict[str, Any]:
+    """Return the settings that shape what is learned, beside those of data and texts."""
+    values = asdict(settings)
+    return {name: values[name] for name in ("stage_one", "ranker", "window_labels", "threads")}
 
 
 def _counts(dataset: Dataset) -> dict[str, int]:

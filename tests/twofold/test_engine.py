@@ -17,6 +17,7 @@ import torch
 from tests.twofold.small_world import N_ITEMS, N_USERS, build_small, small_tables
 from twofold import build as building
 from twofold.engine import Engine, EngineError, Recommendation
+from twofold.indexing.artefact import GenerationWriter, open_artefact
 from twofold.indexing.errors import InputError, UnknownIdError
 from twofold.indexing.generation import Generation
 from twofold.settings import Settings
@@ -305,3 +306,22 @@ def test_an_interrupted_build_leaves_the_old_generation(
         assert len(engine.recommend("u0", 3)) == 3
     build_small(artefact, small_settings)
     assert (artefact / "CURRENT").read_text().strip() == "0002"
+
+
+def test_a_build_interrupted_after_learning_does_not_learn_again(
+    artefact: Path, small_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> Generation:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GenerationWriter, "commit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            build_small(artefact, small_settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "learn", interrupted)
+        content_hash = build_small(artefact, small_settings)
+    assert (artefact / "CURRENT").read_text().strip() == "0002"
+    with Engine.load(artefact) as engine:
+        assert len(engine.recommend("u0", 3)) == 3
+    assert content_hash == open_artefact(artefact).manifest["content_hash"]
