@@ -11,12 +11,10 @@ import os
 import sys
 from pathlib import Path
 
-from twofold.build import embed
 from twofold.commands_measure import show
 from twofold.console import make_console, make_progress
 from twofold.evaluate import evaluate
 from twofold.evaluation.report import json_line
-from twofold.indexing.dataset import load_dataset
 from twofold.indexing.errors import InputError, TwofoldError
 from twofold.indexing.splits import Protocol
 from twofold.movielens import fetch_movielens
@@ -49,11 +47,9 @@ def quality(name: str, overrides: list[str], *, skip: int, record: bool) -> None
     interactions, items, protocol, n, usual = tables(name)
     settings = load_settings(None, (*usual, *overrides))
     progress = make_progress(make_console(), as_json=False)
-    dataset = load_dataset(interactions, items, settings.data, seed=settings.seed)
-    index, _ = embed(dataset, settings, None, progress)
     found = evaluate(
-        dataset,
-        index,
+        interactions,
+        items,
         settings,
         protocol=protocol,
         n=n,

@@ -28,6 +28,7 @@ from twofold.indexing.writer import (
 )
 
 __all__ = [
+    "CACHE",
     "Generation",
     "GenerationWriter",
     "begin_generation",

@@ -52,11 +52,10 @@ def to_milliseconds(values: pl.Series) -> tuple[pl.Series, str]:
     if values.dtype.is_numeric():
         return _from_numbers(values)
     if values.dtype == pl.String:
-        first = values.drop_nulls().head(1000)
-        numeric = first.str.strip_chars().cast(pl.Float64, strict=False)
-        if len(first) and numeric.is_not_null().mean() > 0.5:  # type: ignore[operator]
-            return _from_numbers(_digits(values.str.strip_chars()))
-        return _from_iso(values)
+        as_numbers = _from_numbers(_digits(values.str.strip_chars()))
+        as_iso = _from_iso(values)
+        # Whichever leaves fewer cells unread, so that the error names the odd one out.
+        return min(as_iso, as_numbers, key=lambda read: read[0].null_count())
     return pl.Series(values.name, [None] * len(values), dtype=pl.Int64), "nothing"
 
 

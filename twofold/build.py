@@ -7,17 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import polars as pl
-
+from twofold.embedding import embedded
 from twofold.indexing.artefact import GenerationWriter, begin_generation, stage_key
 from twofold.indexing.dataset import Dataset, load_dataset
-from twofold.indexing.embedding_cache import EmbeddingCache
 from twofold.indexing.models import resolve_model
 from twofold.indexing.progress import Progress, Silent
 from twofold.indexing.tables import Source
-from twofold.indexing.text import TextEncoder, brought_identity
-from twofold.indexing.vectors import VectorIndex, normalised
+from twofold.indexing.vectors import VectorIndex
 from twofold.learning import Learned, learn
 from twofold.settings import Settings
 
@@ -146,29 +142,11 @@ def save_learned(writer: GenerationWriter, learned: Learned) -> None:
         learned.ranker.save(writer)
 
 
-def embed(
-    dataset: Dataset, settings: Settings, cache: EmbeddingCache | None, progress: Progress
-) -> tuple[VectorIndex, dict[str, Any]]:
-    """Return the index of the items' vectors and the identity of what made them.
-
-    Vectors come from the column that the settings name, or from the text encoder.
-    """
-    column = settings.data.vector_column
-    if column is not None:
-        given = np.stack(dataset.table[column].cast(pl.List(pl.Float32)).to_list())
-        vectors = normalised(given.astype(np.float32))
-        return VectorIndex.build(vectors), brought_identity(vectors.shape[1])
-    encoder = TextEncoder.load(settings.text)
-    vectors = encoder.encode_documents(dataset.texts, cache=cache, progress=progress)
-    return VectorIndex.build(vectors), encoder.identity
-
-
 def _indexed(
     writer: GenerationWriter, dataset: Dataset, settings: Settings, key: str, progress: Progress
 ) -> tuple[VectorIndex, dict[str, Any]]:
     if not writer.finished("text", key):
-        with EmbeddingCache(writer.cache, max_bytes=settings.text.cache_bytes) as cache:
-            index, identity = embed(dataset, settings, cache, progress)
+        index, identity = embedded(dataset, settings, writer.cache, progress)
         index.save(writer)
         writer.put_json("encoder", identity)
         writer.finish("text", key)

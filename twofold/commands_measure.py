@@ -39,23 +39,16 @@ def evaluate(
     """Learn without the held-out part, and measure every source and both stages on it."""
     progress = begin(as_json=as_json)
     settings = settings_from(config, overrides)
-    from twofold.build import embed
     from twofold.evaluate import evaluate as measure
-    from twofold.indexing.dataset import load_dataset
 
-    dataset = load_dataset(
-        interactions, items, settings.data, seed=settings.seed, progress=progress
-    )
-    index, _ = embed(dataset, settings, None, progress)
-    name = interactions[0].stem
     found = measure(
-        dataset,
-        index,
+        interactions,
+        items,
         settings,
         protocol=protocol,
         n=n,
         skip=skip,
-        name=name,
+        name=interactions[0].stem,
         progress=progress,
     )
     show(found, as_json=as_json)

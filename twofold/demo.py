@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from twofold.build import build, embed
+from twofold.build import build
 from twofold.commands_measure import show
 from twofold.commands_recommend import recommendation_rows
 from twofold.engine import Engine
 from twofold.evaluate import evaluate
-from twofold.indexing.dataset import load_dataset
+from twofold.indexing.artefact import CACHE
 from twofold.indexing.progress import Progress
 from twofold.movielens import TERMS, fetch_movielens
 from twofold.settings import Settings
@@ -49,25 +47,24 @@ def run_demo(out: Path, *, quick: bool, as_json: bool, progress: Progress) -> No
     if not as_json:
         say(TERMS)
     settings = demo_settings(quick=quick)
-    dataset = load_dataset(tables.interactions, tables.items, settings.data, progress=progress)
-    index, _ = embed(dataset, settings, None, progress)
+    build(tables.interactions, tables.items, out, settings, progress)
+    # After the build, whose cache then holds every text's vector.
     found = evaluate(
-        dataset,
-        index,
+        tables.interactions,
+        tables.items,
         settings,
         protocol="leave-last-n",
         n=LABELS,
         name="MovieLens-100k",
         quick=quick,
+        cache=out / CACHE,
         progress=progress,
     )
     show(found, as_json=as_json)
-    build(tables.interactions, tables.items, out, settings, progress)
     with Engine.load(out) as engine:
-        lengths = np.bincount(dataset.interactions.users)
-        user = dataset.users.ids[int(np.argsort(lengths)[len(lengths) // 2])]
+        user = engine.user_ids[len(engine.user_ids) // 2]
         for title, answer in (
-            (f"User {user}, with {int(np.median(lengths))} ratings:", engine.recommend(user, 5)),
+            (f"User {user}:", engine.recommend(user, 5)),
             ("Somebody new, who liked three Star Wars films:", engine.recommend_for(SOMEBODY, 5)),
         ):
             if not as_json:

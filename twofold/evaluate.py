@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from twofold.embedding import embedded
 from twofold.evaluation.classification import classify, loss_differences
 from twofold.evaluation.hardware import describe_hardware, library_versions, source_commit
 from twofold.evaluation.held_out import history_groups, truth_of, users_held_out
@@ -29,11 +31,11 @@ from twofold.evaluation.quality import (
     quality_rows,
 )
 from twofold.evaluation.report import Circumstances, Row
-from twofold.indexing.dataset import Dataset
+from twofold.indexing.dataset import Dataset, load_dataset
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
 from twofold.indexing.splits import Protocol, Split, choose_split, leave_last_n
-from twofold.indexing.vectors import VectorIndex
+from twofold.indexing.tables import Source
 from twofold.learning import Learned, learn
 from twofold.ranking.calibration import calibrate
 from twofold.ranking.making import deal
@@ -78,8 +80,8 @@ class Evaluation:
 
 
 def evaluate(
-    dataset: Dataset,
-    index: VectorIndex,
+    interactions: Source,
+    items: Source | None,
     settings: Settings,
     *,
     protocol: Protocol = "auto",
@@ -88,6 +90,7 @@ def evaluate(
     ks: Sequence[int] = (10,),
     name: str = "data",
     quick: bool = False,
+    cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Learn both stages without the held-out part, and measure them on it.
@@ -97,10 +100,8 @@ def evaluate(
 
     Parameters
     ----------
-    dataset
-        The data.
-    index
-        Text vectors of all items.
+    interactions, items
+        Paths or tables; see :func:`twofold.indexing.dataset.load_dataset`.
     settings
         All settings.
     protocol
@@ -117,10 +118,16 @@ def evaluate(
     quick
         Whether the feature-only rerankers get one setting each instead of a search; their rows then
         say little of what such rerankers can do.
+    cache
+        Folder of an artefact's cache, whose text vectors are then used and added to.
     progress
         Told of every step.
     """
     progress = progress or Silent()
+    dataset = load_dataset(
+        interactions, items, settings.data, seed=settings.seed, progress=progress
+    )
+    index, _ = embedded(dataset, settings, cache, progress)
     split = _split(dataset, protocol, n, skip)
     log = dataset.interactions
     learned = learn(dataset, log.take(split.known_at_test), index, settings, progress)

@@ -76,3 +76,12 @@ def test_iso_text_agrees_with_python(moment: datetime, offset: int) -> None:
     since = zoned - datetime(1970, 1, 1, tzinfo=UTC)
     times, _ = to_milliseconds(pl.Series([zoned.isoformat()]))
     assert times.to_list() == [since // timedelta(milliseconds=1)]
+
+
+def test_of_numbers_and_words_the_words_are_no_times() -> None:
+    read, how = to_milliseconds(pl.Series(["880000000", "yesterday"]))
+    assert read.to_list() == [880_000_000_000, None]
+    assert "seconds" in how
+    read, how = to_milliseconds(pl.Series(["2020-01-01", "yesterday"]))
+    assert read.null_count() == 1
+    assert read[0] is not None
