@@ -76,7 +76,7 @@ def logits_of(
     *,
     as_text: Sequence[npt.NDArray[np.int32]] | None = None,
     absent: npt.NDArray[np.bool_] | None = None,
-    chunk_pairs: int = 1024,
+    chunk_pairs: int = 256,
     progress: Progress | None = None,
 ) -> npt.NDArray[np.float32]:
     """Return the logit of every candidate, ``float32 (n, m)``, ``-inf`` at padding.
@@ -98,7 +98,8 @@ def logits_of(
     absent
         Queries without stage-one features, ``bool (n,)``.
     chunk_pairs
-        At most about this many candidates are scored at once; bounds memory.
+        About how many candidates are scored at once; so few that their states stay in the cache of
+        a core, where a thousand at once measured a third slower.
     progress
         Shown for long jobs.
     """

@@ -137,8 +137,15 @@ class _Packed(NamedTuple):
 def _fitted(
     packed: _Packed, penalty: float, start: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
+    """Return the best weights: convex and of few dimensions, so a few Newton steps away."""
     found = minimize(
-        _loss, start, (packed, penalty), "L-BFGS-B", jac=True, options={"maxiter": MAX_STEPS}
+        _loss,
+        start,
+        (packed, penalty),
+        "trust-exact",
+        jac=True,
+        hess=_curvature,
+        options={"maxiter": MAX_STEPS, "gtol": 1e-5},
     )
     return np.asarray(found.x)
 
@@ -148,12 +155,31 @@ def _loss(
 ) -> tuple[float, npt.NDArray[np.float64]]:
     """Return the negative log-likelihood a hit and its gradient."""
     features, hits, starts, row = packed
-    scores = (features @ weights.astype(np.float32)).astype(np.float64)
-    powers = np.exp(scores - np.maximum.reduceat(scores, starts)[row])
-    chances = powers / np.add.reduceat(powers, starts)[row]
+    chances = _chances(weights, packed)
     n_hits = hits.sum()
     expected = chances * np.add.reduceat(hits, starts)[row]
     gradient = ((expected - hits).astype(np.float32) @ features).astype(np.float64)
     loss = -float(np.log(np.maximum(chances[hits > 0], 1e-300)).sum())
     loss += penalty * float(weights @ weights)
     return loss / n_hits, (gradient + 2 * penalty * weights) / n_hits
+
+
+def _curvature(
+    weights: npt.NDArray[np.float64], packed: _Packed, penalty: float
+) -> npt.NDArray[np.float64]:
+    """Return the second derivative: each row's covariance of features, times its hits."""
+    features, hits, starts, row = packed
+    counts = np.add.reduceat(hits, starts)
+    weighted = features * _chances(weights, packed).astype(np.float32)[:, None]
+    means = np.add.reduceat(weighted, starts)
+    spread = (weighted * counts.astype(np.float32)[row][:, None]).T @ features
+    inner = (means * counts.astype(np.float32)[:, None]).T @ means
+    curved = (spread - inner).astype(np.float64) + 2 * penalty * np.eye(len(weights))
+    return np.asarray(curved / hits.sum())
+
+
+def _chances(weights: npt.NDArray[np.float64], packed: _Packed) -> npt.NDArray[np.float64]:
+    """Return the softmax of the scores within each row."""
+    scores = (packed.features @ weights.astype(np.float32)).astype(np.float64)
+    powers = np.exp(scores - np.maximum.reduceat(scores, packed.starts)[packed.row])
+    return np.asarray(powers / np.add.reduceat(powers, packed.starts)[packed.row])
