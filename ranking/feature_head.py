@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twofold.ranking.lists import Lists, mean_ndcg
+from twofold.ranking.lists import Lists, mean_ndcg, pooled
 from twofold.ranking.model import FeatureHead, loss_of
 from twofold.ranking.settings import RankerSettings
 
@@ -41,14 +42,14 @@ class FittedHead:
 
 
 def fit_feature_head(
-    train: Lists, stop: Lists, settings: RankerSettings, *, seed: int
+    train: Sequence[Lists], stop: Sequence[Lists], settings: RankerSettings, *, seed: int
 ) -> FittedHead:
     """Return g, in the form that `settings` names or that does better on `stop`.
 
     Parameters
     ----------
     train
-        Lists to fit on; each should hold a hit.
+        Lists to fit on, a part a window; those without a hit are passed over, as in fine-tuning.
     stop
         Lists of other users, all of them, for early stopping and for the choice of the form.
     settings
@@ -65,14 +66,16 @@ def fit_feature_head(
 
 
 def _fit(
-    train: Lists, stop: Lists, form: str, settings: RankerSettings, seed: int
+    train: Sequence[Lists], stop: Sequence[Lists], form: str, settings: RankerSettings, seed: int
 ) -> tuple[FeatureHead, float]:
     generator = torch.Generator().manual_seed(seed)
-    features, labels = torch.from_numpy(train.features), torch.from_numpy(train.labels).float()
-    weights = torch.from_numpy(train.mask()).float()
+    hits = [part.take(np.flatnonzero(part.labels.any(axis=1))) for part in train]
+    pool = pooled(hits)
+    features, labels = torch.from_numpy(pool.features), torch.from_numpy(pool.labels).float()
+    weights = torch.from_numpy(pool.mask).float()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = FeatureHead(train.features.shape[-1], form, settings.dropout)
+        head = FeatureHead(features.shape[-1], form, settings.dropout)
         _fit_linear(head, features, labels, weights, settings)
         best, best_ndcg, since = copy.deepcopy(head), _stop_ndcg(head, stop), 0
         if head.network is None:
@@ -80,7 +83,7 @@ def _fit(
         optimiser = torch.optim.AdamW(head.parameters(), lr=2e-3, weight_decay=1e-2)
         for _ in range(MAX_EPOCHS):
             head.train()
-            order = torch.randperm(len(train), generator=generator)
+            order = torch.randperm(len(features), generator=generator)
             for start in range(0, len(order), BATCH_LISTS):
                 batch = order[start : start + BATCH_LISTS]
                 loss = loss_of(
@@ -121,8 +124,11 @@ def _fit_linear(
     optimiser.step(closure)  # type: ignore[no-untyped-call]
 
 
-def _stop_ndcg(head: FeatureHead, stop: Lists) -> float:
+def _stop_ndcg(head: FeatureHead, stop: Sequence[Lists]) -> float:
     head.eval()
-    with torch.inference_mode():
-        logits = head(torch.from_numpy(stop.features)).numpy()
-    return mean_ndcg(stop, np.where(stop.mask(), logits, -np.inf).astype(np.float32))
+    scores = []
+    for part in stop:
+        with torch.inference_mode():
+            logits = head(torch.from_numpy(part.features)).numpy()
+        scores.append(np.where(part.mask(), logits, -np.inf).astype(np.float32))
+    return mean_ndcg(stop, scores)

@@ -133,8 +133,7 @@ class ItemTables:
         lengths = torch.from_numpy(self.tokens.lengths()[items])
         if self.states is None:
             return lower_states(backbone, self.tokens, items), lengths
-        states = np.asarray(self.states[self.tokens.rows(items)], dtype=np.float32)
-        return torch.from_numpy(states), lengths
+        return torch.from_numpy(self.states[self.tokens.rows(items)]).float(), lengths
 
 
 @torch.no_grad()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -77,6 +79,53 @@ class Lists:
         )
 
 
+@dataclass(frozen=True)
+class Window:
+    """What one label window teaches.
+
+    Parameters
+    ----------
+    lists
+        The labelled lists.
+    factors
+        The items' collaborative factors from the stage one that made the lists, ``float32
+        (n_items, f)``.
+    """
+
+    lists: Lists
+    factors: npt.NDArray[np.float32]
+
+
+class Pooled(NamedTuple):
+    """Lists of several windows as arrays, one below the other: all that features need."""
+
+    features: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.bool_]
+    mask: npt.NDArray[np.bool_]
+    n_held_out: npt.NDArray[np.int64]
+
+
+def pooled(parts: Sequence[Lists]) -> Pooled:
+    """Return the lists of all parts, shorter ones padded."""
+    return Pooled(
+        stacked([part.features for part in parts], 0),
+        stacked([part.labels for part in parts], False),
+        stacked([part.mask() for part in parts], False),
+        np.concatenate([part.n_held_out for part in parts]),
+    )
+
+
+def stacked(parts: Sequence[npt.NDArray[Any]], fill: float) -> npt.NDArray[Any]:
+    """Return arrays ``(n_i, m_i, ...)`` one below the other, ``fill`` behind shorter rows."""
+    width = max(part.shape[1] for part in parts)
+    wide = []
+    for part in parts:
+        room = [(0, 0)] * part.ndim
+        room[1] = (0, width - part.shape[1])
+        wide.append(np.pad(part, room, constant_values=fill))
+    return np.concatenate(wide)
+
+
 def label_lists(queries: Queries, candidates: Candidates, labels: Interactions) -> Lists:
     """Return candidates beside what the queries' users did next.
 
@@ -101,7 +150,22 @@ def label_lists(queries: Queries, candidates: Candidates, labels: Interactions) 
     return Lists(queries, candidates, found, np.diff(wanted.indptr).astype(np.int64))
 
 
-def mean_ndcg(lists: Lists, logits: npt.NDArray[np.float32], k: int = 10) -> float:
-    """Return mean NDCG@k of lists put in the order of `logits`, ``float32 (n, m)``."""
-    ranked = rank(lists.candidates.items, logits, lists.labels.shape[1])
-    return float(np.nanmean(ndcg(judge(ranked.items, lists.truth(), ranked.scores), k)))
+def mean_ndcg(
+    parts: Sequence[Lists], scores: Sequence[npt.NDArray[np.float32]], k: int = 10
+) -> float:
+    """Return mean NDCG@k over the lists of all parts, each put in the order of its scores.
+
+    Parameters
+    ----------
+    parts
+        Lists; those that hold nothing out are passed over.
+    scores
+        Scores of each part's candidates, ``float32 (n, m)``.
+    k
+        Length that is judged.
+    """
+    values = []
+    for lists, given in zip(parts, scores, strict=True):
+        ranked = rank(lists.candidates.items, given, lists.labels.shape[1])
+        values.append(ndcg(judge(ranked.items, lists.truth(), ranked.scores), k))
+    return float(np.nanmean(np.concatenate(values)))

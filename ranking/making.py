@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,17 +12,17 @@ import numpy.typing as npt
 from twofold.indexing.errors import InputError
 from twofold.indexing.models import resolve_model
 from twofold.indexing.progress import Progress, Silent
-from twofold.ranking.alignment import scale_factors
+from twofold.ranking.alignment import align_factors, scale_factors
 from twofold.ranking.backbone import Backbone, backbone_from_pretrained
-from twofold.ranking.calibration import calibrate
+from twofold.ranking.calibration import Calibration, calibrate
 from twofold.ranking.feature_head import fit_feature_head
 from twofold.ranking.items import ItemTables, compute_states, tokenise_items
-from twofold.ranking.lists import Lists
+from twofold.ranking.lists import Lists, Window, pooled, stacked
 from twofold.ranking.model import ModelShape, RankerModel
 from twofold.ranking.ranker import Ranker
 from twofold.ranking.scoring import served_logits
 from twofold.ranking.settings import RankerSettings
-from twofold.ranking.training import Trained, fine_tune
+from twofold.ranking.training import Labelled, Trained, fine_tune
 
 FEWEST_HITS = 20
 CALIBRATION_LISTS = 2000
@@ -48,31 +48,29 @@ class Made:
 
 
 def make_ranker(
-    lists: Lists,
+    windows: Sequence[Window],
     texts: Sequence[str],
     vectors: npt.NDArray[np.float32],
-    factors: npt.NDArray[np.float32],
     n_kinds: int,
     settings: RankerSettings,
     *,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Made:
-    """Return a ranker trained on labelled candidate lists.
+    """Return a ranker trained on the labelled lists of one or several windows.
 
     The users are dealt into three groups: most to fit on, some for early stopping and for the form
-    of g, some for calibration; no user is in two.
+    of g, some for calibration; no user is in two, whatever the window.
 
     Parameters
     ----------
-    lists
-        Stage one's lists before the labels, and the labels.
+    windows
+        Label windows, the latest first; its factors are the basis that the ranker reads, those of
+        the others are turned into it.
     texts
         Item texts in order of item numbers.
     vectors
         The items' text vectors, ``float32 (n_items, d)``.
-    factors
-        The items' collaborative factors from the fit that made the lists, ``float32 (n_items, f)``.
     n_kinds
         Kinds of events in the histories.
     settings
@@ -90,7 +88,7 @@ def make_ranker(
     from transformers import AutoTokenizer
 
     progress = progress or Silent()
-    fit, stop, rest = deal(lists, settings, seed)
+    groups = deal([window.lists for window in windows], settings, seed)
     source = resolve_model(settings.model, revision=settings.revision)
     joint = 0 if settings.joint_layers == "all" else settings.joint_layers
     backbone = backbone_from_pretrained(str(source.folder), joint, settings.dropout)
@@ -100,35 +98,39 @@ def make_ranker(
     states = (
         compute_states(backbone, tokens, progress=progress) if _stored(settings, backbone) else None
     )
-    tables = ItemTables(tokens, vectors, scale_factors(factors), states)
+    basis = windows[0].factors
+    factors = [scale_factors(basis)]
+    factors += [align_factors(window.factors, basis) for window in windows[1:]]
+    tables = [ItemTables(tokens, vectors, each, states) for each in factors]
     with progress.step("Fitting the feature head"):
-        hits = np.flatnonzero(fit.labels.any(axis=1))
-        head = fit_feature_head(fit.take(hits), stop, settings, seed=seed)
+        head = fit_feature_head(groups.fit, groups.stop, settings, seed=seed)
     shape = ModelShape(
         backbone=backbone.shape,
         joint_layers=backbone.shape.layers - backbone.n_lower,
-        n_features=lists.features.shape[-1],
+        n_features=windows[0].lists.features.shape[-1],
         text_dim=vectors.shape[1],
-        factor_dim=factors.shape[1],
+        factor_dim=basis.shape[1],
         n_kinds=n_kinds,
         max_history=settings.max_history,
         feature_head=head.form,
     )
     model = _new_model(shape, backbone, settings, seed)
     model.features.load_state_dict(head.head.state_dict())
-    course = fine_tune(model, tables, fit, stop, settings, seed=seed, progress=progress)
+    fit, stop, rest = (
+        [Labelled(*pair) for pair in zip(part, tables, strict=True)] for part in groups
+    )
+    course = fine_tune(model, fit, stop, settings, seed=seed, progress=progress)
     model.requires_grad_(False)
     with progress.step("Calibrating"):
-        logits = served_logits(model, tables, rest.queries, rest.candidates, settings.history)
-        calibration = calibrate(logits, rest.labels, method=settings.calibration, seed=seed)
+        calibration = _calibrated(model, rest, settings, seed)
     about = {
         "encoder": {"model": source.name, "revision": source.revision, "origin": source.origin},
         "feature_head": head.form,
         "feature_head_ndcg": head.ndcg,
         "max_item_tokens": int(tokens.lengths().max(initial=0)),
-        "n_fit": len(fit),
-        "n_stop": len(stop),
-        "n_calibration": len(rest),
+        "n_fit": [len(part) for part in groups.fit],
+        "n_stop": [len(part) for part in groups.stop],
+        "n_calibration": [len(part) for part in groups.rest],
         "calibration": calibration.method,
         "best_epoch": course.best,
         "epochs": [
@@ -136,30 +138,63 @@ def make_ranker(
             for one in course.epochs
         ],
     }
-    return Made(Ranker(model, tables, tokenizer, calibration, settings), course, about)
+    return Made(Ranker(model, tables[0], tokenizer, calibration, settings), course, about)
 
 
-def deal(lists: Lists, settings: RankerSettings, seed: int) -> tuple[Lists, Lists, Lists]:
-    """Return lists to fit on, to stop on, and to calibrate on, of different users.
+class Groups(NamedTuple):
+    """Lists of three groups of users, a part a window: to fit, to stop, to calibrate on."""
+
+    fit: tuple[Lists, ...]
+    stop: tuple[Lists, ...]
+    rest: tuple[Lists, ...]
+
+
+def deal(windows: Sequence[Lists], settings: RankerSettings, seed: int) -> Groups:
+    """Return the lists of every window dealt into three groups of users.
 
     Raises
     ------
     InputError
-        If a group would hold no hit, or fewer than 20 lists hold one.
+        If a group would hold no hit in the latest window, the first, or if fewer than 20 of its
+        lists hold one.
     """
-    order = np.random.default_rng(seed).permutation(len(lists))
-    n_stop = round(len(lists) * settings.stop_share)
-    n_rest = min(round(len(lists) * settings.calibration_share), CALIBRATION_LISTS)
-    groups = np.split(order, [n_stop, n_stop + n_rest])
-    stop, rest, fit = (lists.take(np.sort(group)) for group in groups)
-    n_hits = int(lists.labels.any(axis=1).sum())
-    if n_hits < FEWEST_HITS or not all(part.labels.any() for part in (stop, rest, fit)):
+    latest = windows[0]
+    order = np.random.default_rng(seed).permutation(len(latest))
+    n_stop = round(len(latest) * settings.stop_share)
+    n_rest = min(round(len(latest) * settings.calibration_share), CALIBRATION_LISTS)
+    stop, rest, _ = (
+        latest.queries.users[part] for part in np.split(order, [n_stop, n_stop + n_rest])
+    )
+    dealt = Groups(
+        tuple(_of_users(lists, np.concatenate([stop, rest]), False) for lists in windows),
+        tuple(_of_users(lists, stop, True) for lists in windows),
+        tuple(_of_users(lists, rest, True) for lists in windows),
+    )
+    n_hits = int(latest.labels.any(axis=1).sum())
+    if n_hits < FEWEST_HITS or not all(group[0].labels.any() for group in dealt):
         raise InputError(
             f"the ranker needs at least {FEWEST_HITS} users whose held-out items are among their "
-            f"candidates, some in each group of users, but {n_hits} of {len(lists)} have one; "
+            f"candidates, some in each group of users, but {n_hits} of {len(latest)} have one; "
             "give more interactions, or build without a ranker: --set ranker.train=false"
         )
-    return fit, stop, rest
+    return dealt
+
+
+def _of_users(lists: Lists, users: npt.NDArray[np.int64], wanted: bool) -> Lists:
+    return lists.take(np.flatnonzero(np.isin(lists.queries.users, users) == wanted))
+
+
+def _calibrated(
+    model: RankerModel, rest: Sequence[Labelled], settings: RankerSettings, seed: int
+) -> Calibration:
+    logits = [
+        served_logits(
+            model, part.tables, part.lists.queries, part.lists.candidates, settings.history
+        )
+        for part in rest
+    ]
+    labels = pooled([part.lists for part in rest]).labels
+    return calibrate(stacked(logits, -np.inf), labels, method=settings.calibration, seed=seed)
 
 
 def _stored(settings: RankerSettings, backbone: Backbone) -> bool:

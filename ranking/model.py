@@ -126,7 +126,9 @@ class RankerModel(nn.Module):
 
     History items enter as one soft token each: the projected text vector and collaborative factor
     of the item, plus embeddings of its age and of the kind of event (collaborative soft tokens,
-    CoLLM, Zhang et al. 2023). A candidate's block carries one soft token too, behind its text.
+    CoLLM, Zhang et al. 2023). A candidate's block carries one soft token too, behind its text, and
+    a projection of it is added to [CLS]: so what [CLS] looks for in the history depends on the
+    candidate's factors even where only one layer is joint.
 
     Parameters
     ----------
@@ -148,12 +150,14 @@ class RankerModel(nn.Module):
         self.soft_norm = nn.LayerNorm(width)
         self.history_mark = nn.Parameter(torch.zeros(width))
         self.candidate_mark = nn.Parameter(torch.zeros(width))
+        self.to_cls = nn.Linear(width, width, bias=False)
         self.features = FeatureHead(shape.n_features, shape.feature_head, dropout)
         self.absent = nn.Parameter(torch.zeros(shape.n_features))
         self.head_dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, 1, bias=False)
         for embedding in (self.ages, self.kinds):
             nn.init.normal_(embedding.weight, std=0.02)
+        nn.init.normal_(self.to_cls.weight, std=0.02)
         # The text model speaks only once it has learned to: training starts from g alone.
         nn.init.zeros_(self.head.weight)
 
@@ -190,6 +194,8 @@ class RankerModel(nn.Module):
         out = states.new_empty((len(states) + len(lengths), states.shape[1]))
         is_token = torch.ones(len(out), dtype=torch.bool, device=states.device)
         is_token[ends - 1] = False
+        firsts = ends - lengths - torch.arange(1, len(lengths) + 1, device=states.device)
+        states = states.index_add(0, firsts, self.to_cls(soft))
         out = out.index_copy(0, is_token.nonzero().squeeze(1), states)
         return Blocks(out.index_copy(0, ends - 1, soft), lengths + 1)
 

@@ -56,6 +56,9 @@ class RankerSettings:
     max_epochs, patience
         Training ends after `max_epochs`, or when NDCG@10 on the early-stopping users has not risen
         for `patience` epochs; the best epoch is kept.
+    averaging
+        Decay of the running mean of the weights, which is what is measured and kept (Polyak and
+        Juditsky 1992); 0 keeps the weights as the last step left them.
     batch_lists
         Candidate lists a step.
     dropout
@@ -73,7 +76,7 @@ class RankerSettings:
     train: bool = True
     model: str = "sentence-transformers/all-MiniLM-L6-v2"
     revision: str | None = None
-    joint_layers: int | Literal["all"] = 2
+    joint_layers: int | Literal["all"] = 1
     rerank: int = 100
     history: Literal["vectors", "text"] = "vectors"
     max_history: int = 20
@@ -88,7 +91,8 @@ class RankerSettings:
     weight_decay: float = 0.01
     warmup_ratio: float = 0.1
     max_epochs: int = 3
-    patience: int = 1
+    patience: int = 2
+    averaging: float = 0.99
     batch_lists: int = 16
     dropout: float = 0.1
     collaborative_dropout: float = 0.1
@@ -112,7 +116,7 @@ class RankerSettings:
         if self.negatives < 0:
             raise SettingsError(f"ranker.negatives must not be negative, not {self.negatives}")
         shares = ("text_query_share", "dropout", "collaborative_dropout", "warmup_ratio")
-        for name in (*shares, "stop_share", "calibration_share"):
+        for name in (*shares, "averaging", "stop_share", "calibration_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise SettingsError(f"ranker.{name} must be in [0, 1), not {getattr(self, name)}")
         for name in ("learning_rate", "head_learning_rate"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
+from twofold.ranking.averaging import WeightMean
 from twofold.ranking.batches import (
     candidate_states,
     drop_factors,
@@ -66,11 +68,22 @@ class Trained:
     best: int
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """Labelled lists beside the item tables of the stage one that made them."""
+
+    lists: Lists
+    tables: ItemTables
+
+    def hits(self) -> npt.NDArray[np.int64]:
+        """Return the positions of lists that hold a hit, ``int64``."""
+        return np.flatnonzero(self.lists.labels.any(axis=1))
+
+
 def fine_tune(
     model: RankerModel,
-    tables: ItemTables,
-    train: Lists,
-    stop: Lists,
+    train: Sequence[Labelled],
+    stop: Sequence[Labelled],
     settings: RankerSettings,
     *,
     seed: int,
@@ -79,16 +92,15 @@ def fine_tune(
     """Fine-tune the joint layers, soft tokens and head of `model` in place.
 
     Lists without a hit are passed over: they say nothing of the order of candidates, and what they
-    say of the base rate the calibration learns from all lists.
+    say of the base rate the calibration learns from all lists. What is measured after each epoch,
+    and kept, is the running mean of the weights.
 
     Parameters
     ----------
     model
         The classifier, its g already fitted.
-    tables
-        What the model reads of items.
     train
-        Training lists.
+        Training lists, a part a label window.
     stop
         Lists of other users, for early stopping by NDCG@10.
     settings
@@ -104,18 +116,16 @@ def fine_tune(
         If no training list holds a hit.
     """
     rng = np.random.default_rng(seed)
-    hits = np.flatnonzero(train.labels.any(axis=1))
-    if not len(hits):
-        raise InputError(
-            f"fine-tuning needs a training list that holds a hit; none of {len(train)} does"
-        )
-    steps = settings.max_epochs * -(-len(hits) // settings.batch_lists)
+    if not any(len(part.hits()) for part in train):
+        n = sum(len(part.lists) for part in train)
+        raise InputError(f"fine-tuning needs a training list that holds a hit; none of {n} does")
+    steps = settings.max_epochs * len(_batches(train, settings.batch_lists, rng))
     optimiser, schedule = _optimiser(model, settings, steps)
-    trainable = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    trainable = [one for one in model.parameters() if one.requires_grad]
+    mean = WeightMean(trainable, settings.averaging)
     begun = time.perf_counter()
-    best_ndcg = _stop_ndcg(model, tables, stop, settings)
-    epochs = [Epoch(0, None, best_ndcg, time.perf_counter() - begun)]
-    kept, best = {name: one.detach().clone() for name, one in trainable.items()}, 0
+    epochs = [Epoch(0, None, _stop_ndcg(model, stop, settings), time.perf_counter() - begun)]
+    kept, best = mean.copy(), epochs[0]
     with (
         torch.random.fork_rng(devices=[]),
         (progress or Silent()).step("fine-tune", total=steps) as task,
@@ -124,31 +134,41 @@ def fine_tune(
         for number in range(1, settings.max_epochs + 1):
             begun, losses = time.perf_counter(), []
             model.train()
-            order = rng.permutation(hits)
-            for start in range(0, len(order), settings.batch_lists):
-                batch = train.take(order[start : start + settings.batch_lists])
-                loss = _loss(model, tables, batch, settings, rng)
+            for part, which in _batches(train, settings.batch_lists, rng):
+                loss = _loss(model, part.tables, part.lists.take(which), settings, rng)
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
-                torch.nn.utils.clip_grad_norm_(trainable.values(), 1.0)
+                torch.nn.utils.clip_grad_norm_(trainable, 1.0)
                 optimiser.step()
                 schedule.step()
+                mean.update()
                 losses.append(loss.item())
                 task.advance()
                 task.note(f"loss {np.mean(losses[-50:]):.4f}")
-            ndcg = _stop_ndcg(model, tables, stop, settings)
+            with mean.standing_in():
+                ndcg = _stop_ndcg(model, stop, settings)
             seconds = time.perf_counter() - begun
             epochs.append(Epoch(number, float(np.mean(losses)), ndcg, seconds))
-            if ndcg > best_ndcg:
-                best_ndcg, best = ndcg, number
-                kept = {name: one.detach().clone() for name, one in trainable.items()}
-            elif number - best >= settings.patience:
+            if ndcg > best.stop_ndcg:
+                kept, best = mean.copy(), epochs[-1]
+            elif number - best.number >= settings.patience:
                 break
     with torch.no_grad():
-        for name, one in trainable.items():
-            one.copy_(kept[name])
+        for one, value in zip(trainable, kept, strict=True):
+            one.copy_(value)
     model.eval()
-    return Trained(tuple(epochs), best)
+    return Trained(tuple(epochs), best.number)
+
+
+def _batches(
+    train: Sequence[Labelled], size: int, rng: np.random.Generator
+) -> list[tuple[Labelled, npt.NDArray[np.int64]]]:
+    """Return an epoch's batches of lists with a hit, each of one part, in random order."""
+    batches = []
+    for part in train:
+        order = rng.permutation(part.hits())
+        batches += [(part, order[start : start + size]) for start in range(0, len(order), size)]
+    return [batches[place] for place in rng.permutation(len(batches))]
 
 
 def _optimiser(
@@ -280,12 +300,15 @@ def draw_columns(lists: Lists, negatives: int, rng: np.random.Generator) -> npt.
     return np.argsort(keys, axis=1, kind="stable")[:, :width]
 
 
-def _stop_ndcg(
-    model: RankerModel, tables: ItemTables, stop: Lists, settings: RankerSettings
-) -> float:
+def _stop_ndcg(model: RankerModel, stop: Sequence[Labelled], settings: RankerSettings) -> float:
     """Return NDCG@10; lists without a hit have 0 in any order, so they are not scored."""
-    hits = np.flatnonzero(stop.labels.any(axis=1))
-    part = stop.take(hits)
-    logits = np.where(stop.mask(), np.float32(0), np.float32(-np.inf))
-    logits[hits] = served_logits(model, tables, part.queries, part.candidates, settings.history)
-    return mean_ndcg(stop, logits)
+    scores = []
+    for part in stop:
+        hits = part.hits()
+        lists = part.lists.take(hits)
+        logits = np.where(part.lists.mask(), np.float32(0), np.float32(-np.inf))
+        logits[hits] = served_logits(
+            model, part.tables, lists.queries, lists.candidates, settings.history
+        )
+        scores.append(logits)
+    return mean_ndcg([part.lists for part in stop], scores)

@@ -16,6 +16,7 @@ from twofold.indexing.tables import Source
 from twofold.indexing.vectors import VectorIndex
 from twofold.learning import Learned, learn
 from twofold.settings import Settings
+from twofold.threads import torch_threads
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def build(
         interactions, items, settings.data, seed=settings.seed, progress=progress
     )
     models = _find_models(settings)
-    with begin_generation(out, keep=settings.keep) as writer:
+    with begin_generation(out, keep=settings.keep) as writer, torch_threads(settings.threads):
         key = stage_key(dataset.fingerprint, asdict(settings.data), settings.seed)
         if not writer.finished("data", key):
             dataset.save(writer)
@@ -167,7 +168,8 @@ def _find_models(settings: Settings) -> list[str]:
 def _shaping(settings: Settings) -> dict[str, Any]:
     """Return the settings that shape what is learned, beside those of data and texts."""
     values = asdict(settings)
-    return {name: values[name] for name in ("stage_one", "ranker", "window_labels", "threads")}
+    names = ("stage_one", "ranker", "window_labels", "windows", "threads")
+    return {name: values[name] for name in names}
 
 
 def _counts(dataset: Dataset) -> dict[str, int]:

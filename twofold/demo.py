@@ -25,8 +25,8 @@ def demo_settings(*, quick: bool) -> Settings:
     settings = Settings(window_labels=LABELS)
     if not quick:
         return settings
-    ranker = replace(settings.ranker, joint_layers=1, max_epochs=1, negatives=15)
-    return replace(settings, ranker=ranker)
+    ranker = replace(settings.ranker, max_epochs=1, negatives=15)
+    return replace(settings, windows=1, ranker=ranker)
 
 
 def run_demo(out: Path, *, quick: bool, as_json: bool, progress: Progress) -> None:

@@ -38,12 +38,14 @@ from twofold.indexing.splits import Protocol, Split, choose_split, leave_last_n
 from twofold.indexing.tables import Source
 from twofold.learning import Learned, learn
 from twofold.ranking.calibration import calibrate
+from twofold.ranking.lists import pooled, stacked
 from twofold.ranking.making import deal
 from twofold.ranking.ranker import Ranker
 from twofold.retrieval.candidates import Candidates, rank
 from twofold.retrieval.queries import Queries, queries_of_users
 from twofold.retrieval.retriever import Retriever
 from twofold.settings import Settings
+from twofold.threads import torch_threads
 
 DEPTH = 100
 LATENCY_QUERIES = 100
@@ -127,10 +129,11 @@ def evaluate(
     dataset = load_dataset(
         interactions, items, settings.data, seed=settings.seed, progress=progress
     )
-    index, _ = embedded(dataset, settings, cache, progress)
     split = _split(dataset, protocol, n, skip)
     log = dataset.interactions
-    learned = learn(dataset, log.take(split.known_at_test), index, settings, progress)
+    with torch_threads(settings.threads):
+        index, _ = embedded(dataset, settings, cache, progress)
+        learned = learn(dataset, log.take(split.known_at_test), index, settings, progress)
     users = users_held_out(log, split.test)
     truth = truth_of(log, split.test, users)
     known = log.take(split.known_at_test)
@@ -193,8 +196,8 @@ def _opponents(
     learned: Learned, served: Candidates, settings: Settings, *, quick: bool
 ) -> dict[str, Candidates]:
     """Return the served candidates in the order of rerankers that read features alone."""
-    fit, stop, _ = deal(learned.lists, settings.ranker, settings.seed)
-    train, validation = _opponent(fit), _opponent(stop)
+    groups = deal(learned.lists, settings.ranker, settings.seed)
+    train, validation = OpponentLists(*pooled(groups.fit)), OpponentLists(*pooled(groups.stop))
     logistic = LogisticSettings(strengths=(0.1,), interactions=("none",)) if quick else None
     trees = LambdaRankSettings(n_leaves=(8,), min_rows=(200,)) if quick else None
     return {
@@ -209,10 +212,6 @@ def _zeroed(ranker: Ranker, served: Candidates) -> Candidates:
         raise InputError("candidates with features were expected")
     scores = np.where(served.items >= 0, ranker.feature_logits(served.features), -np.inf)
     return rank(served.items, scores.astype(np.float32), served.k)
-
-
-def _opponent(lists: Any) -> OpponentLists:
-    return OpponentLists(lists.features, lists.labels, lists.mask(), lists.n_held_out)
 
 
 def _each_source(retriever: Retriever, queries: Queries) -> dict[str, Candidates]:
@@ -245,10 +244,11 @@ def _probabilities(
     served, truth, logits = served.take(read), truth.take(read), logits[read]
     labels, valid = judge(served.items, truth).hits > 0, served.items >= 0
     judged = Judgements.of_lists(ranker.calibration.probabilities(logits), labels, valid)
-    _, _, rest = deal(learned.lists, settings.ranker, settings.seed)
-    before = rest.mask()
-    stage_one = calibrate(rest.candidates.scores, rest.labels, seed=settings.seed)
-    base = np.full(len(judged.labels), rest.labels[before].mean())
+    rest = deal(learned.lists, settings.ranker, settings.seed).rest
+    pool = pooled(rest)
+    scores = stacked([part.candidates.scores for part in rest], -np.inf)
+    stage_one = calibrate(scores, pool.labels, seed=settings.seed)
+    base = np.full(len(judged.labels), pool.labels[pool.mask].mean())
     others = {
         "base rate": base,
         "stage one": stage_one.probabilities(served.scores)[valid].astype(np.float64),

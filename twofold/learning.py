@@ -2,7 +2,9 @@
 
 Stage two learns from what users did after the moment up to which stage one was fitted: the last
 labels of each user are held out, stage one is fitted on what lies before, and its candidates beside
-the held-out labels are the training lists. Then stage one is fitted again on everything.
+the held-out labels are the training lists. Where users are few the labels before those are held out
+too, one window before the other, each with a stage one of its own. Then stage one is fitted again
+on everything.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from twofold.indexing.progress import Progress
 from twofold.indexing.splits import hold_out_last
 from twofold.indexing.vectors import VectorIndex
 from twofold.ranking.alignment import align_factors
-from twofold.ranking.lists import Lists, label_lists
+from twofold.ranking.lists import Lists, Window, label_lists
 from twofold.ranking.making import make_ranker
 from twofold.ranking.ranker import Ranker
 from twofold.retrieval.fusion import Fusion, learn_weights
@@ -31,6 +33,8 @@ from twofold.settings import Settings
 
 FUSION_USERS = 4000
 MANY_LABELS = 20
+ENOUGH_LISTS = 4000
+MOST_WINDOWS = 4
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,13 @@ class Learned:
     stage_one
         Fitted on the whole log.
     fusion
-        Learned on the label window.
+        Learned on the latest label window.
     ranker
-        Trained on the label window, over tables aligned to `stage_one`; ``None`` where settings ask
-        for none.
+        Trained on the label windows, over tables aligned to `stage_one`; ``None`` where the
+        settings ask for none.
     lists
-        The labelled lists of the window, with stage one as it was fitted before it.
+        The labelled lists of each window, the latest first, from stage one as it was fitted before
+        the window.
     about
         How it came about: JSON values.
     """
@@ -55,7 +60,7 @@ class Learned:
     stage_one: StageOne
     fusion: Fusion
     ranker: Ranker | None
-    lists: Lists
+    lists: tuple[Lists, ...]
     about: dict[str, Any]
 
 
@@ -86,55 +91,92 @@ def learn(
     InputError
         If no user has a label to hold out, or too few for a ranker.
     """
-    threads = n_threads(settings)
+    learner = _Learner(dataset, log, index, settings, progress)
     n_labels = settings.window_labels or usual_labels(log)
-    held = hold_out_last(log, n_labels)
-    before, labels = log.take(held.fit), log.take(held.labels)
+    early, queries, labels = learner.before(n_labels, 0)
     if not len(labels):
         raise InputError(
             f"no user has more than {n_labels} labels, so stage two has nothing to learn from; "
             "give more interactions or set window_labels lower"
         )
-
-    def fitted(part: Interactions) -> StageOne:
-        return fit_stage_one(
-            part,
-            index,
-            settings.stage_one,
-            has_times=dataset.has_times,
-            seed=settings.seed,
-            threads=threads,
-            progress=progress,
-        )
-
-    early = fitted(before)
-    queries = queries_of_users(
-        before,
-        np.unique(labels.users),
-        max_history=settings.stage_one.max_history,
-        repeat=settings.stage_one.repeat,
-    )
     retriever, fusion_about = _fused(early, queries, labels, settings.stage_one, settings.seed)
-    candidates = retriever.retrieve(queries, settings.ranker.rerank, progress=progress)
-    lists = label_lists(queries, candidates, labels)
-    about = {"window_labels": n_labels, "n_window_users": len(queries), "fusion": fusion_about}
+    fusion = retriever.fusion
+    windows = [learner.window(early, queries, labels, fusion)]
+    about: dict[str, Any] = {
+        "window_labels": n_labels,
+        "n_window_users": [len(queries)],
+        "fusion": fusion_about,
+    }
     if not settings.ranker.train:
-        return Learned(fitted(log), retriever.fusion, None, lists, about)
+        return Learned(learner.fitted(log), fusion, None, (windows[0].lists,), about)
+    wanted = settings.windows or min(MOST_WINDOWS, -(-ENOUGH_LISTS // len(queries)))
+    for number in range(1, wanted):
+        early, queries, labels = learner.before(n_labels, number * n_labels)
+        if not len(labels):
+            break
+        windows.append(learner.window(early, queries, labels, fusion))
+        about["n_window_users"].append(len(queries))
     made = make_ranker(
-        lists,
+        windows,
         dataset.texts,
         index.vectors,
-        early.factors.items,
         len(dataset.kinds),
         settings.ranker,
         seed=settings.seed,
         progress=progress,
     )
-    final = fitted(log)
+    final = learner.fitted(log)
     tables = made.ranker.tables
-    tables = replace(tables, factors=align_factors(final.factors.items, early.factors.items))
+    tables = replace(tables, factors=align_factors(final.factors.items, windows[0].factors))
     about["ranker"] = made.about
-    return Learned(final, retriever.fusion, made.ranker.with_tables(tables), lists, about)
+    lists = tuple(window.lists for window in windows)
+    return Learned(final, fusion, made.ranker.with_tables(tables), lists, about)
+
+
+@dataclass(frozen=True)
+class _Learner:
+    """The steps of :func:`learn` that are taken once a window."""
+
+    dataset: Dataset
+    log: Interactions
+    index: VectorIndex
+    settings: Settings
+    progress: Progress
+
+    def fitted(self, part: Interactions) -> StageOne:
+        """Return stage one fitted on part of the log."""
+        return fit_stage_one(
+            part,
+            self.index,
+            self.settings.stage_one,
+            has_times=self.dataset.has_times,
+            seed=self.settings.seed,
+            threads=n_threads(self.settings),
+            progress=self.progress,
+        )
+
+    def before(self, n_labels: int, skip: int) -> tuple[StageOne, Queries, Interactions]:
+        """Return stage one before each user's `n_labels` labels ahead of the last `skip` ones.
+
+        Beside it the queries of users who have such labels, and the labels.
+        """
+        held = hold_out_last(self.log, n_labels, skip=skip)
+        before, labels = self.log.take(held.fit), self.log.take(held.labels)
+        queries = queries_of_users(
+            before,
+            np.unique(labels.users),
+            max_history=self.settings.stage_one.max_history,
+            repeat=self.settings.stage_one.repeat,
+        )
+        return self.fitted(before), queries, labels
+
+    def window(
+        self, early: StageOne, queries: Queries, labels: Interactions, fusion: Fusion
+    ) -> Window:
+        """Return the labelled lists of a window."""
+        depth = self.settings.ranker.rerank
+        served = early.retriever(fusion).retrieve(queries, depth, progress=self.progress)
+        return Window(label_lists(queries, served, labels), early.factors.items)
 
 
 def n_threads(settings: Settings) -> int:

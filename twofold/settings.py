@@ -28,6 +28,9 @@ class Settings:
     window_labels
         The latest labels of each user that stage two is trained on, with all before them as
         history; ``None`` takes 5 where half of the users have 20 or more labels, otherwise 1.
+    windows
+        How many such windows, one before the other, each with a stage one of its own; ``None``
+        takes as many as make 4,000 lists, at most 4.
     keep
         How many generations of an artefact are kept, the current one included.
     data
@@ -48,6 +51,7 @@ class Settings:
     seed: int = 0
     threads: int | None = None
     window_labels: int | None = None
+    windows: int | None = None
     keep: int = 2
     data: DataSettings = field(default_factory=DataSettings)
     text: TextSettings = field(default_factory=TextSettings)
@@ -59,6 +63,8 @@ class Settings:
             raise SettingsError(f'threads must be at least 1 or "none", not {self.threads}')
         if self.window_labels is not None and self.window_labels < 1:
             raise SettingsError(f"window_labels must be at least 1, not {self.window_labels}")
+        if self.windows is not None and self.windows < 1:
+            raise SettingsError(f"windows must be at least 1, not {self.windows}")
         if self.keep < 1:
             raise SettingsError(f"keep must be at least 1, not {self.keep}")
         if not 0 <= self.seed < 2**32:

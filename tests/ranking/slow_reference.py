@@ -42,6 +42,7 @@ class SlowRanker:
             past = self._alone(as_text) + model.history_mark
         text = self._alone(self._tokens(item))
         soft = self._norm(self._soft(item) + model.candidate_mark)
+        text[0] = text[0] + model.to_cls.weight @ soft
         states = torch.cat([past, text, soft[None]])
         n_past = len(past)
         bias = torch.zeros(len(states), len(states))

@@ -26,7 +26,7 @@ def _lists(signal: Signal, seed: int, n: int = 200, m: int = 20) -> Lists:
 
 def _fit(signal: Signal, **settings: object) -> FittedHead:
     train, stop = _lists(signal, 0), _lists(signal, 1)
-    return fit_feature_head(train, stop, RankerSettings(**settings), seed=3)  # type: ignore[arg-type]
+    return fit_feature_head([train], [stop], RankerSettings(**settings), seed=3)  # type: ignore[arg-type]
 
 
 def _rising(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -63,7 +63,7 @@ def test_the_same_seed_gives_the_same_head_and_leaves_torch_alone() -> None:
     settings = RankerSettings(feature_head="network")
     train, stop = _lists(_middle, 0, 20, 5), _lists(_middle, 1, 20, 5)
     one, other = (
-        fit_feature_head(train, stop, settings, seed=3).head.state_dict() for _ in range(2)
+        fit_feature_head([train], [stop], settings, seed=3).head.state_dict() for _ in range(2)
     )
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert torch.equal(torch.random.get_rng_state(), before)

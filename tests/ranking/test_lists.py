@@ -36,4 +36,4 @@ def test_ndcg_counts_what_no_list_holds() -> None:
     lists = _labelled([(0, 3), (0, 2), (1, 4)])
     logits = np.array([[3, 2, 1], [2, 1, -np.inf]], dtype=np.float32)
     ideal = 1 + 1 / np.log2(3)
-    assert np.isclose(mean_ndcg(lists, logits), (1 / ideal + 0) / 2)
+    assert np.isclose(mean_ndcg([lists], [logits]), (1 / ideal + 0) / 2)

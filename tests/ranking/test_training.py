@@ -25,7 +25,7 @@ from twofold.ranking.lists import Lists, mean_ndcg
 from twofold.ranking.model import RankerModel
 from twofold.ranking.scoring import logits_of, served_logits
 from twofold.ranking.settings import RankerSettings
-from twofold.ranking.training import Trained, draw_columns, draw_weights, fine_tune
+from twofold.ranking.training import Labelled, Trained, draw_columns, draw_weights, fine_tune
 
 TOPICS = ("love", "war", "robot", "nail", "comedy")
 COPIES, M = 6, 4
@@ -64,11 +64,23 @@ def _lists(seed: int, n: int) -> Lists:
     return planted_lists(items, labels, np.zeros((n, M, N_FEATURES), np.float32), queries)
 
 
+def _fine_tune(
+    model: RankerModel,
+    tables: ItemTables,
+    train: Lists,
+    stop: Lists,
+    settings: RankerSettings,
+    seed: int = 0,
+) -> Trained:
+    parts = [Labelled(train, tables)], [Labelled(stop, tables)]
+    return fine_tune(model, *parts, settings, seed=seed)
+
+
 def _train(
     folder: Path, settings: RankerSettings = SETTINGS, seed: int = 0, n: int = 240
 ) -> tuple[RankerModel, Trained]:
     model = make_model(folder, 2, dropout=settings.dropout)
-    trained = fine_tune(model, _tables(folder), _lists(0, n), _lists(1, 100), settings, seed=seed)
+    trained = _fine_tune(model, _tables(folder), _lists(0, n), _lists(1, 100), settings, seed)
     return model, trained
 
 
@@ -94,7 +106,7 @@ def test_the_best_epoch_is_kept(tiny_bert: Path, learned: tuple[RankerModel, Tra
     stop = _lists(1, 100)
     tables = _tables(tiny_bert)
     logits = logits_of(model, tables, stop.queries, stop.candidates.items, stop.features)
-    assert mean_ndcg(stop, logits) == pytest.approx(best.stop_ndcg, abs=1e-6)
+    assert mean_ndcg([stop], [logits]) == pytest.approx(best.stop_ndcg, abs=1e-6)
 
 
 def test_lower_layers_and_embeddings_stay(
@@ -118,7 +130,7 @@ def test_training_that_only_harms_leaves_the_untrained_weights(tiny_bert: Path) 
     model = make_model(tiny_bert, 2, dropout=0.0)
     before = _weights(model)
     settings = RankerSettings(max_epochs=5, patience=2)
-    trained = fine_tune(model, _tables(tiny_bert), train, stop, settings, seed=0)
+    trained = _fine_tune(model, _tables(tiny_bert), train, stop, settings)
     assert trained.best == 0
     assert len(trained.epochs) == 3
     assert all(torch.equal(before[name], one) for name, one in _weights(model).items())
@@ -142,7 +154,7 @@ def test_lists_without_any_hit_are_refused(tiny_bert: Path) -> None:
     )
     model = make_model(tiny_bert, 2)
     with pytest.raises(InputError, match="none of 8"):
-        fine_tune(model, _tables(tiny_bert), none, stop, SETTINGS, seed=0)
+        _fine_tune(model, _tables(tiny_bert), none, stop, SETTINGS)
 
 
 def test_all_hits_are_drawn_and_misses_stand_for_the_rest() -> None:
@@ -165,5 +177,5 @@ def test_a_ranker_of_text_histories_is_trained_on_text_histories(tiny_bert: Path
         assert torch.equal(model.state_dict()[name], before.state_dict()[name])
     stop = _lists(1, 100)
     logits = served_logits(model, _tables(tiny_bert), stop.queries, stop.candidates, "text")
-    assert mean_ndcg(stop, logits) == pytest.approx(trained.epochs[trained.best].stop_ndcg)
+    assert mean_ndcg([stop], [logits]) == pytest.approx(trained.epochs[trained.best].stop_ndcg)
     assert trained.best > 0
