@@ -34,7 +34,8 @@ class WeightMean:
         """Take in the parameters as the last step left them."""
         self._steps += 1
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
-        torch._foreach_lerp_(self._means, [one.detach() for one in self._weights], 1 - decay)
+        for mean, one in zip(self._means, self._weights, strict=True):
+            mean.lerp_(one.detach(), 1 - decay)
 
     def copy(self) -> list[Tensor]:
         """Return the means as they are now, in the order of the parameters."""

@@ -69,7 +69,7 @@ def _fit(
     train: Sequence[Lists], stop: Sequence[Lists], form: str, settings: RankerSettings, seed: int
 ) -> tuple[FeatureHead, float]:
     generator = torch.Generator().manual_seed(seed)
-    hits = [part.take(np.flatnonzero(part.labels.any(axis=1))) for part in train]
+    hits = [part.take(part.hits()) for part in train]
     pool = pooled(hits)
     features, labels = torch.from_numpy(pool.features), torch.from_numpy(pool.labels).float()
     weights = torch.from_numpy(pool.mask).float()

@@ -58,6 +58,10 @@ class Lists:
         """Return where there is a candidate, ``bool (n, m)``."""
         return self.candidates.items >= 0
 
+    def hits(self) -> npt.NDArray[np.int64]:
+        """Return the positions of lists that hold a hit, ``int64``."""
+        return np.flatnonzero(self.labels.any(axis=1))
+
     def take(self, which: npt.NDArray[np.int64]) -> Lists:
         """Return the lists at positions `which`."""
         return Lists(

@@ -15,7 +15,7 @@ from twofold.indexing.progress import Progress, Silent
 from twofold.ranking.alignment import align_factors, scale_factors
 from twofold.ranking.backbone import Backbone, backbone_from_pretrained
 from twofold.ranking.calibration import Calibration, calibrate
-from twofold.ranking.feature_head import fit_feature_head
+from twofold.ranking.feature_head import FittedHead, fit_feature_head
 from twofold.ranking.items import ItemTables, compute_states, tokenise_items
 from twofold.ranking.lists import Lists, Window, pooled, stacked
 from twofold.ranking.model import ModelShape, RankerModel
@@ -125,18 +125,9 @@ def make_ranker(
         calibration = _calibrated(model, rest, settings, seed)
     about = {
         "encoder": {"model": source.name, "revision": source.revision, "origin": source.origin},
-        "feature_head": head.form,
-        "feature_head_ndcg": head.ndcg,
         "max_item_tokens": int(tokens.lengths().max(initial=0)),
-        "n_fit": [len(part) for part in groups.fit],
-        "n_stop": [len(part) for part in groups.stop],
-        "n_calibration": [len(part) for part in groups.rest],
         "calibration": calibration.method,
-        "best_epoch": course.best,
-        "epochs": [
-            {"number": one.number, "loss": one.loss, "stop_ndcg": one.stop_ndcg}
-            for one in course.epochs
-        ],
+        **_course(groups, head, course),
     }
     return Made(Ranker(model, tables[0], tokenizer, calibration, settings), course, about)
 
@@ -178,6 +169,22 @@ def deal(windows: Sequence[Lists], settings: RankerSettings, seed: int) -> Group
             "give more interactions, or build without a ranker: --set ranker.train=false"
         )
     return dealt
+
+
+def _course(groups: Groups, head: FittedHead, course: Trained) -> dict[str, Any]:
+    """Return how the training went, as JSON values."""
+    return {
+        "feature_head": head.form,
+        "feature_head_ndcg": head.ndcg,
+        "n_fit": [len(part) for part in groups.fit],
+        "n_stop": [len(part) for part in groups.stop],
+        "n_calibration": [len(part) for part in groups.rest],
+        "best_epoch": course.best,
+        "epochs": [
+            {"number": one.number, "loss": one.loss, "stop_ndcg": one.stop_ndcg}
+            for one in course.epochs
+        ],
+    }
 
 
 def _of_users(lists: Lists, users: npt.NDArray[np.int64], wanted: bool) -> Lists:

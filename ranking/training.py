@@ -75,10 +75,6 @@ class Labelled:
     lists: Lists
     tables: ItemTables
 
-    def hits(self) -> npt.NDArray[np.int64]:
-        """Return the positions of lists that hold a hit, ``int64``."""
-        return np.flatnonzero(self.lists.labels.any(axis=1))
-
 
 def fine_tune(
     model: RankerModel,
@@ -116,7 +112,7 @@ def fine_tune(
         If no training list holds a hit.
     """
     rng = np.random.default_rng(seed)
-    if not any(len(part.hits()) for part in train):
+    if not any(len(part.lists.hits()) for part in train):
         n = sum(len(part.lists) for part in train)
         raise InputError(f"fine-tuning needs a training list that holds a hit; none of {n} does")
     steps = settings.max_epochs * len(_batches(train, settings.batch_lists, rng))
@@ -166,7 +162,7 @@ def _batches(
     """Return an epoch's batches of lists with a hit, each of one part, in random order."""
     batches = []
     for part in train:
-        order = rng.permutation(part.hits())
+        order = rng.permutation(part.lists.hits())
         batches += [(part, order[start : start + size]) for start in range(0, len(order), size)]
     return [batches[place] for place in rng.permutation(len(batches))]
 
@@ -304,7 +300,7 @@ def _stop_ndcg(model: RankerModel, stop: Sequence[Labelled], settings: RankerSet
     """Return NDCG@10; lists without a hit have 0 in any order, so they are not scored."""
     scores = []
     for part in stop:
-        hits = part.hits()
+        hits = part.lists.hits()
         lists = part.lists.take(hits)
         logits = np.where(part.lists.mask(), np.float32(0), np.float32(-np.inf))
         logits[hits] = served_logits(
