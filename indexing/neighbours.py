@@ -1,4 +1,4 @@
-"""Which items go with which: neighbours by shared users, transitions in time, and what trends."""
+"""Which items go with which, by users, sessions and order in time; and what trends."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from twofold.indexing.interactions import Interactions
 
 Floats = npt.NDArray[np.float32]
 MS_PER_DAY = 86_400_000
+# Pairs that count less than this are hours apart where sessions last minutes: no visit of both.
+LEAST_VISIT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,11 @@ class NeighbourSettings:
         How many steps a transition may span.
     fade
         A transition over ``s`` steps counts ``fade ** (s - 1)``.
+    session_seconds
+        Two events of a user that are ``t`` seconds apart count ``exp(-t / session_seconds)`` as a
+        visit of both.
+    session_reach
+        How many places in a user's log two events of a session may be apart.
     half_life_days
         After so many days an interaction counts half for trending; where the data has no times all
         count the same.
@@ -38,15 +45,21 @@ class NeighbourSettings:
     shrinkage: float = 0.0
     reach: int = 3
     fade: float = 0.5
+    session_seconds: float = 900.0
+    session_reach: int = 10
     half_life_days: float = 30.0
 
     def __post_init__(self) -> None:
-        if self.per_item < 1 or self.reach < 1:
-            raise SettingsError("neighbours.per_item and neighbours.reach must be at least 1")
-        if self.shrinkage < 0 or not 0 < self.fade <= 1 or not self.half_life_days > 0:
+        for name in ("per_item", "reach", "session_reach"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"neighbours.{name} must be at least 1")
+        for name in ("session_seconds", "half_life_days"):
+            if not getattr(self, name) > 0:
+                raise SettingsError(f"neighbours.{name} must be above 0, not {getattr(self, name)}")
+        if self.shrinkage < 0 or not 0 < self.fade <= 1:
             raise SettingsError(
-                "neighbours needs shrinkage >= 0, 0 < fade <= 1 and half_life_days > 0, not "
-                f"{self.shrinkage}, {self.fade} and {self.half_life_days}"
+                "neighbours needs shrinkage >= 0 and 0 < fade <= 1, not "
+                f"{self.shrinkage} and {self.fade}"
             )
 
 
@@ -120,6 +133,44 @@ def transitions(log: Interactions, settings: NeighbourSettings) -> sp.csr_matrix
     counts = sp.coo_matrix((counted[moved], (first[moved], then[moved])), shape=(n, n)).tocsr()
     scale = sp.diags(1 / np.sqrt(np.maximum(np.bincount(items, minlength=n), 1)))
     return _strongest((scale @ counts @ scale).tocsr(), settings.per_item)
+
+
+def covisits(log: Interactions, settings: NeighbourSettings, *, has_times: bool) -> sp.csr_matrix:
+    """Return what was taken in one session, ``float32 (n_items, n_items)``, zero diagonal.
+
+    Counts of pairs of one user's events, faded by the time between them and divided by the square
+    root of both items' events (co-visitation, Davidson et al. 2010). A pair has no direction before
+    each item's strongest are kept.
+
+    Parameters
+    ----------
+    log
+        Interactions; only those that raise an item count.
+    settings
+        Length of a session and reach.
+    has_times
+        Whether times are real; otherwise a pair over ``s`` steps counts ``fade ** (s - 1)``, and
+        events of one step count 1.
+    """
+    events = log.take(log.weights > 0)
+    users, items, n = events.users, events.items, log.n_items
+    steps = _dense_steps(users, events.steps.astype(np.int64))
+    pairs = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+    for offset in range(1, min(settings.session_reach + 1, len(items))):
+        pair = (users[offset:] == users[:-offset]) & (items[offset:] != items[:-offset])
+        one, other = items[:-offset][pair], items[offset:][pair]
+        if has_times:
+            apart = (events.times[offset:] - events.times[:-offset])[pair] / 1000.0
+            counted = np.exp(-apart / settings.session_seconds)
+        else:
+            span = (steps[offset:] - steps[:-offset])[pair]
+            counted = settings.fade ** np.maximum(span - 1.0, 0.0)
+        kept = counted >= LEAST_VISIT
+        pairs.append((one[kept], other[kept], counted[kept]))
+    first, then, counted = (np.concatenate(one) for one in zip(*pairs, strict=True))
+    one_way = sp.coo_matrix((counted, (first, then)), shape=(n, n)).tocsr()
+    scale = sp.diags(1 / np.sqrt(np.maximum(np.bincount(items, minlength=n), 1)))
+    return _strongest((scale @ (one_way + one_way.T) @ scale).tocsr(), settings.per_item)
 
 
 def trending(log: Interactions, settings: NeighbourSettings, *, has_times: bool) -> Floats:

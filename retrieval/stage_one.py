@@ -16,6 +16,7 @@ from twofold.indexing.interactions import Interactions
 from twofold.indexing.neighbours import (
     NeighbourSettings,
     cosine_neighbours,
+    covisits,
     transitions,
     trending,
 )
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from twofold.indexing.artefact import Generation, GenerationWriter
 
 Floats = npt.NDArray[np.float32]
+RELATIONS = ("neighbours", "followers", "covisits")
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,9 @@ class StageOne:
     ----------
     factors
         Collaborative factors.
-    neighbours, followers
-        Item-to-item cosines and directed transitions, ``float32 (n_items, n_items)``.
+    neighbours, followers, covisits
+        Item-to-item cosines, directed transitions and visits in one session, ``float32 (n_items,
+        n_items)``.
     popularity
         Time-decayed popularity, ``float32 (n_items,)``.
     index
@@ -105,6 +108,7 @@ class StageOne:
     factors: Factors
     neighbours: sp.csr_matrix
     followers: sp.csr_matrix
+    covisits: sp.csr_matrix
     popularity: Floats
     index: VectorIndex
     settings: StageOneSettings
@@ -136,6 +140,7 @@ class StageOne:
             Related("neighbours_last_3", self.neighbours, View(last=3)),
             Related("transitions", self.followers, fading),
             Related("transitions_last", self.followers, View(last=1)),
+            Related("covisits", self.covisits, fading),
             TextProfile("text", self.index, fading),
             TextProfile("text_last", self.index, View(last=1)),
             Trending(self.popularity),
@@ -178,9 +183,9 @@ class StageOne:
     def save(self, writer: GenerationWriter) -> None:
         """Write everything but the vector index, which is a stage of its own."""
         self.factors.save(writer)
-        for name, matrix in (("neighbours", self.neighbours), ("followers", self.followers)):
+        for name in RELATIONS:
             for part in ("data", "indices", "indptr"):
-                writer.put_array(f"relations/{name}/{part}", getattr(matrix, part))
+                writer.put_array(f"relations/{name}/{part}", getattr(getattr(self, name), part))
         writer.put_array("relations/popularity", self.popularity)
 
     @classmethod
@@ -200,6 +205,7 @@ class StageOne:
             Factors.open(generation, settings.collaborative),
             matrix("neighbours"),
             matrix("followers"),
+            matrix("covisits"),
             np.asarray(generation.array("relations/popularity")),
             index,
             settings,
@@ -241,5 +247,6 @@ def fit_stage_one(
     with progress.step("Relating items"):
         neighbours = cosine_neighbours(matrix, settings.neighbours)
         followers = transitions(log, settings.neighbours)
+        visits = covisits(log, settings.neighbours, has_times=has_times)
         popularity = trending(log, settings.neighbours, has_times=has_times)
-    return StageOne(factors, neighbours, followers, popularity, index, settings)
+    return StageOne(factors, neighbours, followers, visits, popularity, index, settings)

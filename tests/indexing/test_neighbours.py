@@ -18,6 +18,7 @@ from twofold.indexing.interactions import Interactions
 from twofold.indexing.neighbours import (
     NeighbourSettings,
     cosine_neighbours,
+    covisits,
     transitions,
     trending,
 )
@@ -29,6 +30,8 @@ SETTINGS = st.builds(
     shrinkage=st.sampled_from([0.0, 2.5]),
     reach=st.integers(1, 4),
     fade=st.sampled_from([0.5, 1.0]),
+    session_seconds=st.sampled_from([3600.0, 86_400.0, 1e9]),
+    session_reach=st.integers(1, 4),
 )
 
 
@@ -60,6 +63,24 @@ def _slow_transitions(log: Interactions, settings: NeighbourSettings) -> Doubles
         for (one, at), (other, then) in product(zip(items, steps, strict=True), repeat=2):
             if 0 < then - at <= settings.reach and one != other:
                 out[one, other] += settings.fade ** (then - at - 1.0)
+    return np.asarray(out / np.sqrt(np.outer(np.maximum(counts, 1), np.maximum(counts, 1))))
+
+
+def _slow_covisits(log: Interactions, settings: NeighbourSettings, has_times: bool) -> Doubles:
+    out, counts = np.zeros((log.n_items, log.n_items)), np.zeros(log.n_items)
+    for user in range(log.n_users):
+        mine = (log.users == user) & (log.weights > 0)
+        items, seconds = log.items[mine], log.times[mine] / 1000
+        steps = np.unique(log.steps[mine], return_inverse=True)[1]
+        np.add.at(counts, items, 1)
+        for i, j in product(range(len(items)), repeat=2):
+            if i < j <= i + settings.session_reach and items[i] != items[j]:
+                counted = settings.fade ** max(steps[j] - steps[i] - 1.0, 0.0)
+                if has_times:
+                    counted = np.exp(-(seconds[j] - seconds[i]) / settings.session_seconds)
+                if counted >= 1e-3:
+                    out[items[i], items[j]] += counted
+                    out[items[j], items[i]] += counted
     return np.asarray(out / np.sqrt(np.outer(np.maximum(counts, 1), np.maximum(counts, 1))))
 
 
@@ -102,6 +123,25 @@ def test_transitions_equal_the_definition(rows: list[Event], settings: Neighbour
     _assert_strongest(found, _slow_transitions(log, settings), settings.per_item)
 
 
+@hypothesis_settings(deadline=None)
+@given(events(), SETTINGS, st.booleans())
+def test_covisits_equal_the_definition(
+    rows: list[Event], settings: NeighbourSettings, has_times: bool
+) -> None:
+    log = log_of(rows, 4, 7)
+    found = covisits(log, settings, has_times=has_times)
+    _assert_strongest(found, _slow_covisits(log, settings, has_times), settings.per_item)
+
+
+def test_a_session_fades_with_time_and_ends_at_the_user() -> None:
+    rows = [(0, 0, 0, LIKE), (0, 1, 0, LIKE), (0, 2, 1, LIKE), (0, 3, 20, LIKE), (1, 4, 20, LIKE)]
+    settings = NeighbourSettings(session_seconds=86_400.0)
+    found = covisits(log_of(rows, 2, 5), settings, has_times=True).toarray()
+    np.testing.assert_allclose(found[0], [0, 1, np.exp(-1), 0, 0], rtol=1e-6)
+    np.testing.assert_array_equal(found, found.T)
+    assert not found[3:].any()
+
+
 def test_events_of_one_step_make_no_pair() -> None:
     tied = log_of([(0, item, 3, LIKE) for item in range(4)], 1, 4)
     assert transitions(tied, NeighbourSettings()).nnz == 0
@@ -141,6 +181,8 @@ def test_only_what_raises_an_item_relates_or_trends() -> None:
     # The skipped and the disliked take no step between the two, which are next to each other.
     assert found[0, 3] == 1
     assert cosine_neighbours(log.matrix(), NeighbourSettings()).nnz == 2
+    visits = covisits(log, NeighbourSettings(), has_times=False)
+    assert [tuple(pair) for pair in np.argwhere(visits.toarray())] == [(0, 3), (3, 0)]
     np.testing.assert_array_equal(trending(log, NeighbourSettings(), has_times=False), [1, 0, 0, 1])
 
 
@@ -150,6 +192,7 @@ def test_empty_logs_relate_nothing(n_users: int, n_items: int) -> None:
     for found in (
         cosine_neighbours(log.matrix(), NeighbourSettings()),
         transitions(log, NeighbourSettings()),
+        covisits(log, NeighbourSettings(), has_times=True),
     ):
         assert found.shape == (n_items, n_items)
         assert found.nnz == 0
@@ -158,7 +201,15 @@ def test_empty_logs_relate_nothing(n_users: int, n_items: int) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"per_item": 0}, {"reach": 0}, {"shrinkage": -1.0}, {"fade": 0.0}, {"half_life_days": 0.0}],
+    [
+        {"per_item": 0},
+        {"reach": 0},
+        {"session_reach": 0},
+        {"session_seconds": 0.0},
+        {"shrinkage": -1.0},
+        {"fade": 0.0},
+        {"half_life_days": 0.0},
+    ],
 )
 def test_senseless_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingsError, match="neighbours"):
