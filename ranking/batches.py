@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from twofold.ranking.backbone import Backbone
+from twofold.ranking.behaviour import GAPS, Evidence
 from twofold.ranking.items import ItemTables
 from twofold.ranking.model import History
 from twofold.retrieval.queries import Queries
@@ -132,30 +133,79 @@ def history_batch(
     lengths = recent.lengths()
     if as_text is not None:
         spoken = np.array([len(row) > 0 for row in as_text], dtype=bool)
-        keep = ~np.repeat(spoken, lengths)
         lengths = np.where(spoken, 0, lengths)
-    else:
-        keep = np.ones(len(recent.items), dtype=bool)
-    width = max(1, int(lengths.max()) if len(lengths) else 1)
-    mask = np.arange(width)[None, :] < lengths[:, None]
-
-    def padded(values: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
-        out = np.zeros(mask.shape, dtype=np.int64)
-        out[mask] = values[keep]
-        return out
-
-    soft = items.soft(padded(recent.items))
+    events = _Padded(recent, lengths)
+    soft = items.soft(events.of(recent.items))
     if factors_dropped is not None:
         soft = type(soft)(soft.texts, drop_factors(soft.factors, factors_dropped))
     tokens, token_mask = (None, None) if as_text is None else pad_rows(as_text)
     return History(
         items=soft,
-        ages=torch.from_numpy(padded(recent.ages())),
-        kinds=torch.from_numpy(padded(recent.kinds)),
-        mask=torch.from_numpy(mask),
+        ages=torch.from_numpy(events.of(recent.ages())),
+        gaps=torch.from_numpy(events.of(gap_buckets(recent))),
+        kinds=torch.from_numpy(events.of(recent.kinds)),
+        mask=torch.from_numpy(events.mask),
         tokens=tokens,
         token_mask=token_mask,
     )
+
+
+def evidence_batch(
+    queries: Queries,
+    candidates: npt.NDArray[np.int64],
+    items: ItemTables,
+    *,
+    max_history: int,
+) -> Evidence:
+    """Return what the histories' events say for candidates, as tensors.
+
+    Parameters
+    ----------
+    queries
+        ``B`` queries.
+    candidates
+        Candidates of each, -1 at padding, ``int64 (B, m)``.
+    items
+        Tables with the items' relations.
+    max_history
+        At most this many latest items are read.
+    """
+    recent = queries.last(max_history)
+    events = _Padded(recent, recent.lengths())
+    strengths = items.relations.between(events.of(recent.items), events.mask, candidates)
+    return Evidence(
+        ages=torch.from_numpy(events.of(recent.ages())),
+        gaps=torch.from_numpy(events.of(gap_buckets(recent))),
+        kinds=torch.from_numpy(events.of(recent.kinds)),
+        mask=torch.from_numpy(events.mask),
+        strengths=torch.from_numpy(strengths),
+    )
+
+
+def gap_buckets(queries: Queries) -> npt.NDArray[np.int64]:
+    """Return the bucket of each event's time to its query's latest event, ``int64 (n_events,)``.
+
+    0 for events of the same second, then one bucket each doubling: 1 s, up to 3 s, up to 7 s, ...
+    """
+    seconds = queries.gaps() // 1000
+    doublings = np.ceil(np.log2(1.0 + seconds)).astype(np.int64)
+    return np.asarray(np.minimum(doublings, GAPS - 1))
+
+
+class _Padded:
+    """Places of ragged events in a rectangle of their queries."""
+
+    def __init__(self, queries: Queries, lengths: npt.NDArray[np.int64]) -> None:
+        """Give queries of length 0 in `lengths` no places, whatever their events."""
+        self._kept = np.repeat(lengths > 0, queries.lengths())
+        width = max(1, int(lengths.max(initial=0)))
+        self.mask = np.arange(width)[None, :] < lengths[:, None]
+
+    def of(self, values: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+        """Return values of the events, 0 where there is none, ``int64 (B, H)``."""
+        out = np.zeros(self.mask.shape, dtype=np.int64)
+        out[self.mask] = values[self._kept]
+        return out
 
 
 def drop_factors(factors: Tensor, dropped: npt.NDArray[np.bool_]) -> Tensor:

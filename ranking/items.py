@@ -15,6 +15,7 @@ from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
 from twofold.ranking.backbone import Backbone
 from twofold.ranking.model import SoftItems
+from twofold.ranking.relations import Relations
 
 DEFAULT_LONGEST = 64
 
@@ -101,6 +102,8 @@ class ItemTables:
         Text vectors of stage one, ``float32 (n_items, text_dim)``.
     factors
         Collaborative factors in the ranker's basis, ``float32 (n_items, factor_dim)``.
+    relations
+        How items go with items.
     states
         Lower-layer token states beside `tokens`, ``float16 (n_tokens, d)``, or ``None`` where they
         are computed on demand.
@@ -109,6 +112,7 @@ class ItemTables:
     tokens: ItemTokens
     texts: npt.NDArray[np.float32]
     factors: npt.NDArray[np.float32]
+    relations: Relations
     states: npt.NDArray[np.float16] | None = None
 
     def __post_init__(self) -> None:

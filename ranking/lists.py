@@ -94,10 +94,13 @@ class Window:
     factors
         The items' collaborative factors from the stage one that made the lists, ``float32
         (n_items, f)``.
+    relations
+        How that stage one relates items to items, ``float32 (n_items, n_items)`` each.
     """
 
     lists: Lists
     factors: npt.NDArray[np.float32]
+    relations: tuple[sp.csr_matrix, ...]
 
 
 class Pooled(NamedTuple):

@@ -20,6 +20,7 @@ from twofold.ranking.items import ItemTables, compute_states, tokenise_items
 from twofold.ranking.lists import Lists, Window, pooled, stacked
 from twofold.ranking.model import ModelShape, RankerModel
 from twofold.ranking.ranker import Ranker
+from twofold.ranking.relations import Relations
 from twofold.ranking.scoring import served_logits
 from twofold.ranking.settings import RankerSettings
 from twofold.ranking.training import Labelled, Trained, fine_tune
@@ -101,7 +102,11 @@ def make_ranker(
     basis = windows[0].factors
     factors = [scale_factors(basis)]
     factors += [align_factors(window.factors, basis) for window in windows[1:]]
-    tables = [ItemTables(tokens, vectors, each, states) for each in factors]
+    with progress.step("Smoothing relations"):
+        relations = [Relations.of(window.relations, seed=seed) for window in windows]
+    tables = [
+        ItemTables(tokens, vectors, *pair, states) for pair in zip(factors, relations, strict=True)
+    ]
     with progress.step("Fitting the feature head"):
         head = fit_feature_head(groups.fit, groups.stop, settings, seed=seed)
     shape = ModelShape(
@@ -110,6 +115,7 @@ def make_ranker(
         n_features=windows[0].lists.features.shape[-1],
         text_dim=vectors.shape[1],
         factor_dim=basis.shape[1],
+        n_relations=relations[0].width,
         n_kinds=n_kinds,
         max_history=settings.max_history,
         feature_head=head.form,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from twofold.ranking.backbone import Backbone, BackboneShape
+from twofold.ranking.behaviour import GAPS, Behaviour, Evidence
 from twofold.ranking.cross import Blocks, HistoryMemory, read_candidates, read_history
 
 
@@ -27,6 +28,8 @@ class ModelShape:
         Stage-one features a candidate.
     text_dim, factor_dim
         Dimensions of the items' text vectors and collaborative factors.
+    n_relations
+        Strengths of relation between two items.
     n_kinds
         Kinds of history events.
     max_history
@@ -40,6 +43,7 @@ class ModelShape:
     n_features: int
     text_dim: int
     factor_dim: int
+    n_relations: int
     n_kinds: int
     max_history: int
     feature_head: Literal["linear", "network"]
@@ -80,6 +84,8 @@ class History:
         Soft items of the events, oldest first, padded, ``(B, H)``.
     ages
         How many of the query's events are later, below ``max_history``, ``int64 (B, H)``.
+    gaps
+        Buckets of the time to the query's latest event, ``int64 (B, H)``.
     kinds
         Kinds of the events, ``int64 (B, H)``.
     mask
@@ -92,6 +98,7 @@ class History:
 
     items: SoftItems
     ages: Tensor
+    gaps: Tensor
     kinds: Tensor
     mask: Tensor
     tokens: Tensor | None = None
@@ -122,13 +129,13 @@ class FeatureHead(nn.Module):
 
 
 class RankerModel(nn.Module):
-    """logit = w . [CLS] + g(stage-one features) + b.
+    """logit = w . [CLS] + g(stage-one features) + h(events, stage-one features) + b.
 
     History items enter as one soft token each: the projected text vector and collaborative factor
-    of the item, plus embeddings of its age and of the kind of event (collaborative soft tokens,
-    CoLLM, Zhang et al. 2023). A candidate's block carries one soft token too, behind its text, and
-    a projection of it is added to [CLS]: so what [CLS] looks for in the history depends on the
-    candidate's factors even where only one layer is joint.
+    of the item, plus embeddings of its age, of its time to the latest event and of the kind of
+    event (collaborative soft tokens, CoLLM, Zhang et al. 2023). A candidate's block carries one
+    soft token too, behind its text, and a projection of it is added to [CLS]: so what [CLS] looks
+    for in the history depends on the candidate's factors even where only one layer is joint.
 
     Parameters
     ----------
@@ -146,16 +153,20 @@ class RankerModel(nn.Module):
         self.text = nn.Linear(shape.text_dim, width, bias=False)
         self.factors = nn.Linear(shape.factor_dim, width, bias=False)
         self.ages = nn.Embedding(shape.max_history, width)
+        self.gaps = nn.Embedding(GAPS, width)
         self.kinds = nn.Embedding(shape.n_kinds, width)
         self.soft_norm = nn.LayerNorm(width)
         self.history_mark = nn.Parameter(torch.zeros(width))
         self.candidate_mark = nn.Parameter(torch.zeros(width))
         self.to_cls = nn.Linear(width, width, bias=False)
         self.features = FeatureHead(shape.n_features, shape.feature_head, dropout)
+        self.behaviour = Behaviour(
+            shape.n_relations, shape.n_features, shape.n_kinds, shape.max_history, dropout
+        )
         self.absent = nn.Parameter(torch.zeros(shape.n_features))
         self.head_dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, 1, bias=False)
-        for embedding in (self.ages, self.kinds):
+        for embedding in (self.ages, self.gaps, self.kinds):
             nn.init.normal_(embedding.weight, std=0.02)
         nn.init.normal_(self.to_cls.weight, std=0.02)
         # The text model speaks only once it has learned to: training starts from g alone.
@@ -168,7 +179,8 @@ class RankerModel(nn.Module):
 
     def remember(self, history: History) -> HistoryMemory:
         """Return the keys and values that candidates of these histories will see."""
-        events = self.soft(history.items) + self.ages(history.ages) + self.kinds(history.kinds)
+        when = self.ages(history.ages) + self.gaps(history.gaps)
+        events = self.soft(history.items) + when + self.kinds(history.kinds)
         states = self.soft_norm(events) + self.history_mark
         mask = history.mask
         if history.tokens is not None and history.token_mask is not None:
@@ -200,7 +212,12 @@ class RankerModel(nn.Module):
         return Blocks(out.index_copy(0, ends - 1, soft), lengths + 1)
 
     def logits(
-        self, blocks: Blocks, memory: HistoryMemory, features: Tensor, absent: Tensor
+        self,
+        blocks: Blocks,
+        memory: HistoryMemory,
+        features: Tensor,
+        evidence: Evidence,
+        absent: Tensor,
     ) -> Tensor:
         """Return a logit a candidate, ``float32 (B, m)``.
 
@@ -212,13 +229,21 @@ class RankerModel(nn.Module):
             Histories of the ``B`` queries.
         features
             Stage-one features, ``float32 (B, m, n_features)``.
+        evidence
+            What the histories' events say for the candidates.
         absent
-            True where the query has no stage-one features, ``bool (B,)``.
+            True where the query is a text, without stage-one features and events, ``bool (B,)``.
         """
         cls = read_candidates(self.backbone.joint, blocks, memory)
         spoken = self.head(self.head_dropout(cls)).view(features.shape[:2])
+        out: Tensor = spoken + self.without_text(features, evidence, absent)
+        return out
+
+    def without_text(self, features: Tensor, evidence: Evidence, absent: Tensor) -> Tensor:
+        """Return the logits with the text model silenced, ``float32 (B, m)``."""
+        told = torch.where(absent[:, None], 0.0, self.behaviour(evidence, features))
         features = torch.where(absent[:, None, None], self.absent, features)
-        out: Tensor = spoken + self.features(features)
+        out: Tensor = self.features(features) + told
         return out
 
 

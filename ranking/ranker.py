@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 import torch
 from safetensors.torch import load_file, save_file
 
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress
+from twofold.ranking.batches import evidence_batch
 from twofold.ranking.calibration import Calibration
 from twofold.ranking.items import ItemTables, ItemTokens
 from twofold.ranking.model import ModelShape, RankerModel
+from twofold.ranking.relations import Relations
 from twofold.ranking.scoring import logits_of, served_logits
 from twofold.ranking.settings import RankerSettings
 from twofold.retrieval.candidates import Candidates, rank
@@ -24,6 +27,8 @@ from twofold.retrieval.queries import Queries
 
 if TYPE_CHECKING:
     from twofold.indexing.artefact import Generation, GenerationWriter
+
+CHUNK_QUERIES = 16
 
 
 @dataclass(frozen=True)
@@ -128,11 +133,23 @@ class Ranker:
             absent=np.ones(len(queries), dtype=bool),
         )
 
-    def feature_logits(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return what g alone says, the text model silenced, ``float32 (n, m)``."""
+    def without_text(self, queries: Queries, candidates: Candidates) -> npt.NDArray[np.float32]:
+        """Return the logits with the text model silenced, ``float32 (n, m)``."""
+        if candidates.features is None:
+            raise InputError("candidates with features were expected")
+        out = np.full(candidates.items.shape, -np.inf, dtype=np.float32)
+        longest = self.model.shape.max_history
         with torch.inference_mode():
-            out = self.model.features(torch.from_numpy(np.ascontiguousarray(features)))
-        return np.asarray(out.numpy(), dtype=np.float32)
+            for start in range(0, len(queries), CHUNK_QUERIES):
+                which = np.arange(start, min(start + CHUNK_QUERIES, len(queries)))
+                items = candidates.items[which]
+                logits = self.model.without_text(
+                    torch.from_numpy(candidates.features[which]),
+                    evidence_batch(queries.take(which), items, self.tables, max_history=longest),
+                    torch.zeros(len(which), dtype=torch.bool),
+                )
+                out[which] = np.where(items >= 0, logits.numpy(), -np.inf)
+        return out
 
     def reads(self, queries: Queries) -> npt.NDArray[np.bool_]:
         """Return which queries hold something for the classifier to read, ``bool (n,)``."""
@@ -178,6 +195,7 @@ class Ranker:
         writer.put_array("ranker/tokens", self.tables.tokens.tokens)
         writer.put_array("ranker/offsets", self.tables.tokens.offsets)
         writer.put_array("ranker/factors", self.tables.factors)
+        self.tables.relations.save(writer)
         if self.tables.states is not None:
             writer.put_array("ranker/states", self.tables.states)
 
@@ -186,6 +204,7 @@ class Ranker:
         cls,
         generation: Generation,
         texts: npt.NDArray[np.float32],
+        relations: Sequence[sp.csr_matrix],
         settings: RankerSettings,
     ) -> Ranker:
         """Return the ranker of a generation; its tables are memory-mapped.
@@ -196,6 +215,8 @@ class Ranker:
             What :meth:`save` wrote to.
         texts
             The items' text vectors, stored with stage one.
+        relations
+            The relations of items, stored with stage one.
         settings
             What it was trained with.
         """
@@ -211,7 +232,7 @@ class Ranker:
         factors = np.asarray(generation.array("ranker/factors"))
         return cls(
             model,
-            ItemTables(tokens, texts, factors, states),
+            ItemTables(tokens, texts, factors, Relations.open(generation, relations), states),
             AutoTokenizer.from_pretrained(str(generation.path("ranker/tokenizer"))),
             Calibration.from_dict(generation.json("ranker/calibration")),
             settings,

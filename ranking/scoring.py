@@ -11,7 +11,12 @@ import torch
 
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
-from twofold.ranking.batches import candidate_states, history_batch, told_histories
+from twofold.ranking.batches import (
+    candidate_states,
+    evidence_batch,
+    history_batch,
+    told_histories,
+)
 from twofold.ranking.items import ItemTables
 from twofold.ranking.model import RankerModel
 from twofold.retrieval.candidates import Candidates
@@ -113,10 +118,11 @@ def logits_of(
     with (progress or Silent()).step("rerank", total=n) as task, torch.inference_mode():
         for start in range(0, n, step):
             which = np.arange(start, min(start + step, n))
+            asked, longest = queries.take(which), model.shape.max_history
             history = history_batch(
-                queries.take(which),
+                asked,
                 tables,
-                max_history=model.shape.max_history,
+                max_history=longest,
                 as_text=None if as_text is None else [as_text[i] for i in which],
             )
             states, lengths = candidate_states(items[which], tables, model.backbone)
@@ -125,6 +131,7 @@ def logits_of(
                 blocks,
                 model.remember(history),
                 torch.from_numpy(features[which]),
+                evidence_batch(asked, items[which], tables, max_history=longest),
                 torch.from_numpy(absent[which]),
             )
             out[which] = logits.numpy()

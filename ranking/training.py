@@ -17,6 +17,7 @@ from twofold.ranking.averaging import WeightMean
 from twofold.ranking.batches import (
     candidate_states,
     drop_factors,
+    evidence_batch,
     history_as_text,
     history_batch,
     told_histories,
@@ -224,7 +225,11 @@ def _loss(
     factors = drop_factors(soft.factors, dropped).flatten(0, 1)
     blocks = model.blocks(states, lengths, SoftItems(soft.texts.flatten(0, 1), factors))
     logits = model.logits(
-        blocks, model.remember(history), torch.from_numpy(features), torch.from_numpy(absent)
+        blocks,
+        model.remember(history),
+        torch.from_numpy(features),
+        evidence_batch(lists.queries, items, tables, max_history=model.shape.max_history),
+        torch.from_numpy(absent),
     )
     wanted = torch.from_numpy(labels).float()
     weights = torch.from_numpy(draw_weights(lists, labels, items >= 0))

@@ -73,6 +73,14 @@ class Queries:
         """Return how many of the query's events are later, ``int64 (n_events,)``."""
         return np.repeat(self.indptr[1:], self.lengths()) - 1 - np.arange(len(self.items))
 
+    def gaps(self) -> npt.NDArray[np.int64]:
+        """Return milliseconds from each event to the query's latest, at least 0, ``int64``."""
+        latest = np.zeros(len(self), dtype=np.int64)
+        filled = np.flatnonzero(self.lengths())
+        if len(filled):
+            latest[filled] = np.maximum.reduceat(self.times, self.indptr[:-1][filled])
+        return np.asarray(latest[self.rows()] - self.times, dtype=np.int64)
+
     def take(self, which: npt.NDArray[np.int64]) -> Queries:
         """Return the queries at positions `which`, in that order."""
         lengths = self.lengths()[which]

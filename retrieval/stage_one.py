@@ -153,6 +153,10 @@ class StageOne:
             ]
         return tuple(out)
 
+    def relations(self) -> tuple[sp.csr_matrix, ...]:
+        """Return the item-to-item relations in their lasting order, ``(n_items, n_items)``."""
+        return self.neighbours, self.followers, self.covisits
+
     def similar(self, item: int, k: int) -> tuple[npt.NDArray[np.int64], Floats]:
         """Return the `k` items most like one, by users and text alike, best first.
 
@@ -183,9 +187,9 @@ class StageOne:
     def save(self, writer: GenerationWriter) -> None:
         """Write everything but the vector index, which is a stage of its own."""
         self.factors.save(writer)
-        for name in RELATIONS:
+        for name, matrix in zip(RELATIONS, self.relations(), strict=True):
             for part in ("data", "indices", "indptr"):
-                writer.put_array(f"relations/{name}/{part}", getattr(getattr(self, name), part))
+                writer.put_array(f"relations/{name}/{part}", getattr(matrix, part))
         writer.put_array("relations/popularity", self.popularity)
 
     @classmethod

@@ -106,7 +106,8 @@ class Engine:
         self._retriever = self._stage_one.retriever(fusion, encode)
         self._ranker: Ranker | None = None
         if generation.has("ranker/model.json"):
-            self._ranker = Ranker.open(generation, index.vectors, settings.ranker)
+            relations = self._stage_one.relations()
+            self._ranker = Ranker.open(generation, index.vectors, relations, settings.ranker)
         self._users = queries_of_users(
             self._dataset.interactions,
             np.arange(len(self._dataset.users)),

@@ -32,7 +32,6 @@ from twofold.evaluation.quality import (
 )
 from twofold.evaluation.report import Circumstances, Row
 from twofold.indexing.dataset import Dataset, load_dataset
-from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
 from twofold.indexing.splits import Protocol, Split, choose_split, leave_last_n
 from twofold.indexing.tables import Source
@@ -155,7 +154,7 @@ def evaluate(
     with progress.step("Tuning the feature-only rerankers"):
         systems |= _opponents(learned, served, settings, quick=quick)
     if learned.ranker is not None and logits is not None:
-        systems[TEXT_ZEROED] = _zeroed(learned.ranker, served)
+        systems[TEXT_ZEROED] = _zeroed(learned.ranker, queries, served)
         systems[RERANKED] = learned.ranker.ordered(queries, served, logits, served.k)
     baseline = RERANKED if learned.ranker is not None else FUSED
     values = measure_users(
@@ -206,12 +205,9 @@ def _opponents(
     }
 
 
-def _zeroed(ranker: Ranker, served: Candidates) -> Candidates:
-    """Return the served candidates in the order of the ranker's g, its text model silenced."""
-    if served.features is None:
-        raise InputError("candidates with features were expected")
-    scores = np.where(served.items >= 0, ranker.feature_logits(served.features), -np.inf)
-    return rank(served.items, scores.astype(np.float32), served.k)
+def _zeroed(ranker: Ranker, queries: Queries, served: Candidates) -> Candidates:
+    """Return the served candidates in the order of the ranker with its text model silenced."""
+    return ranker.ordered(queries, served, ranker.without_text(queries, served), served.k)
 
 
 def _each_source(retriever: Retriever, queries: Queries) -> dict[str, Candidates]:

@@ -25,6 +25,7 @@ from twofold.ranking.alignment import align_factors
 from twofold.ranking.lists import Lists, Window, label_lists
 from twofold.ranking.making import make_ranker
 from twofold.ranking.ranker import Ranker
+from twofold.ranking.relations import Relations
 from twofold.retrieval.fusion import Fusion, learn_weights
 from twofold.retrieval.queries import Queries, queries_of_users
 from twofold.retrieval.retriever import Retriever
@@ -126,8 +127,11 @@ def learn(
         progress=progress,
     )
     final = learner.fitted(log)
-    tables = made.ranker.tables
-    tables = replace(tables, factors=align_factors(final.factors.items, windows[0].factors))
+    tables = replace(
+        made.ranker.tables,
+        factors=align_factors(final.factors.items, windows[0].factors),
+        relations=Relations.of(final.relations(), seed=settings.seed),
+    )
     about["ranker"] = made.about
     lists = tuple(window.lists for window in windows)
     return Learned(final, fusion, made.ranker.with_tables(tables), lists, about)
@@ -176,7 +180,8 @@ class _Learner:
         """Return the labelled lists of a window."""
         depth = self.settings.ranker.rerank
         served = early.retriever(fusion).retrieve(queries, depth, progress=self.progress)
-        return Window(label_lists(queries, served, labels), early.factors.items)
+        lists = label_lists(queries, served, labels)
+        return Window(lists, early.factors.items, early.relations())
 
 
 def n_threads(settings: Settings) -> int:

@@ -6,6 +6,7 @@ uses the ranker's own forward code, only its weights.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ class SlowRanker:
         self,
         history: list[int],
         kinds: list[int],
+        times: list[int],
         item: int,
         features: npt.NDArray[np.float32],
         *,
@@ -37,7 +39,7 @@ class SlowRanker:
     ) -> float:
         model = self.model
         if as_text is None:
-            past = self._events(history, kinds)
+            past = self._events(history, kinds, times)
         else:
             past = self._alone(as_text) + model.history_mark
         text = self._alone(self._tokens(item))
@@ -55,7 +57,38 @@ class SlowRanker:
             first: Any = g.network[0]
             last: Any = g.network[3]
             told = told + last.weight[0] @ F.gelu(first.weight @ x + first.bias)
+        told = told + self._behaviour(history, kinds, times, item, x)
         return float(model.head.weight[0] @ states[n_past] + told)
+
+    def _behaviour(
+        self, history: list[int], kinds: list[int], times: list[int], item: int, features: Tensor
+    ) -> Tensor:
+        """Return what the events say, head by head and relation by relation."""
+        part = self.model.behaviour
+        n, relations = self.model.shape.max_history, self.tables.relations
+        events = list(zip(history, kinds, _gaps(times), strict=True))[-n:]
+        heads = part.ages.weight.shape[1]
+        told = torch.zeros(heads, relations.width)
+        scores = torch.zeros(len(events), heads)
+        strengths = torch.zeros(len(events), relations.width)
+        for place, (past, kind, gap) in enumerate(events):
+            age = len(events) - 1 - place
+            scores[place] = part.ages.weight[age] + part.gaps.weight[gap] + part.kinds.weight[kind]
+            for number, matrix in enumerate(relations.counted):
+                counted = matrix.toarray()[past, item] / relations.scales[number]
+                smooth = relations.smoothed[number]
+                smoothed = float(smooth.left[past].astype(float) @ smooth.right[item].astype(float))
+                strengths[place, 2 * number : 2 * number + 2] = torch.tensor([counted, smoothed])
+        for head in range(heads if events else 0):
+            shares = scores[:, head].exp() / scores[:, head].exp().sum()
+            told[head] = sum(shares[e] * strengths[e] for e in range(len(events)))
+        flat = told.flatten()
+        flat = flat.sign() * (1 + 10 * flat.abs()).log()
+        first: Any = part.network[0]
+        last: Any = part.network[3]
+        hidden = F.gelu(first.weight @ torch.cat([features, flat]) + first.bias)
+        out: Tensor = part.linear.weight[0] @ flat + last.weight[0] @ hidden
+        return out
 
     def _tokens(self, item: int) -> list[int]:
         start, end = self.tables.tokens.offsets[item : item + 2]
@@ -80,16 +113,26 @@ class SlowRanker:
         factors = torch.from_numpy(self.tables.factors[item])
         return self.model.text.weight @ texts + self.model.factors.weight @ factors
 
-    def _events(self, history: list[int], kinds: list[int]) -> Tensor:
-        events = list(zip(history, kinds, strict=True))[-self.model.shape.max_history :]
+    def _events(self, history: list[int], kinds: list[int], times: list[int]) -> Tensor:
+        model = self.model
+        events = list(zip(history, kinds, _gaps(times), strict=True))[-model.shape.max_history :]
         out = [torch.zeros(0, self.model.shape.backbone.hidden)]
-        for place, (item, kind) in enumerate(events):
+        for place, (item, kind, gap) in enumerate(events):
             age = len(events) - 1 - place
-            summed = self._soft(item) + self.model.ages.weight[age] + self.model.kinds.weight[kind]
-            out.append((self._norm(summed) + self.model.history_mark)[None])
+            summed = self._soft(item) + model.ages.weight[age] + model.kinds.weight[kind]
+            summed = summed + model.gaps.weight[gap]
+            out.append((self._norm(summed) + model.history_mark)[None])
         return torch.cat(out)
 
     def _norm(self, states: Tensor) -> Tensor:
         norm = self.model.soft_norm
         centred = states - states.mean()
         return centred / (centred.square().mean() + norm.eps).sqrt() * norm.weight + norm.bias
+
+
+def _gaps(times: list[int]) -> list[int]:
+    """Return buckets of the time to the latest: how often 1 s must double to span it."""
+    return [
+        (max(times) - one) // 1000 and math.ceil(math.log2((max(times) - one) // 1000 + 1))
+        for one in times
+    ]

@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from tests.ranking.worlds import make_queries, make_tables, make_tokenizer
-from twofold.ranking.batches import TextHistory, history_as_text, history_batch
+from twofold.ranking.batches import (
+    TextHistory,
+    evidence_batch,
+    gap_buckets,
+    history_as_text,
+    history_batch,
+)
 from twofold.ranking.items import ItemTables
 
 TEXTS = ["love war", "space", "the red robot", ""]
@@ -73,3 +80,26 @@ def test_dropped_factors_are_zero_in_those_queries_alone(tiny_bert: Path) -> Non
     assert not history.items.factors[0].any()
     np.testing.assert_array_equal(history.items.factors[1].numpy(), tables.factors[[3, 1]])
     np.testing.assert_array_equal(history.items.texts[0].numpy(), tables.texts[[0, 1]])
+
+
+def test_gaps_are_told_in_doublings_of_seconds_to_the_latest_event() -> None:
+    queries = make_queries([[0] * 7, [], [1, 2]], len(TEXTS))
+    seconds = [0, 1, 2, 3, 4, 1_000_000, 10_000_000_000]
+    times = np.array([seconds[-1] - one for one in seconds[::-1]] + [50, 50]) * 1000
+    found = gap_buckets(replace(queries, times=times))
+    assert found.tolist() == [31, 20, 3, 2, 2, 1, 0, 0, 0]
+
+
+def test_evidence_stands_where_its_events_and_candidates_do(tiny_bert: Path) -> None:
+    tables = make_tables(tiny_bert, TEXTS)
+    queries = make_queries([[0, 1, 2], [], [3, 1]], len(TEXTS))
+    candidates = np.array([[3, 0], [1, 2], [2, -1]], dtype=np.int64)
+    found = evidence_batch(queries, candidates, tables, max_history=2)
+    assert found.mask.tolist() == [[True, True], [False, False], [True, True]]
+    assert found.ages.tolist() == [[1, 0], [0, 0], [1, 0]]
+    assert found.gaps.tolist() == [[4, 0], [0, 0], [2, 0]]
+    for number, matrix in enumerate(tables.relations.counted):
+        wanted = matrix[[1, 2]][:, [3, 0]].toarray() / tables.relations.scales[number]
+        np.testing.assert_allclose(found.strengths[0, ..., 2 * number].numpy(), wanted, rtol=1e-6)
+    assert not found.strengths[1].any()
+    assert not found.strengths[2, :, 1].any()

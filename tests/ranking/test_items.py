@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from tests.ranking.worlds import make_model, make_tables, make_texts, make_tokenizer
 from twofold.indexing.errors import InputError
-from twofold.ranking.items import ItemTables, compute_states, lower_states, tokenise_items
+from twofold.ranking.items import compute_states, lower_states, tokenise_items
 
 
 def test_an_empty_text_is_cls_and_sep(tiny_bert: Path) -> None:
@@ -57,7 +58,7 @@ def test_stored_states_agree_with_those_computed_on_demand(tiny_bert: Path) -> N
     # Small batches, so that items of many lengths land in batches of their own.
     stored = compute_states(backbone, tables.tokens, batch_tokens=16)
     assert stored.dtype == np.float16
-    kept = ItemTables(tables.tokens, tables.texts, tables.factors, stored)
+    kept = replace(tables, states=stored)
     items = np.array([7, 0, 39, 7, 21], dtype=np.int64)
     half, lengths = kept.token_states(items, backbone)
     full, again = tables.token_states(items, backbone)
@@ -77,6 +78,6 @@ def test_no_items_have_no_states(tiny_bert: Path) -> None:
 def test_tables_of_different_lengths_are_refused(tiny_bert: Path) -> None:
     tables = make_tables(tiny_bert)
     with pytest.raises(InputError, match="one length"):
-        ItemTables(tables.tokens, tables.texts[1:], tables.factors)
+        replace(tables, texts=tables.texts[1:])
     with pytest.raises(InputError, match="beside tokens"):
-        ItemTables(tables.tokens, tables.texts, tables.factors, np.zeros((3, 32), np.float16))
+        replace(tables, states=np.zeros((3, 32), np.float16))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from twofold.indexing.errors import InputError
 from twofold.ranking.items import ItemTables, tokenise_items
 from twofold.ranking.lists import Lists, mean_ndcg
 from twofold.ranking.model import RankerModel
+from twofold.ranking.relations import Relations
 from twofold.ranking.scoring import logits_of, served_logits
 from twofold.ranking.settings import RankerSettings
 from twofold.ranking.training import Labelled, Trained, draw_columns, draw_weights, fine_tune
@@ -30,7 +32,7 @@ from twofold.ranking.training import Labelled, Trained, draw_columns, draw_weigh
 TOPICS = ("love", "war", "robot", "nail", "comedy")
 COPIES, M = 6, 4
 SETTINGS = RankerSettings(
-    max_epochs=4,
+    max_epochs=6,
     patience=4,
     learning_rate=3e-3,
     head_learning_rate=1e-2,
@@ -49,6 +51,7 @@ def _tables(folder: Path) -> ItemTables:
         tokenise_items(make_tokenizer(folder), texts, None, 64),
         np.repeat(vectors, COPIES, axis=0),
         np.zeros((len(texts), FACTOR_DIM), dtype=np.float32),
+        Relations.of([sp.csr_matrix((len(texts),) * 2, dtype=np.float32)] * 2, seed=0),
     )
 
 

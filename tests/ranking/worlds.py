@@ -15,10 +15,12 @@ from tests.indexing.tiny_models import WORDS
 from twofold.ranking.backbone import backbone_from_pretrained
 from twofold.ranking.items import ItemTables, tokenise_items
 from twofold.ranking.model import ModelShape, RankerModel
+from twofold.ranking.relations import Relations
 from twofold.retrieval.queries import Queries
 
 TEXT_DIM, FACTOR_DIM, N_FEATURES, N_KINDS, MAX_HISTORY = 12, 5, 3, 3, 4
 N_ITEMS = 14
+N_RELATIONS = 4
 
 
 def make_tokenizer(folder: Path) -> Any:
@@ -41,7 +43,17 @@ def make_tables(folder: Path, texts: Sequence[str] | None = None, seed: int = 0)
         tokenise_items(make_tokenizer(folder), texts, 12, 64),
         rng.normal(size=(len(texts), TEXT_DIM)).astype(np.float32),
         rng.normal(size=(len(texts), FACTOR_DIM)).astype(np.float32),
+        make_relations(len(texts), seed),
     )
+
+
+def make_relations(n_items: int = N_ITEMS, seed: int = 0, rank: int = 3) -> Relations:
+    """Return two random relations of items, neither symmetric, with empty rows."""
+    rng = np.random.default_rng(seed)
+    matrices = [sp.random(n_items, n_items, 0.3, "csr", np.float32, rng) for _ in range(2)]
+    for one in matrices:
+        one.sort_indices()
+    return Relations.of(matrices, seed=seed, rank=rank)
 
 
 def make_model(folder: Path, joint_layers: int, *, dropout: float = 0.1) -> RankerModel:
@@ -53,6 +65,7 @@ def make_model(folder: Path, joint_layers: int, *, dropout: float = 0.1) -> Rank
         n_features=N_FEATURES,
         text_dim=TEXT_DIM,
         factor_dim=FACTOR_DIM,
+        n_relations=N_RELATIONS,
         n_kinds=N_KINDS,
         max_history=MAX_HISTORY,
         feature_head="network",
@@ -75,7 +88,7 @@ def randomise(model: RankerModel, seed: int = 1) -> RankerModel:
 
 
 def make_queries(histories: Sequence[Sequence[int]], n_items: int = N_ITEMS) -> Queries:
-    """Return queries with these histories, oldest item first."""
+    """Return queries with these histories, oldest item first, each four times as far apart."""
     indptr = np.cumsum([0, *(len(one) for one in histories)]).astype(np.int64)
     items = np.array([item for one in histories for item in one], dtype=np.int64)
     return Queries(
@@ -84,7 +97,9 @@ def make_queries(histories: Sequence[Sequence[int]], n_items: int = N_ITEMS) -> 
         items=items,
         kinds=(items % N_KINDS).astype(np.int16),
         weights=np.ones(len(items), dtype=np.float32),
-        times=np.zeros(len(items), dtype=np.int64),
+        times=np.array(
+            [1000 * 4**place for one in histories for place in range(len(one))], dtype=np.int64
+        ),
         steps=np.arange(len(items), dtype=np.int32),
         excluded=sp.csr_matrix((len(histories), n_items), dtype=bool),
     )

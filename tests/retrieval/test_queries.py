@@ -47,6 +47,8 @@ def test_histories_equal_a_slow_reading(rows: list[Event], n: int, repeat: bool)
         np.testing.assert_array_equal(queries.steps[at], log.steps[raised])
         np.testing.assert_array_equal(queries.times[at], log.times[raised])
         np.testing.assert_array_equal(queries.weights[at], log.weights[raised])
+        latest_time = max((int(log.times[row]) for row in raised), default=0)
+        np.testing.assert_array_equal(queries.gaps()[at], latest_time - log.times[raised])
         disliked = {item for item, sign in verdict.items() if sign < 0}
         seen = {int(log.items[row]) for row in mine if log.seen[row]}
         assert _excluded(queries, user) == (disliked if repeat else disliked | seen)

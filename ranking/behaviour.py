@@ -1,0 +1,113 @@
+"""What the history's events say for a candidate, by time: attention over relations of items."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+GAPS = 32
+# Each head begins as one way to forget: after so many seconds, or with each later event.
+FORGETS_AFTER = (60.0, 600.0, 604_800.0)
+FADES_BY = 0.9
+HIDDEN = 32
+# Relations have a long tail; ten root mean squares of a relation are a strong one.
+STEEPNESS = 10.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The events of a batch of histories beside what each says for each candidate.
+
+    Parameters
+    ----------
+    ages
+        How many of the query's events are later, ``int64 (B, H)``.
+    gaps
+        Buckets of the time to the query's latest event, below ``GAPS``, ``int64 (B, H)``.
+    kinds
+        Kinds of the events, ``int64 (B, H)``.
+    mask
+        True at events, ``bool (B, H)``.
+    strengths
+        How strongly the events' items are related to the candidates, ``float32 (B, H, m, width)``.
+    """
+
+    ages: Tensor
+    gaps: Tensor
+    kinds: Tensor
+    mask: Tensor
+    strengths: Tensor
+
+
+class Behaviour(nn.Module):
+    """Reads the events of a history for a candidate, each as its time, kind and relations allow.
+
+    Every head gives each event a share by its age, its time to the latest event and its kind (a
+    softmax over the history); the relations between events and candidate are averaged with those
+    shares, and a network with one hidden layer reads the averages beside stage one's features.
+    Target attention (Zhou et al. 2018) whose shares follow time alone, so that they are the same
+    for all candidates of a query.
+
+    Parameters
+    ----------
+    width
+        Relations of a pair.
+    n_features
+        Stage-one features a candidate.
+    n_kinds, max_history
+        Kinds of events, and the longest history.
+    dropout
+        Dropout of the hidden layer while training.
+    """
+
+    def __init__(
+        self, width: int, n_features: int, n_kinds: int, max_history: int, dropout: float
+    ) -> None:
+        super().__init__()
+        heads = len(FORGETS_AFTER) + 1
+        self.ages = nn.Embedding(max_history, heads)
+        self.gaps = nn.Embedding(GAPS, heads)
+        self.kinds = nn.Embedding(n_kinds, heads)
+        self.linear = nn.Linear(width * heads, 1, bias=False)
+        self.network = nn.Sequential(
+            nn.Linear(n_features + width * heads, HIDDEN),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(HIDDEN, 1, bias=False),
+        )
+        for one in (self.ages, self.gaps, self.kinds):
+            nn.init.zeros_(one.weight)
+        for module in (self.linear, self.network[-1]):
+            nn.init.zeros_(module.weight)  # type: ignore[arg-type]
+        with torch.no_grad():
+            seconds = torch.exp2(torch.arange(GAPS) - 0.5)
+            for head, after in enumerate(FORGETS_AFTER):
+                self.gaps.weight[:, head] = (-seconds / after).clamp(min=-12.0)
+            self.ages.weight[:, -1] = torch.arange(max_history) * math.log(FADES_BY)
+
+    def shares(self, evidence: Evidence) -> Tensor:
+        """Return each event's share, ``float32 (B, H, heads)``; those of no events are 0."""
+        scores = (
+            self.ages(evidence.ages) + self.gaps(evidence.gaps) + self.kinds(evidence.kinds)
+        ).masked_fill(~evidence.mask[..., None], -1e9)
+        out: Tensor = scores.softmax(dim=1) * evidence.mask[..., None]
+        return out
+
+    def forward(self, evidence: Evidence, features: Tensor) -> Tensor:
+        """Return what the events add to the logits, ``float32 (B, m)``.
+
+        Parameters
+        ----------
+        evidence
+            Events of ``B`` queries beside ``m`` candidates each.
+        features
+            Stage-one features, ``float32 (B, m, n_features)``.
+        """
+        told = torch.einsum("bhk,bhmr->bmkr", self.shares(evidence), evidence.strengths)
+        told = told.flatten(2)
+        told = told.sign() * torch.log1p(STEEPNESS * told.abs())
+        out: Tensor = self.linear(told) + self.network(torch.cat([features, told], dim=-1))
+        return out.squeeze(-1)

@@ -1,0 +1,65 @@
+"""Strengths between histories and candidates equal a slow look into the matrices."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.ranking.worlds import N_ITEMS, make_relations
+from twofold.indexing.errors import InputError
+from twofold.ranking.relations import Relations
+
+RELATIONS = make_relations()
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 4), st.integers(0, 5), st.integers(0, 6))
+def test_strengths_equal_the_matrices_entries(seed: int, n: int, h: int, m: int) -> None:
+    rng = np.random.default_rng(seed)
+    history, there = rng.integers(0, N_ITEMS, (n, h)), rng.random((n, h)) < 0.7
+    candidates = np.stack([rng.permutation(N_ITEMS)[:m] for _ in range(n)] or [np.zeros(m, int)])
+    candidates = np.where(rng.random((n, m)) < 0.8, candidates[:n], -1)
+    found = RELATIONS.between(history, there, candidates)
+    assert found.shape == (n, h, m, 4)
+    assert found.dtype == np.float32
+    for row, place, column in np.ndindex(n, h, m):
+        wanted = np.zeros(4)
+        if there[row, place] and candidates[row, column] >= 0:
+            past, item = history[row, place], candidates[row, column]
+            for number, one in enumerate(RELATIONS.smoothed):
+                counted = RELATIONS.counted[number][past, item] / RELATIONS.scales[number]
+                smooth = one.left[past].astype(float) @ one.right[item].astype(float)
+                wanted[2 * number : 2 * number + 2] = counted, smooth
+        np.testing.assert_allclose(found[row, place, column], wanted, atol=1e-5)
+
+
+def test_smoothing_at_full_rank_keeps_the_relation_and_less_fills_it() -> None:
+    matrix = RELATIONS.counted[0]
+    everything = np.arange(N_ITEMS)[None]
+    for rank, error in ((N_ITEMS, 1e-2), (3, 1.0)):
+        one = Relations.of([matrix], seed=0, rank=rank)
+        found = one.between(everything, np.ones((1, N_ITEMS), bool), everything)[0]
+        np.testing.assert_allclose(found[..., 0].std() / found[..., 1].std(), 1.0, atol=0.4)
+        assert np.abs(found[..., 0] - found[..., 1]).mean() < error
+    assert np.count_nonzero(found[..., 1]) > 2 * np.count_nonzero(found[..., 0])
+
+
+def test_strengths_do_not_depend_on_the_scale_of_the_counts() -> None:
+    doubled = Relations.of([4 * one for one in RELATIONS.counted], seed=0, rank=3)
+    asked = np.array([[1, 5, 9]]), np.ones((1, 3), bool), np.array([[2, 3, 4, 8]])
+    np.testing.assert_allclose(doubled.between(*asked), RELATIONS.between(*asked), atol=1e-2)
+
+
+def test_no_relations_at_all_are_zeros() -> None:
+    nothing = Relations.of([sp.csr_matrix((6, 6), dtype=np.float32)], seed=0)
+    found = nothing.between(np.array([[1, 2]]), np.ones((1, 2), bool), np.array([[3]]))
+    assert found.shape == (1, 2, 1, 2)
+    assert not found.any()
+
+
+def test_forms_of_different_numbers_are_refused() -> None:
+    with pytest.raises(InputError, match="one smoothed form"):
+        Relations(RELATIONS.counted, RELATIONS.scales[:1], RELATIONS.smoothed)
