@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from twofold.ranking.backbone import Backbone
-from twofold.ranking.behaviour import GAPS, Evidence
+from twofold.ranking.head import GAPS, Evidence
 from twofold.ranking.items import ItemTables
 from twofold.ranking.model import History
 from twofold.retrieval.queries import Queries

@@ -15,15 +15,16 @@ from twofold.indexing.progress import Progress, Silent
 from twofold.ranking.alignment import align_factors, scale_factors
 from twofold.ranking.backbone import Backbone, backbone_from_pretrained
 from twofold.ranking.calibration import Calibration, calibrate
-from twofold.ranking.feature_head import FittedHead, fit_feature_head
+from twofold.ranking.head_fit import HeadCourse, fit_head
 from twofold.ranking.items import ItemTables, compute_states, tokenise_items
+from twofold.ranking.labelled import Labelled
 from twofold.ranking.lists import Lists, Window, pooled, stacked
 from twofold.ranking.model import ModelShape, RankerModel
 from twofold.ranking.ranker import Ranker
 from twofold.ranking.relations import Relations
 from twofold.ranking.scoring import served_logits
 from twofold.ranking.settings import RankerSettings
-from twofold.ranking.training import Labelled, Trained, fine_tune
+from twofold.ranking.training import Trained, fine_tune
 
 FEWEST_HITS = 20
 CALIBRATION_LISTS = 2000
@@ -40,7 +41,7 @@ class Made:
     course
         Epochs of the fine-tuning.
     about
-        Encoder, form of g, sizes of the user groups: JSON values for the manifest.
+        Encoder, course of g, sizes of the user groups: JSON values for the manifest.
     """
 
     ranker: Ranker
@@ -60,8 +61,8 @@ def make_ranker(
 ) -> Made:
     """Return a ranker trained on the labelled lists of one or several windows.
 
-    The users are dealt into three groups: most to fit on, some for early stopping and for the form
-    of g, some for calibration; no user is in two, whatever the window.
+    The users are dealt into three groups: most to fit on, some for early stopping, some for
+    calibration; no user is in two, whatever the window.
 
     Parameters
     ----------
@@ -107,8 +108,6 @@ def make_ranker(
     tables = [
         ItemTables(tokens, vectors, *pair, states) for pair in zip(factors, relations, strict=True)
     ]
-    with progress.step("Fitting the feature head"):
-        head = fit_feature_head(groups.fit, groups.stop, settings, seed=seed)
     shape = ModelShape(
         backbone=backbone.shape,
         joint_layers=backbone.shape.layers - backbone.n_lower,
@@ -118,13 +117,13 @@ def make_ranker(
         n_relations=relations[0].width,
         n_kinds=n_kinds,
         max_history=settings.max_history,
-        feature_head=head.form,
     )
     model = _new_model(shape, backbone, settings, seed)
-    model.features.load_state_dict(head.head.state_dict())
     fit, stop, rest = (
         [Labelled(*pair) for pair in zip(part, tables, strict=True)] for part in groups
     )
+    with progress.step("Fitting g"):
+        head = fit_head(model.g, fit, stop, settings, seed=seed)
     course = fine_tune(model, fit, stop, settings, seed=seed, progress=progress)
     model.requires_grad_(False)
     with progress.step("Calibrating"):
@@ -177,17 +176,21 @@ def deal(windows: Sequence[Lists], settings: RankerSettings, seed: int) -> Group
     return dealt
 
 
-def _course(groups: Groups, head: FittedHead, course: Trained) -> dict[str, Any]:
+def _course(groups: Groups, head: HeadCourse, course: Trained) -> dict[str, Any]:
     """Return how the training went, as JSON values."""
     return {
-        "feature_head": head.form,
-        "feature_head_ndcg": head.ndcg,
+        "g": {"stop_losses": list(head.losses), "best": head.best},
         "n_fit": [len(part) for part in groups.fit],
         "n_stop": [len(part) for part in groups.stop],
         "n_calibration": [len(part) for part in groups.rest],
         "best_epoch": course.best,
         "epochs": [
-            {"number": one.number, "loss": one.loss, "stop_ndcg": one.stop_ndcg}
+            {
+                "number": one.number,
+                "loss": one.loss,
+                "stop_loss": one.stop_loss,
+                "stop_ndcg": one.stop_ndcg,
+            }
             for one in course.epochs
         ],
     }

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from twofold.ranking.backbone import Backbone, BackboneShape
-from twofold.ranking.behaviour import GAPS, Behaviour, Evidence
 from twofold.ranking.cross import Blocks, HistoryMemory, read_candidates, read_history
+from twofold.ranking.head import GAPS, Evidence, EvidenceHead
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,6 @@ class ModelShape:
         Kinds of history events.
     max_history
         Longest history.
-    feature_head
-        ``"linear"`` or ``"network"``.
     """
 
     backbone: BackboneShape
@@ -46,7 +43,6 @@ class ModelShape:
     n_relations: int
     n_kinds: int
     max_history: int
-    feature_head: Literal["linear", "network"]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the shape as plain values."""
@@ -105,31 +101,8 @@ class History:
     token_mask: Tensor | None = None
 
 
-class FeatureHead(nn.Module):
-    """g: what stage one's features alone say, linear or with one hidden layer."""
-
-    def __init__(self, n_features: int, form: str, dropout: float) -> None:
-        super().__init__()
-        self.linear = nn.Linear(n_features, 1)
-        self.network: nn.Sequential | None = None
-        if form == "network":
-            self.network = nn.Sequential(
-                nn.Linear(n_features, 64), nn.GELU(), nn.Dropout(dropout), nn.Linear(64, 1, False)
-            )
-            nn.init.zeros_(self.network[-1].weight)  # type: ignore[arg-type]
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return logits ``(...)`` of features ``(..., n_features)``."""
-        out: Tensor = self.linear(features)
-        if self.network is not None:
-            out = out + self.network(features)
-        return out.squeeze(-1)
-
-
 class RankerModel(nn.Module):
-    """logit = w . [CLS] + g(stage-one features) + h(events, stage-one features) + b.
+    """logit = w . [CLS] + g(stage-one features, events of the history).
 
     History items enter as one soft token each: the projected text vector and collaborative factor
     of the item, plus embeddings of its age, of its time to the latest event and of the kind of
@@ -159,11 +132,9 @@ class RankerModel(nn.Module):
         self.history_mark = nn.Parameter(torch.zeros(width))
         self.candidate_mark = nn.Parameter(torch.zeros(width))
         self.to_cls = nn.Linear(width, width, bias=False)
-        self.features = FeatureHead(shape.n_features, shape.feature_head, dropout)
-        self.behaviour = Behaviour(
-            shape.n_relations, shape.n_features, shape.n_kinds, shape.max_history, dropout
+        self.g = EvidenceHead(
+            shape.n_features, shape.n_relations, shape.n_kinds, shape.max_history, dropout
         )
-        self.absent = nn.Parameter(torch.zeros(shape.n_features))
         self.head_dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, 1, bias=False)
         for embedding in (self.ages, self.gaps, self.kinds):
@@ -236,39 +207,5 @@ class RankerModel(nn.Module):
         """
         cls = read_candidates(self.backbone.joint, blocks, memory)
         spoken = self.head(self.head_dropout(cls)).view(features.shape[:2])
-        out: Tensor = spoken + self.without_text(features, evidence, absent)
+        out: Tensor = spoken + self.g(features, evidence, absent)
         return out
-
-    def without_text(self, features: Tensor, evidence: Evidence, absent: Tensor) -> Tensor:
-        """Return the logits with the text model silenced, ``float32 (B, m)``."""
-        told = torch.where(absent[:, None], 0.0, self.behaviour(evidence, features))
-        features = torch.where(absent[:, None, None], self.absent, features)
-        out: Tensor = self.features(features) + told
-        return out
-
-
-def loss_of(
-    logits: Tensor, labels: Tensor, weights: Tensor, objective: Literal["bce", "listwise"]
-) -> Tensor:
-    """Return the mean loss of a batch of lists.
-
-    Parameters
-    ----------
-    logits, labels
-        ``float32 (B, m)``.
-    weights
-        How many served candidates each one stands for, 0 at padding, ``float32 (B, m)``: where
-        misses were drawn from a list, each stands for several.
-    objective
-        ``"bce"`` averages binary cross-entropy over candidates; ``"listwise"`` averages the softmax
-        cross-entropy of the hits over lists (ListNet, Cao et al. 2007, top-one), weights inside the
-        normalising sum.
-    """
-    if objective == "bce":
-        each = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
-        return (each * weights).sum() / weights.sum().clamp(min=1e-9)
-    there = weights > 0
-    counted = (logits + weights.clamp(min=1e-9).log()).masked_fill(~there, -1e9)
-    logs = logits - counted.logsumexp(dim=1, keepdim=True)
-    hits = labels * there
-    return -(logs * hits).sum() / hits.sum().clamp(min=1)

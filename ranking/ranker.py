@@ -15,20 +15,17 @@ from safetensors.torch import load_file, save_file
 
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress
-from twofold.ranking.batches import evidence_batch
 from twofold.ranking.calibration import Calibration
 from twofold.ranking.items import ItemTables, ItemTokens
 from twofold.ranking.model import ModelShape, RankerModel
 from twofold.ranking.relations import Relations
-from twofold.ranking.scoring import logits_of, served_logits
+from twofold.ranking.scoring import head_logits, logits_of, served_logits
 from twofold.ranking.settings import RankerSettings
 from twofold.retrieval.candidates import Candidates, rank
 from twofold.retrieval.queries import Queries
 
 if TYPE_CHECKING:
     from twofold.indexing.artefact import Generation, GenerationWriter
-
-CHUNK_QUERIES = 16
 
 
 @dataclass(frozen=True)
@@ -135,21 +132,7 @@ class Ranker:
 
     def without_text(self, queries: Queries, candidates: Candidates) -> npt.NDArray[np.float32]:
         """Return the logits with the text model silenced, ``float32 (n, m)``."""
-        if candidates.features is None:
-            raise InputError("candidates with features were expected")
-        out = np.full(candidates.items.shape, -np.inf, dtype=np.float32)
-        longest = self.model.shape.max_history
-        with torch.inference_mode():
-            for start in range(0, len(queries), CHUNK_QUERIES):
-                which = np.arange(start, min(start + CHUNK_QUERIES, len(queries)))
-                items = candidates.items[which]
-                logits = self.model.without_text(
-                    torch.from_numpy(candidates.features[which]),
-                    evidence_batch(queries.take(which), items, self.tables, max_history=longest),
-                    torch.zeros(len(which), dtype=torch.bool),
-                )
-                out[which] = np.where(items >= 0, logits.numpy(), -np.inf)
-        return out
+        return head_logits(self.model.g, self.tables, queries, candidates)
 
     def reads(self, queries: Queries) -> npt.NDArray[np.bool_]:
         """Return which queries hold something for the classifier to read, ``bool (n,)``."""

@@ -17,10 +17,13 @@ from twofold.ranking.batches import (
     history_batch,
     told_histories,
 )
+from twofold.ranking.head import EvidenceHead
 from twofold.ranking.items import ItemTables
 from twofold.ranking.model import RankerModel
 from twofold.retrieval.candidates import Candidates
 from twofold.retrieval.queries import Queries
+
+HEAD_CHUNK = 16
 
 
 def served_logits(
@@ -137,4 +140,34 @@ def logits_of(
             out[which] = logits.numpy()
             task.advance(len(which))
     out[items < 0] = -np.inf
+    return out
+
+
+def head_logits(
+    head: EvidenceHead, tables: ItemTables, queries: Queries, candidates: Candidates
+) -> npt.NDArray[np.float32]:
+    """Return what g says of candidates, without their texts, ``float32 (n, m)``.
+
+    Padding is ``-inf``. Parameters as in :func:`served_logits`.
+
+    Raises
+    ------
+    InputError
+        If the candidates carry no features.
+    """
+    if candidates.features is None:
+        raise InputError("scoring needs candidates with features, as the retriever gives them")
+    head.eval()
+    out = np.full(candidates.items.shape, -np.inf, dtype=np.float32)
+    longest = head.ages.num_embeddings
+    with torch.inference_mode():
+        for start in range(0, len(queries), HEAD_CHUNK):
+            which = np.arange(start, min(start + HEAD_CHUNK, len(queries)))
+            items = candidates.items[which]
+            logits = head(
+                torch.from_numpy(candidates.features[which]),
+                evidence_batch(queries.take(which), items, tables, max_history=longest),
+                torch.zeros(len(which), dtype=torch.bool),
+            )
+            out[which] = np.where(items >= 0, logits.numpy(), -np.inf)
     return out

@@ -39,9 +39,6 @@ class RankerSettings:
     text_query_share
         Share of the training lists whose history is given as text and whose stage-one features are
         masked, so that a free text query works too.
-    feature_head
-        The part of the logit that reads stage one's features: ``"linear"``, ``"network"`` (one
-        hidden layer), or ``"auto"``, the better of the two on validation.
     objective
         ``"bce"``: binary cross-entropy over all candidates; ``"listwise"``: softmax over a list's
         candidates, calibrated afterwards.
@@ -54,8 +51,8 @@ class RankerSettings:
     warmup_ratio
         Share of all steps in which the rate rises; it then falls linearly to zero.
     max_epochs, patience
-        Training ends after `max_epochs`, or when NDCG@10 on the early-stopping users has not risen
-        for `patience` epochs; the best epoch is kept.
+        Training ends after `max_epochs`, or when the loss on the early-stopping users has not
+        fallen for `patience` epochs; the best epoch is kept.
     averaging
         Decay of the running mean of the weights, which is what is measured and kept (Polyak and
         Juditsky 1992); 0 keeps the weights as the last step left them.
@@ -83,7 +80,6 @@ class RankerSettings:
     max_item_tokens: int | None = None
     item_states: Literal["auto", "half", "off"] = "auto"
     text_query_share: float = 0.1
-    feature_head: Literal["auto", "linear", "network"] = "auto"
     objective: Literal["bce", "listwise"] = "bce"
     negatives: int = 31
     learning_rate: float = 1e-4

@@ -23,8 +23,10 @@ from twofold.ranking.batches import (
     told_histories,
 )
 from twofold.ranking.items import ItemTables
+from twofold.ranking.labelled import Labelled, batches, draw
 from twofold.ranking.lists import Lists, mean_ndcg
-from twofold.ranking.model import RankerModel, SoftItems, loss_of
+from twofold.ranking.losses import loss_of, mean_loss
+from twofold.ranking.model import RankerModel, SoftItems
 from twofold.ranking.scoring import served_logits
 from twofold.ranking.settings import RankerSettings
 
@@ -41,14 +43,17 @@ class Epoch:
         From 1; 0 is the state before the first step.
     loss
         Mean training loss; ``None`` at 0.
+    stop_loss
+        Mean loss over the whole early-stopping lists that hold a hit.
     stop_ndcg
-        NDCG@10 on the early-stopping lists.
+        NDCG@10 on all early-stopping lists.
     seconds
         Time of the pass and its evaluation.
     """
 
     number: int
     loss: float | None
+    stop_loss: float
     stop_ndcg: float
     seconds: float
 
@@ -67,14 +72,6 @@ class Trained:
 
     epochs: tuple[Epoch, ...]
     best: int
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Labelled lists beside the item tables of the stage one that made them."""
-
-    lists: Lists
-    tables: ItemTables
 
 
 def fine_tune(
@@ -99,7 +96,8 @@ def fine_tune(
     train
         Training lists, a part a label window.
     stop
-        Lists of other users, for early stopping by NDCG@10.
+        Lists of other users, for early stopping by the loss: over a few hundred lists the order of
+        ten items is too noisy to choose by.
     settings
         The ranker's settings.
     seed
@@ -116,12 +114,12 @@ def fine_tune(
     if not any(len(part.lists.hits()) for part in train):
         n = sum(len(part.lists) for part in train)
         raise InputError(f"fine-tuning needs a training list that holds a hit; none of {n} does")
-    steps = settings.max_epochs * len(_batches(train, settings.batch_lists, rng))
+    steps = settings.max_epochs * len(batches(train, settings.batch_lists, rng))
     optimiser, schedule = _optimiser(model, settings, steps)
     trainable = [one for one in model.parameters() if one.requires_grad]
     mean = WeightMean(trainable, settings.averaging)
     begun = time.perf_counter()
-    epochs = [Epoch(0, None, _stop_ndcg(model, stop, settings), time.perf_counter() - begun)]
+    epochs = [Epoch(0, None, *_stopping(model, stop, settings), time.perf_counter() - begun)]
     kept, best = mean.copy(), epochs[0]
     with (
         torch.random.fork_rng(devices=[]),
@@ -131,7 +129,7 @@ def fine_tune(
         for number in range(1, settings.max_epochs + 1):
             begun, losses = time.perf_counter(), []
             model.train()
-            for part, which in _batches(train, settings.batch_lists, rng):
+            for part, which in batches(train, settings.batch_lists, rng):
                 loss = _loss(model, part.tables, part.lists.take(which), settings, rng)
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -143,10 +141,10 @@ def fine_tune(
                 task.advance()
                 task.note(f"loss {np.mean(losses[-50:]):.4f}")
             with mean.standing_in():
-                ndcg = _stop_ndcg(model, stop, settings)
+                found = _stopping(model, stop, settings)
             seconds = time.perf_counter() - begun
-            epochs.append(Epoch(number, float(np.mean(losses)), ndcg, seconds))
-            if ndcg > best.stop_ndcg:
+            epochs.append(Epoch(number, float(np.mean(losses)), *found, seconds))
+            if epochs[-1].stop_loss < best.stop_loss:
                 kept, best = mean.copy(), epochs[-1]
             elif number - best.number >= settings.patience:
                 break
@@ -155,17 +153,6 @@ def fine_tune(
             one.copy_(value)
     model.eval()
     return Trained(tuple(epochs), best.number)
-
-
-def _batches(
-    train: Sequence[Labelled], size: int, rng: np.random.Generator
-) -> list[tuple[Labelled, npt.NDArray[np.int64]]]:
-    """Return an epoch's batches of lists with a hit, each of one part, in random order."""
-    batches = []
-    for part in train:
-        order = rng.permutation(part.lists.hits())
-        batches += [(part, order[start : start + size]) for start in range(0, len(order), size)]
-    return [batches[place] for place in rng.permutation(len(batches))]
 
 
 def _optimiser(
@@ -207,10 +194,7 @@ def _loss(
     rng: np.random.Generator,
 ) -> Tensor:
     """Return the loss of one batch of lists."""
-    columns = draw_columns(lists, settings.negatives, rng)
-    items = np.take_along_axis(lists.candidates.items, columns, axis=1)
-    features = np.take_along_axis(lists.features, columns[:, :, None], axis=1)
-    labels = np.take_along_axis(lists.labels, columns, axis=1)
+    drawn = draw(lists, settings.negatives, rng)
     absent = rng.random(len(lists)) < settings.text_query_share
     dropped = absent | (rng.random(len(lists)) < settings.collaborative_dropout)
     history = history_batch(
@@ -220,20 +204,18 @@ def _loss(
         as_text=_token_rows(model, tables, lists, settings, absent, rng),
         factors_dropped=dropped,
     )
-    states, lengths = candidate_states(items, tables, model.backbone)
-    soft = tables.soft(items)
+    states, lengths = candidate_states(drawn.items, tables, model.backbone)
+    soft = tables.soft(drawn.items)
     factors = drop_factors(soft.factors, dropped).flatten(0, 1)
     blocks = model.blocks(states, lengths, SoftItems(soft.texts.flatten(0, 1), factors))
     logits = model.logits(
         blocks,
         model.remember(history),
-        torch.from_numpy(features),
-        evidence_batch(lists.queries, items, tables, max_history=model.shape.max_history),
+        drawn.features,
+        evidence_batch(lists.queries, drawn.items, tables, max_history=model.shape.max_history),
         torch.from_numpy(absent),
     )
-    wanted = torch.from_numpy(labels).float()
-    weights = torch.from_numpy(draw_weights(lists, labels, items >= 0))
-    return loss_of(logits, wanted, weights, settings.objective)
+    return loss_of(logits, drawn.labels, drawn.weights, settings.objective)
 
 
 def _token_rows(
@@ -261,55 +243,17 @@ def _token_rows(
     return tuple(a if gone else b for a, b, gone in zip(short, told, absent, strict=True))
 
 
-def draw_weights(
-    lists: Lists, labels: npt.NDArray[np.bool_], there: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.float32]:
-    """Return how many candidates of its list each drawn one stands for, ``float32 (B, m)``.
-
-    Hits are all drawn and stand for themselves; the drawn misses share the list's misses, so that
-    the loss expects what it would be over whole lists, the base rate included.
-
-    Parameters
-    ----------
-    lists
-        The batch.
-    labels, there
-        Hits and candidates among the drawn columns, ``bool (B, m)``.
-    """
-    misses = (lists.mask() & ~lists.labels).sum(axis=1, keepdims=True)
-    drawn = (there & ~labels).sum(axis=1, keepdims=True)
-    share = misses / np.maximum(drawn, 1)
-    return np.where(there, np.where(labels, 1.0, share), 0.0).astype(np.float32)
-
-
-def draw_columns(lists: Lists, negatives: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Return the columns of a batch to train on: all hits first, then random other candidates.
-
-    Parameters
-    ----------
-    lists
-        The batch.
-    negatives
-        Columns besides the first; 0 takes all candidates.
-    rng
-        Draws the others.
-    """
-    keys = rng.random(lists.labels.shape)
-    keys[lists.labels] = -1.0
-    keys[~lists.mask()] = 2.0
-    width = lists.labels.shape[1] if negatives == 0 else negatives + 1
-    return np.argsort(keys, axis=1, kind="stable")[:, :width]
-
-
-def _stop_ndcg(model: RankerModel, stop: Sequence[Labelled], settings: RankerSettings) -> float:
-    """Return NDCG@10; lists without a hit have 0 in any order, so they are not scored."""
-    scores = []
-    for part in stop:
-        hits = part.lists.hits()
-        lists = part.lists.take(hits)
+def _stopping(
+    model: RankerModel, stop: Sequence[Labelled], settings: RankerSettings
+) -> tuple[float, float]:
+    """Return loss and NDCG@10; lists without a hit have 0 in any order, so they are not scored."""
+    scores, hits = [], [part.lists.take(part.lists.hits()) for part in stop]
+    for part, lists in zip(stop, hits, strict=True):
         logits = np.where(part.lists.mask(), np.float32(0), np.float32(-np.inf))
-        logits[hits] = served_logits(
+        logits[part.lists.hits()] = served_logits(
             model, part.tables, lists.queries, lists.candidates, settings.history
         )
         scores.append(logits)
-    return mean_ndcg([part.lists for part in stop], scores)
+    told = [logits[part.lists.hits()] for part, logits in zip(stop, scores, strict=True)]
+    loss = mean_loss(hits, told, settings.objective)
+    return loss, mean_ndcg([part.lists for part in stop], scores)

@@ -50,21 +50,14 @@ class SlowRanker:
         bias = torch.zeros(len(states), len(states))
         bias[:n_past, n_past:] = torch.finfo(torch.float32).min
         states = self._layers(states, bias, self.bert.encoder.layer[self.n_lower :])
-        g = model.features
-        x = torch.from_numpy(features)
-        told = g.linear.weight[0] @ x + g.linear.bias[0]
-        if g.network is not None:
-            first: Any = g.network[0]
-            last: Any = g.network[3]
-            told = told + last.weight[0] @ F.gelu(first.weight @ x + first.bias)
-        told = told + self._behaviour(history, kinds, times, item, x)
+        told = self._evidence(history, kinds, times, item, torch.from_numpy(features))
         return float(model.head.weight[0] @ states[n_past] + told)
 
-    def _behaviour(
+    def _evidence(
         self, history: list[int], kinds: list[int], times: list[int], item: int, features: Tensor
     ) -> Tensor:
-        """Return what the events say, head by head and relation by relation."""
-        part = self.model.behaviour
+        """Return what features and events say, head by head and relation by relation."""
+        part = self.model.g
         n, relations = self.model.shape.max_history, self.tables.relations
         events = list(zip(history, kinds, _gaps(times), strict=True))[-n:]
         heads = part.ages.weight.shape[1]
@@ -87,7 +80,8 @@ class SlowRanker:
         first: Any = part.network[0]
         last: Any = part.network[3]
         hidden = F.gelu(first.weight @ torch.cat([features, flat]) + first.bias)
-        out: Tensor = part.linear.weight[0] @ flat + last.weight[0] @ hidden
+        linear = part.features.weight[0] @ features + part.features.bias[0]
+        out: Tensor = linear + part.events.weight[0] @ flat + last.weight[0] @ hidden
         return out
 
     def _tokens(self, item: int) -> list[int]:

@@ -22,12 +22,14 @@ from tests.ranking.worlds import (
 )
 from twofold.indexing.errors import InputError
 from twofold.ranking.items import ItemTables, tokenise_items
+from twofold.ranking.labelled import Labelled, draw
 from twofold.ranking.lists import Lists, mean_ndcg
+from twofold.ranking.losses import mean_loss
 from twofold.ranking.model import RankerModel
 from twofold.ranking.relations import Relations
 from twofold.ranking.scoring import logits_of, served_logits
 from twofold.ranking.settings import RankerSettings
-from twofold.ranking.training import Labelled, Trained, draw_columns, draw_weights, fine_tune
+from twofold.ranking.training import Trained, fine_tune
 
 TOPICS = ("love", "war", "robot", "nail", "comedy")
 COPIES, M = 6, 4
@@ -104,12 +106,13 @@ def test_matching_the_last_item_is_learned(learned: tuple[RankerModel, Trained])
 
 def test_the_best_epoch_is_kept(tiny_bert: Path, learned: tuple[RankerModel, Trained]) -> None:
     model, trained = learned
-    best = max(trained.epochs, key=lambda epoch: epoch.stop_ndcg)
+    best = min(trained.epochs, key=lambda epoch: epoch.stop_loss)
     assert best.number == trained.best
     stop = _lists(1, 100)
     tables = _tables(tiny_bert)
     logits = logits_of(model, tables, stop.queries, stop.candidates.items, stop.features)
     assert mean_ndcg([stop], [logits]) == pytest.approx(best.stop_ndcg, abs=1e-6)
+    assert mean_loss([stop], [logits], "listwise") == pytest.approx(best.stop_loss, abs=1e-6)
 
 
 def test_lower_layers_and_embeddings_stay(
@@ -124,15 +127,15 @@ def test_lower_layers_and_embeddings_stay(
 
 
 def test_training_that_only_harms_leaves_the_untrained_weights(tiny_bert: Path) -> None:
-    train, stop = _lists(0, 40), _lists(1, 40)
-    # Untrained logits all tie, and ties fall to the lowest item number: with the hits there,
-    # the untrained order is perfect and no epoch can beat it.
-    first = stop.candidates.items.argmin(axis=1)
-    perfect = np.arange(M)[None, :] == first[:, None]
-    stop = Lists(stop.queries, stop.candidates, perfect, stop.n_held_out)
+    # In training the hit has the higher feature, in the early-stopping lists the lower.
+    train, stop = (
+        planted_lists(one.candidates.items, one.labels, told.astype(np.float32), one.queries)
+        for one, sign in ((_lists(0, 40), 1), (_lists(1, 40), -1))
+        for told in [sign * one.labels[..., None] * np.ones(N_FEATURES)]
+    )
     model = make_model(tiny_bert, 2, dropout=0.0)
     before = _weights(model)
-    settings = RankerSettings(max_epochs=5, patience=2)
+    settings = replace(SETTINGS, max_epochs=5, patience=2)
     trained = _fine_tune(model, _tables(tiny_bert), train, stop, settings)
     assert trained.best == 0
     assert len(trained.epochs) == 3
@@ -162,13 +165,10 @@ def test_lists_without_any_hit_are_refused(tiny_bert: Path) -> None:
 
 def test_all_hits_are_drawn_and_misses_stand_for_the_rest() -> None:
     lists = _lists(0, 50)
-    columns = draw_columns(lists, 1, np.random.default_rng(0))
-    assert columns.shape == (50, 2)
-    labels = np.take_along_axis(lists.labels, columns, axis=1)
-    assert labels[:, 0].all()
-    assert not labels[:, 1].any()
-    weights = draw_weights(lists, labels, np.ones_like(labels))
-    assert weights.tolist() == [[1.0, M - 1.0]] * 50
+    drawn = draw(lists, 1, np.random.default_rng(0))
+    assert drawn.items.shape == (50, 2)
+    assert drawn.labels.tolist() == [[1.0, 0.0]] * 50
+    assert drawn.weights.tolist() == [[1.0, M - 1.0]] * 50
 
 
 def test_a_ranker_of_text_histories_is_trained_on_text_histories(tiny_bert: Path) -> None:

@@ -68,7 +68,6 @@ def make_model(folder: Path, joint_layers: int, *, dropout: float = 0.1) -> Rank
         n_relations=N_RELATIONS,
         n_kinds=N_KINDS,
         max_history=MAX_HISTORY,
-        feature_head="network",
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

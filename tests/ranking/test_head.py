@@ -7,15 +7,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from twofold.ranking.behaviour import Behaviour, Evidence
+from twofold.ranking.head import Evidence, EvidenceHead
 
 H, M, WIDTH, N_FEATURES, N_KINDS = 5, 6, 2, 3, 2
 
 
-def _behaviour(dropout: float = 0.0) -> Behaviour:
+def _head() -> EvidenceHead:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return Behaviour(WIDTH, N_FEATURES, N_KINDS, H, dropout)
+        return EvidenceHead(N_FEATURES, WIDTH, N_KINDS, H, 0.0)
+
+
+def _present(n: int) -> torch.Tensor:
+    return torch.zeros(n, dtype=torch.bool)
 
 
 def _evidence(n: int, seed: int = 0) -> Evidence:
@@ -34,7 +38,7 @@ def _evidence(n: int, seed: int = 0) -> Evidence:
 def test_shares_are_those_of_a_history_and_none_without_events() -> None:
     evidence = _evidence(40)
     gone = replace(evidence, mask=evidence.mask & (torch.arange(40) % 4 > 0)[:, None])
-    shares = _behaviour().shares(gone)
+    shares = _head().shares(gone)
     assert not shares[~gone.mask].any()
     sums = shares.sum(dim=1)
     there = gone.mask.any(dim=1)
@@ -43,9 +47,8 @@ def test_shares_are_those_of_a_history_and_none_without_events() -> None:
 
 
 def test_it_starts_silent_and_with_heads_that_forget() -> None:
-    behaviour, evidence = _behaviour(), _evidence(8)
-    features = torch.randn(8, M, N_FEATURES)
-    assert not behaviour(evidence, features).any()
+    head = _head()
+    assert not head(torch.randn(8, M, N_FEATURES), _evidence(8), _present(8)).any()
     # Two events: one just now, one an hour before; all heads of time forget the older.
     two = Evidence(
         ages=torch.tensor([[1, 0]]),
@@ -54,7 +57,7 @@ def test_it_starts_silent_and_with_heads_that_forget() -> None:
         mask=torch.ones(1, 2, dtype=torch.bool),
         strengths=torch.zeros(1, 2, M, WIDTH),
     )
-    older = behaviour.shares(two)[0, 0].detach()
+    older = head.shares(two)[0, 0].detach()
     assert older[0] < older[1] < 0.05 < older[3] < older[2]
     assert float(older[3]) == pytest.approx(0.9 / 1.9)
 
@@ -75,18 +78,33 @@ def test_it_learns_which_kind_of_event_speaks() -> None:
         parts = (one.ages, one.gaps, one.kinds, one.mask, strengths)
         return Evidence(*(part[kept] for part in parts)), hit[kept]
 
-    behaviour = _behaviour()
+    head = _head()
     evidence, hit = planted(1, 400)
     features = torch.zeros(len(hit), M, N_FEATURES)
-    optimiser = torch.optim.Adam(behaviour.parameters(), lr=0.02)
+    optimiser = torch.optim.Adam(head.parameters(), lr=0.02)
     for _ in range(150):
-        loss = torch.nn.functional.cross_entropy(behaviour(evidence, features), hit)
+        loss = torch.nn.functional.cross_entropy(head(features, evidence, _present(len(hit))), hit)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         optimiser.step()
     unseen, wanted = planted(2, 400)
     with torch.inference_mode():
-        found = behaviour(unseen, torch.zeros(len(wanted), M, N_FEATURES)).argmax(dim=1)
-        shares = behaviour.kinds.weight
+        n = len(wanted)
+        found = head(torch.zeros(n, M, N_FEATURES), unseen, _present(n)).argmax(dim=1)
+        shares = head.kinds.weight
     assert float((found == wanted).float().mean()) > 0.95  # .99 seen; .17 by chance
     assert bool((shares[1] > shares[0]).all())
+
+
+def test_a_text_query_reads_neither_features_nor_events() -> None:
+    head = _head()
+    with torch.no_grad():
+        for one in head.parameters():
+            one.copy_(torch.randn(one.shape, generator=torch.Generator().manual_seed(one.numel())))
+    absent = torch.tensor([True, False])
+    one, other = (
+        head(torch.full((2, M, N_FEATURES), value), _evidence(2, seed), absent)
+        for seed, value in ((0, 0.5), (1, -0.5))
+    )
+    torch.testing.assert_close(one[0], other[0])
+    assert not torch.allclose(one[1], other[1])

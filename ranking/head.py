@@ -1,4 +1,4 @@
-"""What the history's events say for a candidate, by time: attention over relations of items."""
+"""g: what stage one's features and the history's events say for a candidate, without its text."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ class Evidence:
     strengths: Tensor
 
 
-class Behaviour(nn.Module):
-    """Reads the events of a history for a candidate, each as its time, kind and relations allow.
+class EvidenceHead(nn.Module):
+    """g: the part of the logit that reads stage one's features and the history's events.
 
     Every head gives each event a share by its age, its time to the latest event and its kind (a
     softmax over the history); the relations between events and candidate are averaged with those
-    shares, and a network with one hidden layer reads the averages beside stage one's features.
-    Target attention (Zhou et al. 2018) whose shares follow time alone, so that they are the same
-    for all candidates of a query.
+    shares. A linear part reads features and averages, and a network with one hidden layer reads
+    both once more. Target attention (Zhou et al. 2018) whose shares follow time alone, so that they
+    are the same for all candidates of a query.
 
     Parameters
     ----------
-    width
-        Relations of a pair.
     n_features
         Stage-one features a candidate.
+    n_relations
+        Relations of a pair.
     n_kinds, max_history
         Kinds of events, and the longest history.
     dropout
@@ -64,24 +64,26 @@ class Behaviour(nn.Module):
     """
 
     def __init__(
-        self, width: int, n_features: int, n_kinds: int, max_history: int, dropout: float
+        self, n_features: int, n_relations: int, n_kinds: int, max_history: int, dropout: float
     ) -> None:
         super().__init__()
         heads = len(FORGETS_AFTER) + 1
         self.ages = nn.Embedding(max_history, heads)
         self.gaps = nn.Embedding(GAPS, heads)
         self.kinds = nn.Embedding(n_kinds, heads)
-        self.linear = nn.Linear(width * heads, 1, bias=False)
+        self.absent = nn.Parameter(torch.zeros(n_features))
+        self.features = nn.Linear(n_features, 1)
+        self.events = nn.Linear(n_relations * heads, 1, bias=False)
         self.network = nn.Sequential(
-            nn.Linear(n_features + width * heads, HIDDEN),
+            nn.Linear(n_features + n_relations * heads, HIDDEN),
             nn.GELU(),
             nn.Dropout(dropout),
             nn.Linear(HIDDEN, 1, bias=False),
         )
-        for one in (self.ages, self.gaps, self.kinds):
+        last: nn.Linear = self.network[-1]  # type: ignore[assignment]
+        for one in (self.ages, self.gaps, self.kinds, self.features, self.events, last):
             nn.init.zeros_(one.weight)
-        for module in (self.linear, self.network[-1]):
-            nn.init.zeros_(module.weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.features.bias)
         with torch.no_grad():
             seconds = torch.exp2(torch.arange(GAPS) - 0.5)
             for head, after in enumerate(FORGETS_AFTER):
@@ -96,18 +98,22 @@ class Behaviour(nn.Module):
         out: Tensor = scores.softmax(dim=1) * evidence.mask[..., None]
         return out
 
-    def forward(self, evidence: Evidence, features: Tensor) -> Tensor:
-        """Return what the events add to the logits, ``float32 (B, m)``.
+    def forward(self, features: Tensor, evidence: Evidence, absent: Tensor) -> Tensor:
+        """Return logits, ``float32 (B, m)``.
 
         Parameters
         ----------
-        evidence
-            Events of ``B`` queries beside ``m`` candidates each.
         features
             Stage-one features, ``float32 (B, m, n_features)``.
+        evidence
+            Events of ``B`` queries beside ``m`` candidates each.
+        absent
+            True where the query is a text, without features and events, ``bool (B,)``.
         """
         told = torch.einsum("bhk,bhmr->bmkr", self.shares(evidence), evidence.strengths)
-        told = told.flatten(2)
+        told = torch.where(absent[:, None, None], 0.0, told.flatten(2))
         told = told.sign() * torch.log1p(STEEPNESS * told.abs())
-        out: Tensor = self.linear(told) + self.network(torch.cat([features, told], dim=-1))
+        features = torch.where(absent[:, None, None], self.absent, features)
+        out: Tensor = self.features(features) + self.events(told)
+        out = out + self.network(torch.cat([features, told], dim=-1))
         return out.squeeze(-1)

@@ -1,0 +1,141 @@
+"""g, fitted before the text model joins: first its linear part, then all of it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from twofold.ranking.batches import evidence_batch
+from twofold.ranking.head import EvidenceHead
+from twofold.ranking.labelled import Labelled, batches, draw
+from twofold.ranking.lists import pooled
+from twofold.ranking.losses import loss_of, mean_loss
+from twofold.ranking.scoring import head_logits
+from twofold.ranking.settings import RankerSettings
+
+MAX_EPOCHS = 12
+PATIENCE = 4
+RATE, DECAY = 5e-3, 1e-2
+LINEAR_PENALTY = 1e-5
+BATCH_LISTS = 64
+
+
+@dataclass(frozen=True)
+class HeadCourse:
+    """How a fit of g went.
+
+    Parameters
+    ----------
+    losses
+        Mean loss over the early-stopping lists with a hit: of the linear part, then after each
+        epoch.
+    best
+        Which of them was kept.
+    """
+
+    losses: tuple[float, ...]
+    best: int
+
+
+def fit_head(
+    head: EvidenceHead,
+    train: Sequence[Labelled],
+    stop: Sequence[Labelled],
+    settings: RankerSettings,
+    *,
+    seed: int,
+) -> HeadCourse:
+    """Fit g in place.
+
+    Parameters
+    ----------
+    head
+        g as it starts.
+    train
+        Lists to fit on, a part a window; those without a hit are passed over, as in fine-tuning.
+    stop
+        Lists of other users, for early stopping by the loss.
+    settings
+        The ranker's settings.
+    seed
+        Seeds order and dropout.
+    """
+    rng = np.random.default_rng(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        _fit_linear(head, train, settings)
+        kept, losses = copy.deepcopy(head.state_dict()), [_stop_loss(head, stop, settings)]
+        steps = MAX_EPOCHS * sum(-(-len(part.lists.hits()) // BATCH_LISTS) for part in train)
+        optimiser = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=DECAY)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
+        for epoch in range(1, MAX_EPOCHS + 1):
+            head.train()
+            for part, which in batches(train, BATCH_LISTS, rng):
+                lost = _loss(head, part, which, settings, rng)
+                optimiser.zero_grad()
+                torch.autograd.backward(lost)
+                optimiser.step()
+                schedule.step()
+            losses.append(_stop_loss(head, stop, settings))
+            if losses[-1] <= min(losses):
+                kept = copy.deepcopy(head.state_dict())
+            elif epoch - int(np.argmin(losses)) >= PATIENCE:
+                break
+    head.load_state_dict(kept)
+    head.eval()
+    return HeadCourse(tuple(losses), int(np.argmin(losses)))
+
+
+def _loss(
+    head: EvidenceHead,
+    part: Labelled,
+    which: np.ndarray[tuple[int], np.dtype[np.int64]],
+    settings: RankerSettings,
+    rng: np.random.Generator,
+) -> Tensor:
+    lists = part.lists.take(which)
+    drawn = draw(lists, 0, rng)
+    evidence = evidence_batch(
+        lists.queries, drawn.items, part.tables, max_history=head.ages.num_embeddings
+    )
+    logits = head(drawn.features, evidence, torch.zeros(len(which), dtype=torch.bool))
+    return loss_of(logits, drawn.labels, drawn.weights, settings.objective)
+
+
+def _fit_linear(head: EvidenceHead, train: Sequence[Labelled], settings: RankerSettings) -> None:
+    """Fit what is linear in the features alone, to the end: the problem is convex."""
+    pool = pooled([part.lists.take(part.lists.hits()) for part in train])
+    features, labels = torch.from_numpy(pool.features), torch.from_numpy(pool.labels).float()
+    weights = torch.from_numpy(pool.mask).float()
+    linear = head.features
+    rate = float((labels * weights).sum() / weights.sum().clamp(min=1))
+    rate = min(max(rate, 1e-4), 1 - 1e-4)
+    with torch.no_grad():
+        # From a bias of 0 the first steps would only learn that hits are rare, against all order.
+        linear.bias.fill_(math.log(rate / (1 - rate)))
+    parameters = list(linear.parameters())
+    optimiser = torch.optim.LBFGS(parameters, max_iter=60, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        loss = loss_of(linear(features).squeeze(-1), labels, weights, settings.objective)
+        loss = loss + LINEAR_PENALTY * linear.weight.square().sum()
+        torch.autograd.backward(loss)
+        return loss
+
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
+
+
+def _stop_loss(head: EvidenceHead, stop: Sequence[Labelled], settings: RankerSettings) -> float:
+    hits = [part.lists.take(part.lists.hits()) for part in stop]
+    told = [
+        head_logits(head, part.tables, lists.queries, lists.candidates)
+        for part, lists in zip(stop, hits, strict=True)
+    ]
+    return mean_loss(hits, told, settings.objective)

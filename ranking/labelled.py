@@ -1,0 +1,118 @@
+"""Labelled lists as the batches that training reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from twofold.ranking.items import ItemTables
+from twofold.ranking.lists import Lists
+
+
+class Labelled(NamedTuple):
+    """Labelled lists beside the item tables of the stage one that made them."""
+
+    lists: Lists
+    tables: ItemTables
+
+
+class Drawn(NamedTuple):
+    """Candidates drawn from a batch of lists: all hits, and some misses that stand for the rest.
+
+    Parameters
+    ----------
+    items
+        -1 at padding, ``int64 (B, m)``.
+    features
+        Stage-one features, ``float32 (B, m, n_features)``.
+    labels
+        1 at hits, ``float32 (B, m)``.
+    weights
+        How many candidates of the list each stands for, 0 at padding, ``float32 (B, m)``.
+    """
+
+    items: npt.NDArray[np.int64]
+    features: Tensor
+    labels: Tensor
+    weights: Tensor
+
+
+def batches(
+    parts: Sequence[Labelled], size: int, rng: np.random.Generator
+) -> list[tuple[Labelled, npt.NDArray[np.int64]]]:
+    """Return an epoch's batches of lists with a hit, each of one part, in random order."""
+    out = []
+    for part in parts:
+        order = rng.permutation(part.lists.hits())
+        out += [(part, order[start : start + size]) for start in range(0, len(order), size)]
+    return [out[place] for place in rng.permutation(len(out))]
+
+
+def draw(lists: Lists, negatives: int, rng: np.random.Generator) -> Drawn:
+    """Return candidates of a batch to train on.
+
+    Parameters
+    ----------
+    lists
+        The batch.
+    negatives
+        Candidates a list besides the first hit; 0 takes all candidates.
+    rng
+        Draws the misses.
+    """
+    columns = draw_columns(lists, negatives, rng)
+    items = np.take_along_axis(lists.candidates.items, columns, axis=1)
+    features = np.take_along_axis(lists.features, columns[:, :, None], axis=1)
+    labels = np.take_along_axis(lists.labels, columns, axis=1)
+    weights = draw_weights(lists, labels, items >= 0)
+    return Drawn(
+        items,
+        torch.from_numpy(features),
+        torch.from_numpy(labels).float(),
+        torch.from_numpy(weights),
+    )
+
+
+def draw_columns(lists: Lists, negatives: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Return the columns of a batch to train on: all hits first, then random other candidates.
+
+    Parameters
+    ----------
+    lists
+        The batch.
+    negatives
+        Columns besides the first; 0 takes all candidates.
+    rng
+        Draws the others.
+    """
+    keys = rng.random(lists.labels.shape)
+    keys[lists.labels] = -1.0
+    keys[~lists.mask()] = 2.0
+    width = lists.labels.shape[1] if negatives == 0 else negatives + 1
+    return np.argsort(keys, axis=1, kind="stable")[:, :width]
+
+
+def draw_weights(
+    lists: Lists, labels: npt.NDArray[np.bool_], there: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float32]:
+    """Return how many candidates of its list each drawn one stands for, ``float32 (B, m)``.
+
+    Hits are all drawn and stand for themselves; the drawn misses share the list's misses, so that
+    the loss expects what it would be over whole lists, the base rate included.
+
+    Parameters
+    ----------
+    lists
+        The batch.
+    labels, there
+        Hits and candidates among the drawn columns, ``bool (B, m)``.
+    """
+    misses = (lists.mask() & ~lists.labels).sum(axis=1, keepdims=True)
+    drawn = (there & ~labels).sum(axis=1, keepdims=True)
+    share = misses / np.maximum(drawn, 1)
+    return np.where(there, np.where(labels, 1.0, share), 0.0).astype(np.float32)

@@ -1,0 +1,134 @@
+"""g finds what was planted: in a feature, in a bend of one, or in the time of events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import scipy.sparse as sp
+import torch
+
+from tests.ranking.planted import planted_lists
+from tests.ranking.worlds import make_queries, make_tables
+from twofold.ranking.head import EvidenceHead
+from twofold.ranking.head_fit import HeadCourse, fit_head
+from twofold.ranking.items import ItemTables
+from twofold.ranking.labelled import Labelled
+from twofold.ranking.lists import Lists, mean_ndcg
+from twofold.ranking.losses import mean_loss
+from twofold.ranking.relations import Relations
+from twofold.ranking.scoring import head_logits
+from twofold.ranking.settings import RankerSettings
+
+Signal = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+N_ITEMS, N_FEATURES = 24, 4
+
+
+@pytest.fixture(scope="module")
+def tables(tiny_bert: Path) -> ItemTables:
+    """Items that are related to the next one, around a circle."""
+    relation = sp.csr_matrix(np.roll(np.eye(N_ITEMS, dtype=np.float32), 1, axis=1))
+    tables = make_tables(tiny_bert, ["word"] * N_ITEMS)
+    return replace(tables, relations=Relations.of([relation], seed=0))
+
+
+def _lists(signal: Signal, seed: int, n: int = 200, m: int = 20) -> Lists:
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(n, m, N_FEATURES)).astype(np.float32)
+    labels = np.zeros((n, m), dtype=bool)
+    labels[np.arange(n), signal(features).argmax(axis=1)] = True
+    items = np.stack([rng.permutation(N_ITEMS)[:m] for _ in range(n)]).astype(np.int64)
+    return planted_lists(items, labels, features, make_queries([[]] * n, N_ITEMS))
+
+
+def _rising(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return x[..., 2]
+
+
+def _middle(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return -np.abs(x[..., 2])
+
+
+def _fit(
+    tables: ItemTables, train: Lists, stop: Lists, *, seed: int = 3, **settings: str
+) -> tuple[EvidenceHead, HeadCourse]:
+    head = EvidenceHead(N_FEATURES, tables.relations.width, 3, 4, 0.1)
+    asked = RankerSettings(**settings)  # type: ignore[arg-type]
+    course = fit_head(head, [Labelled(train, tables)], [Labelled(stop, tables)], asked, seed=seed)
+    return head, course
+
+
+def _ndcg(head: EvidenceHead, tables: ItemTables, lists: Lists) -> float:
+    return mean_ndcg([lists], [head_logits(head, tables, lists.queries, lists.candidates)])
+
+
+@pytest.mark.parametrize("objective", ["bce", "listwise"])
+def test_a_planted_feature_is_found(tables: ItemTables, objective: str) -> None:
+    head, _ = _fit(tables, _lists(_rising, 0), _lists(_rising, 1), objective=objective)
+    assert _ndcg(head, tables, _lists(_rising, 2)) > 0.95  # .99 seen
+    weights = head.features.weight[0].detach().abs()
+    assert int(weights.argmax()) == 2
+    assert weights[2] > 3 * weights[[0, 1, 3]].max()
+
+
+def test_the_network_finds_what_no_line_can(tables: ItemTables) -> None:
+    head, course = _fit(tables, _lists(_middle, 0, 2000), _lists(_middle, 1))
+    assert course.best > 0
+    assert course.losses[course.best] < 0.8 * course.losses[0]
+    unseen = _lists(_middle, 2)
+    linear = np.where(unseen.mask(), unseen.features @ head.features.weight[0].detach().numpy(), 0)
+    assert _ndcg(head, tables, unseen) > mean_ndcg([unseen], [linear.astype(np.float32)]) + 0.2
+
+
+def test_events_speak_through_relations_by_their_time(tables: ItemTables) -> None:
+    """The hit follows the event of the last minute; what follows the older events is a miss."""
+
+    def planted(seed: int, n: int = 300) -> Lists:
+        rng = np.random.default_rng(seed)
+        items = np.stack([rng.permutation(N_ITEMS)[:20] for _ in range(n)]).astype(np.int64)
+        hit = rng.integers(0, 20, n)
+        events = (items[np.arange(n), hit][:, None] - 1) % N_ITEMS
+        older = rng.integers(0, N_ITEMS, (n, 3))
+        queries = make_queries(list(np.concatenate([older, events], axis=1)), N_ITEMS)
+        times = np.tile([0, 60_000, 120_000, 86_400_000], n)
+        labels = np.arange(20)[None] == hit[:, None]
+        nothing = np.zeros((n, 20, N_FEATURES), np.float32)
+        return planted_lists(items, labels, nothing, replace(queries, times=times))
+
+    head, course = _fit(tables, planted(0), planted(1))
+    assert course.best > 0
+    assert _ndcg(head, tables, planted(2)) > 0.95  # 1.0 seen, .25 by chance
+
+
+def test_the_epoch_of_the_lowest_loss_is_kept_and_patience_ends_the_fit(
+    tables: ItemTables,
+) -> None:
+    # So few lists that g soon learns them by heart.
+    stop = _lists(_rising, 1, 60)
+    head, course = _fit(tables, _lists(_middle, 0, 30), stop)
+    told = head_logits(head, tables, stop.queries, stop.candidates)
+    assert course.losses[course.best] == min(course.losses)
+    assert mean_loss([stop], [told], "bce") == pytest.approx(min(course.losses), abs=1e-6)
+    assert len(course.losses) == min(course.best + 4, 12) + 1
+
+
+def test_the_same_seed_gives_the_same_head_and_leaves_torch_alone(tables: ItemTables) -> None:
+    train, stop = _lists(_middle, 0, 80, 5), _lists(_middle, 1, 20, 5)
+    torch.manual_seed(7)
+    start = EvidenceHead(N_FEATURES, tables.relations.width, 3, 4, 0.1).state_dict()
+    before = torch.random.get_rng_state()
+    found = []
+    for seed in (3, 3, 4):
+        head = EvidenceHead(N_FEATURES, tables.relations.width, 3, 4, 0.1)
+        head.load_state_dict(start)
+        torch.random.set_rng_state(before)
+        parts = [Labelled(train, tables)], [Labelled(stop, tables)]
+        fit_head(head, *parts, RankerSettings(), seed=seed)
+        assert torch.equal(torch.random.get_rng_state(), before)
+        found.append(head.state_dict())
+    assert all(torch.equal(found[0][name], found[1][name]) for name in start)
+    assert not all(torch.equal(found[0][name], found[2][name]) for name in start)
