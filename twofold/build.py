@@ -168,7 +168,7 @@ def _find_models(settings: Settings) -> list[str]:
 def _shaping(settings: Settings) -> dict[str, Any]:
     """Return the settings that shape what is learned, beside those of data and texts."""
     values = asdict(settings)
-    names = ("stage_one", "ranker", "window_labels", "windows", "threads")
+    names = ("stage_one", "ranker", "window_labels", "windows", "skip_labels", "threads")
     return {name: values[name] for name in names}
 
 

@@ -94,7 +94,7 @@ def learn(
     """
     learner = _Learner(dataset, log, index, settings, progress)
     n_labels = settings.window_labels or usual_labels(log)
-    early, queries, labels = learner.before(n_labels, 0)
+    early, queries, labels = learner.before(n_labels, settings.skip_labels)
     if not len(labels):
         raise InputError(
             f"no user has more than {n_labels} labels, so stage two has nothing to learn from; "
@@ -112,7 +112,8 @@ def learn(
         return Learned(learner.fitted(log), fusion, None, (windows[0].lists,), about)
     wanted = settings.windows or min(MOST_WINDOWS, -(-ENOUGH_LISTS // len(queries)))
     for number in range(1, wanted):
-        early, queries, labels = learner.before(n_labels, number * n_labels)
+        skip = settings.skip_labels + number * n_labels
+        early, queries, labels = learner.before(n_labels, skip)
         if not len(labels):
             break
         windows.append(learner.window(early, queries, labels, fusion))

@@ -31,6 +31,9 @@ class Settings:
     windows
         How many such windows, one before the other, each with a stage one of its own; ``None``
         takes as many as make 4,000 lists, at most 4.
+    skip_labels
+        So many of each user's latest labels are in no window: stage one learns from them, stage two
+        does not.
     keep
         How many generations of an artefact are kept, the current one included.
     data
@@ -52,6 +55,7 @@ class Settings:
     threads: int | None = None
     window_labels: int | None = None
     windows: int | None = None
+    skip_labels: int = 0
     keep: int = 2
     data: DataSettings = field(default_factory=DataSettings)
     text: TextSettings = field(default_factory=TextSettings)
@@ -65,6 +69,8 @@ class Settings:
             raise SettingsError(f"window_labels must be at least 1, not {self.window_labels}")
         if self.windows is not None and self.windows < 1:
             raise SettingsError(f"windows must be at least 1, not {self.windows}")
+        if self.skip_labels < 0:
+            raise SettingsError(f"skip_labels must not be negative, not {self.skip_labels}")
         if self.keep < 1:
             raise SettingsError(f"keep must be at least 1, not {self.keep}")
         if not 0 <= self.seed < 2**32:

@@ -1,0 +1,51 @@
+"""Which labels the windows of a learning hold, and where they end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.twofold.small_world import N_EVENTS, N_USERS, small_tables
+from twofold.embedding import embedded
+from twofold.indexing.dataset import load_dataset
+from twofold.indexing.errors import InputError
+from twofold.indexing.progress import Silent
+from twofold.learning import Learned, learn
+from twofold.settings import Settings
+
+
+def _learn(settings: Settings) -> Learned:
+    dataset = load_dataset(*small_tables(), settings.data)
+    index, _ = embedded(dataset, settings, None, Silent())
+    return learn(dataset, dataset.interactions, index, settings, Silent())
+
+
+def test_the_window_is_each_users_latest_label_but_the_skipped_ones(
+    small_settings: Settings,
+) -> None:
+    without = replace(small_settings, ranker=replace(small_settings.ranker, train=False))
+    for skip in (0, 2):
+        (lists,) = _learn(replace(without, skip_labels=skip)).lists
+        assert len(lists) == N_USERS
+        assert (lists.n_held_out == 1).all()
+        assert (lists.queries.lengths() == N_EVENTS - 1 - skip).all()
+    with pytest.raises(InputError, match="window_labels lower"):
+        _learn(replace(without, skip_labels=N_EVENTS))
+
+
+def test_windows_follow_one_another_until_nobody_has_labels_left(small_settings: Settings) -> None:
+    learned = _learn(replace(small_settings, window_labels=5, windows=9, skip_labels=1))
+    # Twelve labels a user: one skipped, five and five, and one that starts the history.
+    assert learned.about["n_window_users"] == [N_USERS, N_USERS]
+    assert [lists.queries.lengths().tolist()[0] for lists in learned.lists] == [6, 1]
+    assert learned.ranker is not None
+    # The served tables are those of the last stage one, in the basis of the training's.
+    assert len(learned.ranker.tables.factors) == len(learned.stage_one.factors.items)
+    for mine, theirs in zip(
+        learned.ranker.tables.relations.counted, learned.stage_one.relations(), strict=True
+    ):
+        assert mine is theirs
+    lengths = np.linalg.norm(learned.ranker.tables.factors, axis=1)
+    assert np.sqrt(np.mean(lengths[lengths > 0] ** 2)) == pytest.approx(1.0, rel=1e-5)
