@@ -18,7 +18,7 @@ from twofold.commands_measure import show
 from twofold.console import make_console, make_progress
 from twofold.evaluate import evaluate
 from twofold.evaluation.hardware import library_versions
-from twofold.evaluation.report import json_line
+from twofold.evaluation.report import Row, json_line
 from twofold.indexing.errors import InputError, TwofoldError
 from twofold.indexing.splits import Protocol
 from twofold.movielens import fetch_movielens
@@ -64,7 +64,10 @@ def quality(name: str, overrides: list[str], *, skip: int, record: bool) -> None
     )
     show(found, as_json=False)
     if record:
-        _append("quality", [json_line(row, found.circumstances) for row in found.rows])
+        n_users = max(row.n_users for row in found.rows)
+        probabilities = Row("probabilities", "all", n_users, found.probabilities)
+        rows = (*found.rows, probabilities)
+        _append("quality", [json_line(row, found.circumstances) for row in rows])
 
 
 def als(name: str, overrides: list[str], *, record: bool) -> None:

@@ -23,7 +23,9 @@ from twofold.retrieval.sources import Collaborative, View
 from twofold.settings import Settings
 
 DEPTH = 100
-FACTORS, REGULARIZATION, ALPHA = (32, 64, 128), (0.01, 0.05, 0.2), (1.0, 5.0, 20.0)
+FACTORS = (16, 32, 64, 128)
+REGULARIZATION = (0.001, 0.01, 0.1, 1.0)
+ALPHA = (0.1, 0.5, 1.0, 5.0, 20.0)
 
 
 def tune_als(

@@ -1,19 +1,25 @@
-"""Write the page of all commands from their own help: ``python docs/generate.py``."""
+"""Write the generated pages: commands, settings, and what the suites measured.
+
+``python docs/generate.py``, or ``make docs``.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from twofold.cli import app
+from twofold.evaluation.report import Circumstances, Row, markdown_table, read_line
 from twofold.settings import Settings
 from twofold.settings_file import default_toml
 
-PAGES = {"command-line.md", "settings.md"}
+PAGES = {"command-line.md", "settings.md", "results.md"}
+RECORDED = Path(__file__).parents[1] / "benchmarks" / "results"
 WIDTH = 98
 
 COMMAND_LINE = """\
@@ -38,11 +44,37 @@ it may be left out.
 ```toml
 """
 
+RESULTS = """\
+# Results
+
+Written by `make docs` from `benchmarks/results/`, where every row stands with its settings, library
+versions and hardware; a test fails where this page is stale. How it is measured is on
+[its own page](evaluation.md). Choices were made on validation, each protocol one step earlier
+(`--skip`); the test was scored with all of them frozen.
+
+"""
+SYSTEMS = (
+    "popularity",
+    "collaborative",
+    "neighbours",
+    "covisits",
+    "text",
+    "fused stage one",
+    "logistic regression",
+    "LambdaRank",
+    "same g, text zeroed",
+    "reranked",
+)
+ALS_SHOWN = 8
+METRICS = ("ndcg@10", "hit_rate@10", "recall@10", "mrr@10")
+
 
 def page(name: str) -> str:
     """Return the text of one page."""
     if name == "settings.md":
         return f"{SETTINGS}{default_toml(Settings)}```\n"
+    if name == "results.md":
+        return RESULTS + "\n".join([*_quality(), *_als()])
     group = typer.main.get_command(app)
     sections = (f"## `{path}`\n\n```text\n{text}\n```\n" for path, text in _helps(group, "twofold"))
     return "\n".join([COMMAND_LINE, *sections])
@@ -61,6 +93,78 @@ def _helps(
     if isinstance(command, typer.core.TyperGroup):
         for name, inner in command.commands.items():
             yield from _helps(inner, f"{path} {name}", context)
+
+
+def _quality() -> Iterator[str]:
+    """Return a section a run of the quality suite: the latest of each data set and variant."""
+    runs: dict[tuple[str, str, int], tuple[Circumstances, dict[str, Row]]] = {}
+    for line in (RECORDED / "quality.jsonl").read_text(encoding="utf-8").splitlines():
+        row, about = read_line(line)
+        skipped = int(about.settings.get("skip_labels", 0))
+        kept = runs.setdefault((about.dataset, about.split_reason, skipped), (about, {}))
+        if kept[0].commit != about.commit:
+            kept = runs[about.dataset, about.split_reason, skipped] = (about, {})
+        if row.group == "all":
+            kept[1][row.name] = row
+    for (dataset, _, skipped), (about, rows) in runs.items():
+        variant = f" --set skip_labels={skipped}" if skipped else ""
+        title = f"{dataset}, {about.split}"
+        if skipped:
+            title += f", stage two trained without each user's latest {skipped} labels"
+        shown = [rows[name] for name in SYSTEMS if name in rows]
+        yield f"## {title}\n"
+        yield f"```sh\npython -m benchmarks quality {dataset}{variant} --record\n```\n"
+        yield markdown_table(shown, METRICS)
+        yield _comparisons(rows)
+        yield f"Commit {str(about.commit)[:10]}, {_machine(about)}.\n"
+
+
+def _comparisons(rows: Mapping[str, Row]) -> str:
+    """Return what the reranker gains and how its probabilities do, in sentences."""
+    lines = []
+    for name in ("fused stage one", "logistic regression", "LambdaRank", "same g, text zeroed"):
+        gap = rows[name].differences["ndcg@10"]
+        lines.append(
+            f"- NDCG@10, reranked − {name}: {-gap.mean:+.4f} [{-gap.high:+.4f}, {-gap.low:+.4f}]"
+        )
+    told = rows["probabilities"].metrics
+    for measure in ("log_loss", "brier"):
+        for other in ("base rate", "stage one"):
+            gap = told[f"{measure} - {other}"]
+            spelt = f"{gap.mean:+.5f} [{gap.low:+.5f}, {gap.high:+.5f}]"
+            lines.append(f"- {measure}, reranked − {other}: {spelt}")
+    ece, rate = told["ece"].mean, told["base_rate"].mean
+    lines.append(f"- ece {ece:.4f}, {ece / rate:.1%} of the base rate {rate:.4f}")
+    ceiling = rows["ceiling of the served candidates"].metrics
+    lines += [f"- ceiling: {name} {one.mean:.4f}" for name, one in sorted(ceiling.items())]
+    for stage in ("stage one latency", "stage two latency"):
+        times = rows[stage].latency_ms
+        spelt = " / ".join(f"{times[p]:.1f}" for p in ("p50", "p95", "p99"))
+        lines.append(f"- {stage}, p50 / p95 / p99: {spelt} ms a query")
+    return "\n".join(lines) + "\n"
+
+
+def _machine(about: Circumstances) -> str:
+    hardware = about.hardware
+    return f"{hardware['cores']} cores of {hardware['cpu']}, {hardware['gpu'] or 'no GPU'}"
+
+
+def _als() -> Iterator[str]:
+    """Return the best of ALS's grid on validation, and what the first of them reaches on test."""
+    lines = [json.loads(line) for line in (RECORDED / "als.jsonl").read_text().splitlines()]
+    for dataset in dict.fromkeys(line["dataset"] for line in lines):
+        yield f"## {dataset}, ALS alone, tuned on validation\n"
+        yield f"```sh\npython -m benchmarks als {dataset} --record\n```\n"
+        yield "| split | factors | regularization | alpha | ndcg@10 |\n|---|---|---|---|---|"
+        mine = [line for line in lines if line["dataset"] == dataset]
+        mine.sort(key=lambda line: (line["split"] == "test", -line["ndcg@10"]["mean"]))
+        for line in [*mine[:ALS_SHOWN], mine[-1]]:
+            of, reached = line["settings"], line["ndcg@10"]
+            yield (
+                f"| {line['split']} | {of['factors']} | {of['regularization']} | {of['alpha']} | "
+                f"{reached['mean']:.4f} [{reached['low']:.4f}, {reached['high']:.4f}] |"
+            )
+        yield ""
 
 
 def main() -> None:

@@ -114,7 +114,8 @@ def fine_tune(
     if not any(len(part.lists.hits()) for part in train):
         n = sum(len(part.lists) for part in train)
         raise InputError(f"fine-tuning needs a training list that holds a hit; none of {n} does")
-    steps = settings.max_epochs * len(batches(train, settings.batch_lists, rng))
+    n_batches = sum(-(-len(part.lists.hits()) // settings.batch_lists) for part in train)
+    steps = settings.max_epochs * n_batches
     optimiser, schedule = _optimiser(model, settings, steps)
     trainable = [one for one in model.parameters() if one.requires_grad]
     mean = WeightMean(trainable, settings.averaging)

@@ -183,7 +183,9 @@ def evaluate(
 
 def _split(dataset: Dataset, protocol: Protocol, n: int, skip: int) -> Split:
     if skip and protocol in ("leave-last-n", "leave-one-out"):
-        return leave_last_n(dataset, 1 if protocol == "leave-one-out" else n, skip=skip)
+        held_out = 1 if protocol == "leave-one-out" else n
+        reason = f"asked for, one step before each user's last {skip} labels"
+        return leave_last_n(dataset, held_out, skip=skip, reason=reason)
     return choose_split(dataset, protocol, n=n)
 
 

@@ -21,7 +21,7 @@ def generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["command-line.md", "settings.md"])
+@pytest.mark.parametrize("name", ["command-line.md", "settings.md", "results.md"])
 def test_generated_pages_are_fresh(name: str) -> None:
     made = generator()
     assert name in made.PAGES
