@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,14 @@ class Evidence:
     kinds: Tensor
     mask: Tensor
     strengths: Tensor
+
+    def half(self) -> Evidence:
+        """Return the same with strengths in half precision, to be kept."""
+        return replace(self, strengths=self.strengths.half())
+
+    def single(self) -> Evidence:
+        """Return the same with strengths in single precision, to be read."""
+        return replace(self, strengths=self.strengths.float())
 
 
 class EvidenceHead(nn.Module):

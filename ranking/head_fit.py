@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from twofold.ranking.batches import evidence_batch
-from twofold.ranking.head import EvidenceHead
-from twofold.ranking.labelled import Labelled, batches, draw
+from twofold.ranking.head import Evidence, EvidenceHead
+from twofold.ranking.labelled import Drawn, Labelled, batches, draw
 from twofold.ranking.lists import pooled
 from twofold.ranking.losses import loss_of, mean_loss
 from twofold.ranking.scoring import head_logits
@@ -24,6 +24,8 @@ PATIENCE = 4
 RATE, DECAY = 5e-3, 1e-2
 LINEAR_PENALTY = 1e-5
 BATCH_LISTS = 64
+# A few hundred weights need no more; strengths take 1.2 kB an event of a list's history.
+MOST_LISTS = 8192
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def fit_head(
     head
         g as it starts.
     train
-        Lists to fit on, a part a window; those without a hit are passed over, as in fine-tuning.
+        Lists to fit on, a part a window; those without a hit are passed over, as in fine-tuning,
+        and of more than 8,192 some.
     stop
         Lists of other users, for early stopping by the loss.
     settings
@@ -71,13 +74,17 @@ def fit_head(
         torch.manual_seed(seed)
         _fit_linear(head, train, settings)
         kept, losses = copy.deepcopy(head.state_dict()), [_stop_loss(head, stop, settings)]
-        steps = MAX_EPOCHS * sum(-(-len(part.lists.hits()) // BATCH_LISTS) for part in train)
+        prepared = _prepared(head, train, rng)
+        steps = MAX_EPOCHS * len(prepared)
         optimiser = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=DECAY)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
         for epoch in range(1, MAX_EPOCHS + 1):
             head.train()
-            for part, which in batches(train, BATCH_LISTS, rng):
-                lost = _loss(head, part, which, settings, rng)
+            for place in rng.permutation(len(prepared)):
+                drawn, evidence = prepared[place]
+                present = torch.zeros(len(drawn.items), dtype=torch.bool)
+                logits = head(drawn.features, evidence.single(), present)
+                lost = loss_of(logits, drawn.labels, drawn.weights, settings.objective)
                 optimiser.zero_grad()
                 torch.autograd.backward(lost)
                 optimiser.step()
@@ -92,20 +99,18 @@ def fit_head(
     return HeadCourse(tuple(losses), int(np.argmin(losses)))
 
 
-def _loss(
-    head: EvidenceHead,
-    part: Labelled,
-    which: np.ndarray[tuple[int], np.dtype[np.int64]],
-    settings: RankerSettings,
-    rng: np.random.Generator,
-) -> Tensor:
-    lists = part.lists.take(which)
-    drawn = draw(lists, 0, rng)
-    evidence = evidence_batch(
-        lists.queries, drawn.items, part.tables, max_history=head.ages.num_embeddings
-    )
-    logits = head(drawn.features, evidence, torch.zeros(len(which), dtype=torch.bool))
-    return loss_of(logits, drawn.labels, drawn.weights, settings.objective)
+def _prepared(
+    head: EvidenceHead, train: Sequence[Labelled], rng: np.random.Generator
+) -> list[tuple[Drawn, Evidence]]:
+    """Return batches of whole lists: made once, for what events say of them does not change."""
+    longest = head.ages.num_embeddings
+    out = []
+    for part, which in batches(train, BATCH_LISTS, rng)[: MOST_LISTS // BATCH_LISTS]:
+        lists = part.lists.take(which)
+        drawn = draw(lists, 0, rng)
+        evidence = evidence_batch(lists.queries, drawn.items, part.tables, max_history=longest)
+        out.append((drawn, evidence.half()))
+    return out
 
 
 def _fit_linear(head: EvidenceHead, train: Sequence[Labelled], settings: RankerSettings) -> None:
