@@ -155,8 +155,12 @@ class RankerModel(nn.Module):
         states = self.soft_norm(events) + self.history_mark
         mask = history.mask
         if history.tokens is not None and history.token_mask is not None:
-            read = self.backbone.read_alone(history.tokens, history.token_mask)
-            states = torch.cat([states, read + self.history_mark], dim=1)
+            # Few histories of a training batch are texts: only those pay for the lower layers.
+            spoken = history.token_mask.any(dim=1).nonzero().squeeze(1)
+            read = self.backbone.read_alone(history.tokens[spoken], history.token_mask[spoken])
+            told = read.new_zeros((*history.tokens.shape, read.shape[-1]))
+            told = told.index_copy(0, spoken, read)
+            states = torch.cat([states, told + self.history_mark], dim=1)
             mask = torch.cat([mask, history.token_mask], dim=1)
         return read_history(self.backbone.joint, states, mask)
 
