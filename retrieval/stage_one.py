@@ -171,15 +171,14 @@ class StageOne:
     def spoke_most(self, queries: Queries, item: int, n: int) -> list[int]:
         """Return the history items that speak most for `item` in the first query, best first.
 
-        By neighbour cosine, transition and text cosine, each weighted by the history's decay.
+        By the items' relations and their text cosine, each weighted by the history's decay.
         """
         history = queries.items[queries.indptr[0] : queries.indptr[1]]
         if not len(history):
             return []
         vectors = self.index.vectors
         weight = np.power(self.settings.decay, np.arange(len(history))[::-1])
-        related = self.neighbours[history, item].toarray().ravel()
-        related = related + self.followers[history, item].toarray().ravel()
+        related = sum(one[history, item].toarray().ravel() for one in self.relations())
         alike = related + np.maximum(vectors[history] @ vectors[item], 0)
         order = np.argsort(-(weight * alike), kind="stable")[:n]
         return [int(history[place]) for place in order]

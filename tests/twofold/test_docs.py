@@ -29,6 +29,11 @@ def test_generated_pages_are_fresh(name: str) -> None:
     assert text == made.page(name), f"docs/{name} is stale; run: make docs"
 
 
+def test_the_readmes_results_are_fresh() -> None:
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    assert text == generator().readme(text), "the results in README.md are stale; run: make docs"
+
+
 def test_every_setting_is_explained() -> None:
     lines = (DOCS / "settings.md").read_text(encoding="utf-8").splitlines()
     for before, line in itertools.pairwise(lines):
