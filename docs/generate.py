@@ -20,6 +20,7 @@ from twofold.settings_file import default_toml
 
 PAGES = {"command-line.md", "settings.md", "results.md"}
 RECORDED = Path(__file__).parents[1] / "benchmarks" / "results"
+README = Path(__file__).parents[1] / "README.md"
 WIDTH = 98
 
 COMMAND_LINE = """\
@@ -66,6 +67,13 @@ SYSTEMS = (
     "reranked",
 )
 ALS_SHOWN = 8
+README_SYSTEMS = (
+    "popularity",
+    "fused stage one",
+    "logistic regression",
+    "LambdaRank",
+    "reranked",
+)
 METRICS = ("ndcg@10", "hit_rate@10", "recall@10", "mrr@10")
 
 
@@ -95,23 +103,46 @@ def _helps(
             yield from _helps(inner, f"{path} {name}", context)
 
 
-def _quality() -> Iterator[str]:
-    """Return a section a run of the quality suite: the latest of each data set and variant."""
-    runs: dict[tuple[str, str, int], tuple[Circumstances, dict[str, Row]]] = {}
+Run = tuple[Circumstances, dict[str, Row]]
+
+
+def readme(text: str) -> str:
+    """Return the README with its results as they stand in the records."""
+    start, end = "<!-- results -->\n", "<!-- /results -->"
+    before, rest = text.split(start)
+    after = rest.split(end)[1]
+    parts = []
+    for (dataset, skipped), (about, rows) in _runs().items():
+        if not skipped:
+            shown = [rows[name] for name in README_SYSTEMS]
+            table = markdown_table(shown, ("ndcg@10", "hit_rate@10"))
+            parts.append(f"{dataset}, {about.split}, {shown[-1].n_users:,} users:\n\n{table}")
+    told = "\n".join(parts)
+    more = "More rows, the commands and all intervals: [results](docs/results.md)."
+    return f"{before}{start}\n{told}\n{more}\n\n{end}{after}"
+
+
+def _runs() -> dict[tuple[str, int], Run]:
+    """Return the latest run of each data set and variant on its test."""
+    runs: dict[tuple[str, int], Run] = {}
     for line in (RECORDED / "quality.jsonl").read_text(encoding="utf-8").splitlines():
         row, about = read_line(line)
-        skipped = int(about.settings.get("skip_labels", 0))
-        kept = runs.setdefault((about.dataset, about.split_reason, skipped), (about, {}))
-        if kept[0].commit != about.commit:
-            kept = runs[about.dataset, about.split_reason, skipped] = (about, {})
+        key = about.dataset, int(about.settings.get("skip_labels", 0))
+        if key not in runs or runs[key][0].commit != about.commit:
+            runs[key] = about, {}
         if row.group == "all":
-            kept[1][row.name] = row
-    for (dataset, _, skipped), (about, rows) in runs.items():
+            runs[key][1][row.name] = row
+    return runs
+
+
+def _quality() -> Iterator[str]:
+    """Return a section a run of the quality suite."""
+    for (dataset, skipped), (about, rows) in _runs().items():
         variant = f" --set skip_labels={skipped}" if skipped else ""
         title = f"{dataset}, {about.split}"
         if skipped:
             title += f", stage two trained without each user's latest {skipped} labels"
-        shown = [rows[name] for name in SYSTEMS if name in rows]
+        shown = [rows[name] for name in SYSTEMS]
         yield f"## {title}\n"
         yield f"```sh\npython -m benchmarks quality {dataset}{variant} --record\n```\n"
         yield markdown_table(shown, METRICS)
@@ -172,6 +203,8 @@ def main() -> None:
     for name in sorted(PAGES):
         Path(__file__).with_name(name).write_text(page(name), encoding="utf-8")
         sys.stderr.write(f"wrote docs/{name}\n")
+    README.write_text(readme(README.read_text(encoding="utf-8")), encoding="utf-8")
+    sys.stderr.write("wrote the results of README.md\n")
 
 
 if __name__ == "__main__":
