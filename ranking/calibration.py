@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
-from scipy.special import expit, log_expit
+from scipy.optimize import brentq, minimize
+from scipy.special import expit, log_expit, logit
 from sklearn.isotonic import IsotonicRegression
 
 from twofold.indexing.errors import InputError
@@ -52,6 +52,13 @@ class Calibration:
         else:
             out = np.interp(wide, self.points, self.values)
         return np.where(np.isneginf(wide), 0.0, out).astype(np.float32)
+
+    def moved(self, by: float) -> Calibration:
+        """Return the calibration with `by` added to every probability's log-odds."""
+        if self.method == "temperature":
+            return replace(self, shift=self.shift + by)
+        heights = expit(logit(np.asarray(self.values)) + by)
+        return replace(self, values=tuple(float(one) for one in heights))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the calibration as JSON values."""
@@ -105,6 +112,34 @@ def calibrate(
     if method == "auto":
         method = _better(logits, labels, there, seed)
     return _fit(logits[there], labels[there], method)
+
+
+def levelled(
+    calibration: Calibration, logits: Floats, labels: npt.NDArray[np.bool_]
+) -> Calibration:
+    """Return the calibration moved so that probabilities average to the share of hits.
+
+    How probabilities rise with the logit must be learned from users that took no part in training,
+    who are few; how high they are on average says little of what was learned by heart, and needs as
+    many lists as there are.
+
+    Parameters
+    ----------
+    calibration
+        Its form, from users that took no part.
+    logits, labels
+        As in :func:`calibrate`, of any users.
+    """
+    there = np.isfinite(logits)
+    rate = float(labels[there].mean()) if there.any() else 0.0
+    if not 0 < rate < 1:
+        return calibration
+
+    def gap(by: float) -> float:
+        told = calibration.moved(by).probabilities(logits)[there]
+        return float(told.mean(dtype=np.float64)) - rate
+
+    return calibration.moved(float(brentq(gap, -10.0, 10.0, xtol=1e-6)))
 
 
 def _better(

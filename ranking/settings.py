@@ -64,7 +64,8 @@ class RankerSettings:
         Share of training lists in which the collaborative part of all soft tokens is left out, so
         that items without interactions are served well.
     stop_share, calibration_share
-        Shares of the labelled users set aside for early stopping and for calibration.
+        Shares of the labelled users set aside for early stopping and for calibration; the former
+        calibrate too.
     calibration
         ``"temperature"`` (scale and shift of the logit), ``"isotonic"``, or ``"auto"``, the better
         of the two by cross-validated log-loss.

@@ -36,8 +36,8 @@ from twofold.indexing.progress import Progress, Silent
 from twofold.indexing.splits import Protocol, Split, choose_split, leave_last_n
 from twofold.indexing.tables import Source
 from twofold.learning import Learned, learn
-from twofold.ranking.calibration import calibrate
-from twofold.ranking.lists import pooled, stacked
+from twofold.ranking.calibration import Calibration, calibrate, levelled
+from twofold.ranking.lists import Lists, pooled, stacked
 from twofold.ranking.making import deal
 from twofold.ranking.ranker import Ranker
 from twofold.retrieval.candidates import Candidates, rank
@@ -242,17 +242,29 @@ def _probabilities(
     served, truth, logits = served.take(read), truth.take(read), logits[read]
     labels, valid = judge(served.items, truth).hits > 0, served.items >= 0
     judged = Judgements.of_lists(ranker.calibration.probabilities(logits), labels, valid)
-    rest = deal(learned.lists, settings.ranker, settings.seed).rest
-    pool = pooled(rest)
-    scores = stacked([part.candidates.scores for part in rest], -np.inf)
-    stage_one = calibrate(scores, pool.labels, seed=settings.seed)
-    base = np.full(len(judged.labels), pool.labels[pool.mask].mean())
+    base, stage_one = _calibrated_stage_one(learned, settings)
     others = {
-        "base rate": base,
+        "base rate": np.full(len(judged.labels), base),
         "stage one": stage_one.probabilities(served.scores)[valid].astype(np.float64),
     }
     found = classify(judged, settings.seed, n=500, n_ranked=100)
     return {**found, **loss_differences(judged, others, settings.seed)}
+
+
+def _calibrated_stage_one(learned: Learned, settings: Settings) -> tuple[float, Calibration]:
+    """Return the share of hits in the training lists, and stage one's scores calibrated on them.
+
+    As the ranker is: the form from the users set aside, the level from all.
+    """
+    groups = deal(learned.lists, settings.ranker, settings.seed)
+
+    def of(parts: Sequence[Lists]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        return stacked([part.candidates.scores for part in parts], -np.inf), pooled(parts).labels
+
+    calibration = calibrate(*of(groups.stop + groups.rest), seed=settings.seed)
+    everyone = pooled(learned.lists)
+    base = float(everyone.labels[everyone.mask].mean())
+    return base, levelled(calibration, *of(learned.lists))
 
 
 def _latency_rows(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 from twofold.indexing.errors import InputError
-from twofold.ranking.calibration import Calibration, calibrate
+from twofold.ranking.calibration import Calibration, calibrate, levelled
 
 
 def _world(scale: float, shift: float, n: int = 400) -> tuple[np.ndarray, np.ndarray]:
@@ -94,3 +94,24 @@ def test_hits_at_padding_count_for_nothing() -> None:
 def test_a_falling_calibration_is_refused() -> None:
     with pytest.raises(InputError, match="must rise"):
         Calibration("temperature", scale=-1.0)
+
+
+@pytest.mark.parametrize("method", ["temperature", "isotonic"])
+def test_a_level_from_many_keeps_the_form_from_few(method: str) -> None:
+    few = calibrate(*_world(0.6, -1.5, 20), method=method)  # type: ignore[arg-type]
+    logits, labels = _world(0.6, -3.0)
+    logits[0, :7] = -np.inf
+    found = levelled(few, logits, labels)
+    there = np.isfinite(logits)
+    assert found.probabilities(logits)[there].mean() == pytest.approx(labels[there].mean(), 1e-4)
+    before, after = (one.probabilities(np.array([-2.0, 2.0], np.float32)) for one in (few, found))
+    odds = np.log(after / (1 - after)) - np.log(before / (1 - before))
+    np.testing.assert_allclose(odds, odds.mean(), atol=1e-4)
+    assert -2.0 < odds.mean() < -1.0
+
+
+def test_lists_without_any_hit_or_miss_leave_the_level() -> None:
+    calibration = Calibration("temperature", 0.5, -1.0)
+    logits = np.zeros((2, 3), np.float32)
+    for labels in (np.zeros((2, 3), bool), np.ones((2, 3), bool)):
+        assert levelled(calibration, logits, labels) == calibration

@@ -102,9 +102,7 @@ def test_events_speak_through_relations_by_their_time(tables: ItemTables) -> Non
 
     head, course = _fit(tables, planted(0), planted(1))
     assert course.best > 0
-    assert (
-        _ndcg(head, tables, planted(2)) > 0.95
-    )  # 1.0 seen; .83 without times
+    assert _ndcg(head, tables, planted(2)) > 0.95  # 1.0 seen; .83 without times
 
 
 def test_the_epoch_of_the_lowest_loss_is_kept_and_patience_ends_the_fit(
