@@ -17,15 +17,16 @@ from twofold.settings import Settings
 from twofold.terminal import say, say_rows
 
 LABELS = 5
+QUICK_RERANK = 50
 SOMEBODY = (("50", 5.0), ("181", 4.0), ("172", 5.0))
 
 
 def demo_settings(*, quick: bool) -> Settings:
-    """Return the settings of the demo; the quick form trains one short epoch."""
+    """Return the settings of the demo; the quick form trains one short epoch on short lists."""
     settings = Settings(window_labels=LABELS)
     if not quick:
         return settings
-    ranker = replace(settings.ranker, max_epochs=1, negatives=15)
+    ranker = replace(settings.ranker, max_epochs=1, negatives=15, rerank=QUICK_RERANK)
     return replace(settings, windows=1, ranker=ranker)
 
 
