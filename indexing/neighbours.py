@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,8 @@ from twofold.indexing.errors import SettingsError
 from twofold.indexing.interactions import Interactions
 
 Floats = npt.NDArray[np.float32]
+# First item, later item, what each pair counts.
+Pairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]
 MS_PER_DAY = 86_400_000
 # Pairs that count less than this are hours apart where sessions last minutes: no visit of both.
 LEAST_VISIT = 1e-3
@@ -112,7 +115,7 @@ def transitions(log: Interactions, settings: NeighbourSettings) -> sp.csr_matrix
     events = log.take(log.weights > 0)
     users, items, steps = events.users, events.items, events.steps.astype(np.int64)
     step_of = _dense_steps(users, steps)
-    pairs: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]] = []
+    pairs: list[Pairs] = []
     offset = 1
     while offset < len(items):
         # Ties put several rows on a step, so rows further apart than `reach` can still be near.
@@ -125,14 +128,7 @@ def transitions(log: Interactions, settings: NeighbourSettings) -> sp.csr_matrix
             (items[:-offset][later], items[offset:][later], settings.fade ** (span[later] - 1.0))
         )
         offset += 1
-    n = log.n_items
-    if not pairs:
-        return sp.csr_matrix((n, n), dtype=np.float32)
-    first, then, counted = (np.concatenate(one) for one in zip(*pairs, strict=True))
-    moved = first != then
-    counts = sp.coo_matrix((counted[moved], (first[moved], then[moved])), shape=(n, n)).tocsr()
-    scale = sp.diags(1 / np.sqrt(np.maximum(np.bincount(items, minlength=n), 1)))
-    return _strongest((scale @ counts @ scale).tocsr(), settings.per_item)
+    return _related(_counts(pairs, log.n_items), items, settings.per_item)
 
 
 def covisits(log: Interactions, settings: NeighbourSettings, *, has_times: bool) -> sp.csr_matrix:
@@ -153,24 +149,23 @@ def covisits(log: Interactions, settings: NeighbourSettings, *, has_times: bool)
         events of one step count 1.
     """
     events = log.take(log.weights > 0)
-    users, items, n = events.users, events.items, log.n_items
+    users, items = events.users, events.items
     steps = _dense_steps(users, events.steps.astype(np.int64))
-    pairs = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+    pairs: list[Pairs] = []
     for offset in range(1, min(settings.session_reach + 1, len(items))):
-        pair = (users[offset:] == users[:-offset]) & (items[offset:] != items[:-offset])
-        one, other = items[:-offset][pair], items[offset:][pair]
+        same = users[offset:] == users[:-offset]
+        if not same.any():
+            break
         if has_times:
-            apart = (events.times[offset:] - events.times[:-offset])[pair] / 1000.0
+            apart = (events.times[offset:] - events.times[:-offset])[same] / 1000.0
             counted = np.exp(-apart / settings.session_seconds)
         else:
-            span = (steps[offset:] - steps[:-offset])[pair]
+            span = (steps[offset:] - steps[:-offset])[same]
             counted = settings.fade ** np.maximum(span - 1.0, 0.0)
         kept = counted >= LEAST_VISIT
-        pairs.append((one[kept], other[kept], counted[kept]))
-    first, then, counted = (np.concatenate(one) for one in zip(*pairs, strict=True))
-    one_way = sp.coo_matrix((counted, (first, then)), shape=(n, n)).tocsr()
-    scale = sp.diags(1 / np.sqrt(np.maximum(np.bincount(items, minlength=n), 1)))
-    return _strongest((scale @ (one_way + one_way.T) @ scale).tocsr(), settings.per_item)
+        pairs.append((items[:-offset][same][kept], items[offset:][same][kept], counted[kept]))
+    one_way = _counts(pairs, log.n_items)
+    return _related(one_way + one_way.T, items, settings.per_item)
 
 
 def trending(log: Interactions, settings: NeighbourSettings, *, has_times: bool) -> Floats:
@@ -192,6 +187,22 @@ def trending(log: Interactions, settings: NeighbourSettings, *, has_times: bool)
         age = (log.times.max() - log.times) / MS_PER_DAY
         weights = weights * np.exp2(-age / settings.half_life_days)
     return np.bincount(log.items, weights=weights, minlength=log.n_items).astype(np.float32)
+
+
+def _counts(pairs: Sequence[Pairs], n_items: int) -> sp.csr_matrix:
+    """Return the summed counts of pairs of different items."""
+    first, then, counted = (
+        np.concatenate([pair[at] for pair in pairs] or [np.zeros(0, np.int64)]) for at in range(3)
+    )
+    moved = first != then
+    shape = (n_items, n_items)
+    return sp.coo_matrix((counted[moved], (first[moved], then[moved])), shape=shape).tocsr()
+
+
+def _related(counts: sp.csr_matrix, items: npt.NDArray[np.int64], per_item: int) -> sp.csr_matrix:
+    """Return each item's strongest, counts over the square root of both items' events."""
+    scale = sp.diags(1 / np.sqrt(np.maximum(np.bincount(items, minlength=counts.shape[0]), 1)))
+    return _strongest((scale @ counts @ scale).tocsr(), per_item)
 
 
 def _dense_steps(
