@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from twofold.evaluation.opponents import Lists, Trial
+from twofold.evaluation.opponents import FeatureLists, Trial
 from twofold.indexing.errors import InputError, MissingDependencyError, SettingsError
 from twofold.indexing.progress import Progress, Silent
 
@@ -100,15 +100,15 @@ class LambdaRankOpponent:
         scores = self.booster.predict(flat, num_threads=self.settings.threads)
         return np.asarray(scores, dtype=np.float32).reshape(features.shape[:2])
 
-    def refit(self, lists: Lists) -> Self:
+    def refit(self, lists: FeatureLists) -> Self:
         """Return the same setting, number of trees included, fitted on other lists."""
         booster = _grow(lists, None, self.chosen, self.settings)
         return replace(self, booster=booster)
 
 
 def fit_lambdarank(
-    train: Lists,
-    validation: Lists,
+    train: FeatureLists,
+    validation: FeatureLists,
     settings: LambdaRankSettings | None = None,
     *,
     progress: Progress | None = None,
@@ -156,8 +156,8 @@ def fit_lambdarank(
 
 
 def _grow(
-    train: Lists,
-    validation: Lists | None,
+    train: FeatureLists,
+    validation: FeatureLists | None,
     setting: dict[str, str | int | float],
     settings: LambdaRankSettings,
 ) -> Any:
@@ -191,7 +191,7 @@ def _grow(
     )
 
 
-def _dataset(lightgbm: Any, lists: Lists, reference: Any = None) -> Any:
+def _dataset(lightgbm: Any, lists: FeatureLists, reference: Any = None) -> Any:
     kept = lists.take(np.flatnonzero(lists.labels.any(axis=1)))
     if not len(kept):
         raise InputError("LambdaRank needs at least one list with a hit")

@@ -8,7 +8,7 @@ from typing import Literal, Self, cast
 import numpy as np
 import numpy.typing as npt
 
-from twofold.evaluation.opponents import Lists, Trial
+from twofold.evaluation.opponents import FeatureLists, Trial
 from twofold.indexing.errors import InputError, SettingsError
 from twofold.indexing.progress import Progress, Silent
 
@@ -107,15 +107,15 @@ class LogisticOpponent:
         scores = np.concatenate(parts) if parts else np.empty(0)
         return scores.astype(np.float32).reshape(features.shape[:2])
 
-    def refit(self, lists: Lists) -> Self:
+    def refit(self, lists: FeatureLists) -> Self:
         """Return the same setting fitted on other lists."""
         fitted = _fit(lists, self.interactions, (self.strength,), self.settings)[0]
         return cast(Self, replace(fitted, trials=self.trials))
 
 
 def fit_logistic(
-    train: Lists,
-    validation: Lists,
+    train: FeatureLists,
+    validation: FeatureLists,
     settings: LogisticSettings | None = None,
     *,
     progress: Progress | None = None,
@@ -151,7 +151,7 @@ def fit_logistic(
 
 
 def _fit(
-    lists: Lists,
+    lists: FeatureLists,
     interactions: Interactions,
     strengths: tuple[float, ...],
     settings: LogisticSettings,

@@ -22,7 +22,7 @@ Int64s = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Lists:
+class FeatureLists:
     """Candidate lists with features and labels, one row a query.
 
     Parameters
@@ -52,17 +52,17 @@ class Lists:
         shape = self.labels.shape
         if self.features.ndim != 3 or not (self.features.shape[:2] == shape == self.valid.shape):
             raise InputError(
-                f"Lists: features {self.features.shape}, labels {shape} and valid "
+                f"FeatureLists: features {self.features.shape}, labels {shape} and valid "
                 f"{self.valid.shape} must agree on (n_queries, m)"
             )
         if not bool(np.all(np.isfinite(self.features))):
-            raise InputError("Lists: features must be finite")
+            raise InputError("FeatureLists: features must be finite")
         if bool(np.any(self.labels & ~self.valid)):
-            raise InputError("Lists: padding must not have a label")
+            raise InputError("FeatureLists: padding must not have a label")
         if self.n_held_out.shape != shape[:1] or bool(
             np.any(self.n_held_out < self.labels.sum(axis=1))
         ):
-            raise InputError("Lists: n_held_out must be at least the labels of each query")
+            raise InputError("FeatureLists: n_held_out must be at least the labels of each query")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -72,7 +72,7 @@ class Lists:
         """Number of features of a candidate."""
         return int(self.features.shape[2])
 
-    def take(self, which: npt.NDArray[np.int64]) -> Lists:
+    def take(self, which: npt.NDArray[np.int64]) -> FeatureLists:
         """Return the lists at positions `which`, in that order."""
         return replace(
             self,
@@ -83,7 +83,7 @@ class Lists:
         )
 
     @classmethod
-    def of_candidates(cls, candidates: Candidates, truth: Truth) -> Lists:
+    def of_candidates(cls, candidates: Candidates, truth: Truth) -> FeatureLists:
         """Return the lists of stage one's candidates, labelled by the truth of the same queries.
 
         Raises
@@ -91,10 +91,8 @@ class Lists:
         InputError
             If the candidates carry no features.
         """
-        if candidates.features is None:
-            raise InputError("feature-only rerankers need candidates with features")
         return cls(
-            features=candidates.features,
+            features=candidates.needed_features(),
             labels=judge(candidates.items, truth).hits > 0,
             valid=candidates.items >= 0,
             n_held_out=truth.n_held_out(),
@@ -160,7 +158,7 @@ class Opponent(Protocol):
         """Return a raw score of each candidate, higher is better, ``float32 (n, m)``."""
         ...
 
-    def refit(self, lists: Lists) -> Self:
+    def refit(self, lists: FeatureLists) -> Self:
         """Return the same setting fitted on other lists, with no choice left open."""
         ...
 
@@ -173,11 +171,9 @@ def rerank(opponent: Opponent, candidates: Candidates) -> Candidates:
     InputError
         If the candidates carry no features.
     """
-    if candidates.features is None:
-        raise InputError("feature-only rerankers need candidates with features")
     return rank(
         candidates.items,
-        opponent.score(candidates.features),
+        opponent.score(candidates.needed_features()),
         candidates.k,
         features=candidates.features,
         sources=candidates.sources,

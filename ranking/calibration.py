@@ -114,32 +114,32 @@ def calibrate(
     return _fit(logits[there], labels[there], method)
 
 
-def levelled(
-    calibration: Calibration, logits: Floats, labels: npt.NDArray[np.bool_]
-) -> Calibration:
-    """Return the calibration moved so that probabilities average to the share of hits.
+def levelled(calibration: Calibration, logits: Floats, rate: float) -> Calibration:
+    """Return the calibration moved so that the probabilities of `logits` average to `rate`.
 
-    How probabilities rise with the logit must be learned from users that took no part in training,
-    who are few; how high they are on average says little of what was learned by heart, and needs as
-    many lists as there are.
+    A refit on more data raises or lowers all logits a little; their level is put right on lists as
+    they are served, which need no labels, under the one assumption that hits stay as frequent as
+    they were.
 
     Parameters
     ----------
     calibration
-        Its form, from users that took no part.
-    logits, labels
-        As in :func:`calibrate`, of any users.
+        Its form.
+    logits
+        Logits of served lists, ``-inf`` at padding, ``float32 (n, m)``.
+    rate
+        Share of hits among served candidates; at 0 or 1 nothing is moved.
     """
     there = np.isfinite(logits)
-    rate = float(labels[there].mean()) if there.any() else 0.0
-    if not 0 < rate < 1:
+    if not there.any() or not 0 < rate < 1:
         return calibration
 
     def gap(by: float) -> float:
         told = calibration.moved(by).probabilities(logits)[there]
         return float(told.mean(dtype=np.float64)) - rate
 
-    return calibration.moved(float(brentq(gap, -10.0, 10.0, xtol=1e-6)))
+    # Log-odds of 40 are a probability of 1 in single precision, -40 one of 0.
+    return calibration.moved(float(brentq(gap, -40.0, 40.0, xtol=1e-6)))
 
 
 def _better(

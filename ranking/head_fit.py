@@ -117,7 +117,7 @@ def _fit_linear(head: EvidenceHead, train: Sequence[Labelled], settings: RankerS
     """Fit what is linear in the features alone, to the end: the problem is convex."""
     pool = pooled([part.lists.take(part.lists.hits()) for part in train])
     features, labels = torch.from_numpy(pool.features), torch.from_numpy(pool.labels).float()
-    weights = torch.from_numpy(pool.mask).float()
+    weights = torch.from_numpy(pool.valid).float()
     linear = head.features
     rate = float((labels * weights).sum() / weights.sum().clamp(min=1))
     rate = min(max(rate, 1e-4), 1 - 1e-4)

@@ -50,9 +50,7 @@ class Lists:
     @property
     def features(self) -> npt.NDArray[np.float32]:
         """Stage one's features, ``float32 (n, m, n_features)``."""
-        if self.candidates.features is None:
-            raise InputError("Lists: candidates with features were expected")
-        return self.candidates.features
+        return self.candidates.needed_features()
 
     def mask(self) -> npt.NDArray[np.bool_]:
         """Return where there is a candidate, ``bool (n, m)``."""
@@ -108,7 +106,7 @@ class Pooled(NamedTuple):
 
     features: npt.NDArray[np.float32]
     labels: npt.NDArray[np.bool_]
-    mask: npt.NDArray[np.bool_]
+    valid: npt.NDArray[np.bool_]
     n_held_out: npt.NDArray[np.int64]
 
 
@@ -120,6 +118,12 @@ def pooled(parts: Sequence[Lists]) -> Pooled:
         stacked([part.mask() for part in parts], False),
         np.concatenate([part.n_held_out for part in parts]),
     )
+
+
+def share_of_hits(parts: Sequence[Lists]) -> float:
+    """Return how many of the candidates of all parts were hits, in [0, 1]."""
+    n_candidates = sum(int(part.mask().sum()) for part in parts)
+    return sum(int(part.labels.sum()) for part in parts) / max(1, n_candidates)
 
 
 def stacked(parts: Sequence[npt.NDArray[Any]], fill: float) -> npt.NDArray[Any]:

@@ -58,6 +58,6 @@ def mean_loss(
         As in :func:`loss_of`.
     """
     pool = pooled(parts)
-    told = torch.from_numpy(np.where(pool.mask, stacked(logits, 0.0), 0.0).astype(np.float32))
-    labels, weights = (torch.from_numpy(one).float() for one in (pool.labels, pool.mask))
+    told = torch.from_numpy(np.where(pool.valid, stacked(logits, 0.0), 0.0).astype(np.float32))
+    labels, weights = (torch.from_numpy(one).float() for one in (pool.labels, pool.valid))
     return float(loss_of(told, labels, weights, objective))

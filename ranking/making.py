@@ -14,7 +14,7 @@ from twofold.indexing.models import resolve_model
 from twofold.indexing.progress import Progress, Silent
 from twofold.ranking.alignment import align_factors, scale_factors
 from twofold.ranking.backbone import Backbone, backbone_from_pretrained
-from twofold.ranking.calibration import Calibration, calibrate, levelled
+from twofold.ranking.calibration import Calibration, calibrate
 from twofold.ranking.head_fit import HeadCourse, fit_head
 from twofold.ranking.items import ItemTables, compute_states, tokenise_items
 from twofold.ranking.labelled import Labelled
@@ -127,7 +127,7 @@ def make_ranker(
     course = fine_tune(model, fit, stop, settings, seed=seed, progress=progress)
     model.requires_grad_(False)
     with progress.step("Calibrating"):
-        calibration = _calibrated(model, stop + rest, fit, settings, seed)
+        calibration = _calibrated(model, stop + rest, settings, seed)
     about = {
         "encoder": {"model": source.name, "revision": source.revision, "origin": source.origin},
         "max_item_tokens": int(tokens.lengths().max(initial=0)),
@@ -201,47 +201,17 @@ def _of_users(lists: Lists, users: npt.NDArray[np.int64], wanted: bool) -> Lists
 
 
 def _calibrated(
-    model: RankerModel,
-    unseen: Sequence[Labelled],
-    fit: Sequence[Labelled],
-    settings: RankerSettings,
-    seed: int,
+    model: RankerModel, unseen: Sequence[Labelled], settings: RankerSettings, seed: int
 ) -> Calibration:
-    """Return the calibration: its form from unseen users, its level from those of training too."""
-
-    def told(parts: Sequence[Labelled]) -> npt.NDArray[np.float32]:
-        return stacked(
-            [
-                served_logits(
-                    model, part.tables, part.lists.queries, part.lists.candidates, settings.history
-                )
-                for part in parts
-            ],
-            -np.inf,
+    """Return the calibration by lists of users that no gradient saw."""
+    logits = [
+        served_logits(
+            model, part.tables, part.lists.queries, part.lists.candidates, settings.history
         )
-
-    rng = np.random.default_rng(seed)
-    unseen = _some(unseen, CALIBRATION_LISTS, rng)
-    seen = _some(fit, CALIBRATION_LISTS - sum(len(part.lists) for part in unseen), rng)
-    logits, labels = told(unseen), pooled([part.lists for part in unseen]).labels
-    calibration = calibrate(logits, labels, method=settings.calibration, seed=seed)
-    if not seen:
-        return calibration
-    labels = stacked([labels, pooled([part.lists for part in seen]).labels], False)
-    return levelled(calibration, stacked([logits, told(seen)], -np.inf), labels)
-
-
-def _some(parts: Sequence[Labelled], n: int, rng: np.random.Generator) -> list[Labelled]:
-    """Return at most `n` lists of all parts, drawn alike from each; parts left empty are out."""
-    owner = np.repeat(np.arange(len(parts)), [len(part.lists) for part in parts])
-    kept = np.sort(rng.permutation(len(owner))[: max(0, n)])
-    starts = np.searchsorted(owner, np.arange(len(parts)))
-    drawn = []
-    for number, part in enumerate(parts):
-        which = kept[owner[kept] == number] - starts[number]
-        if len(which):
-            drawn.append(Labelled(part.lists.take(which), part.tables))
-    return drawn
+        for part in unseen
+    ]
+    labels = pooled([part.lists for part in unseen]).labels
+    return calibrate(stacked(logits, -np.inf), labels, method=settings.calibration, seed=seed)
 
 
 def _stored(settings: RankerSettings, backbone: Backbone) -> bool:

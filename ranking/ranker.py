@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress
-from twofold.ranking.calibration import Calibration
+from twofold.ranking.calibration import Calibration, levelled
 from twofold.ranking.items import ItemTables, ItemTokens
 from twofold.ranking.model import ModelShape, RankerModel
 from twofold.ranking.relations import Relations
@@ -75,8 +75,6 @@ class Ranker:
         progress
             Told of every chunk.
         """
-        if candidates.features is None:
-            raise InputError("rerank needs candidates with features, as the retriever gives them")
         if len(queries) != candidates.n_queries:
             raise InputError(f"{len(queries)} queries came with {candidates.n_queries} rows")
         logits = self.logits(queries, candidates, progress=progress)
@@ -118,14 +116,14 @@ class Ranker:
 
     def _of_texts(self, queries: Queries, candidates: Candidates) -> npt.NDArray[np.float32]:
         """Return logits of free text queries, whose stage-one features are masked."""
-        if queries.texts is None or candidates.features is None:
-            raise InputError("text queries need texts, and candidates with features")
+        if queries.texts is None:
+            raise InputError("text queries need texts")
         return logits_of(
             self.model,
             self.tables,
             queries,
             candidates.items,
-            candidates.features,
+            candidates.needed_features(),
             as_text=self._query_rows(queries.texts),
             absent=np.ones(len(queries), dtype=bool),
         )
@@ -157,6 +155,14 @@ class Ranker:
     def with_tables(self, tables: ItemTables) -> Ranker:
         """Return the same ranker over other item tables."""
         return replace(self, tables=tables)
+
+    def levelled(self, queries: Queries, candidates: Candidates, rate: float) -> Ranker:
+        """Return the same ranker, its probabilities of these served lists averaging to `rate`.
+
+        See :func:`twofold.ranking.calibration.levelled`.
+        """
+        logits = self.logits(queries, candidates)
+        return replace(self, calibration=levelled(self.calibration, logits, rate))
 
     def _query_rows(self, texts: Sequence[str]) -> list[npt.NDArray[np.int32]]:
         limit = self.model.shape.backbone.max_tokens

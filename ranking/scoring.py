@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
 from twofold.ranking.batches import (
     candidate_states,
@@ -55,8 +54,6 @@ def served_logits(
     InputError
         If the candidates carry no features.
     """
-    if candidates.features is None:
-        raise InputError("scoring needs candidates with features, as the retriever gives them")
     rows = told_histories(
         queries,
         tables,
@@ -69,7 +66,7 @@ def served_logits(
         tables,
         queries,
         candidates.items,
-        candidates.features,
+        candidates.needed_features(),
         as_text=rows,
         progress=progress,
     )
@@ -155,8 +152,7 @@ def head_logits(
     InputError
         If the candidates carry no features.
     """
-    if candidates.features is None:
-        raise InputError("scoring needs candidates with features, as the retriever gives them")
+    features = candidates.needed_features()
     head.eval()
     out = np.full(candidates.items.shape, -np.inf, dtype=np.float32)
     longest = head.ages.num_embeddings
@@ -165,7 +161,7 @@ def head_logits(
             which = np.arange(start, min(start + HEAD_CHUNK, len(queries)))
             items = candidates.items[which]
             logits = head(
-                torch.from_numpy(candidates.features[which]),
+                torch.from_numpy(features[which]),
                 evidence_batch(queries.take(which), items, tables, max_history=longest),
                 torch.zeros(len(which), dtype=torch.bool),
             )

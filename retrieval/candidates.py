@@ -74,6 +74,18 @@ class Candidates:
         """Length of the rows, padding included."""
         return int(self.items.shape[1])
 
+    def needed_features(self) -> npt.NDArray[np.float32]:
+        """Return the features, for what cannot do without them.
+
+        Raises
+        ------
+        InputError
+            If there are none.
+        """
+        if self.features is None:
+            raise InputError("candidates with features were expected, as the retriever gives them")
+        return self.features
+
     def lengths(self) -> npt.NDArray[np.int64]:
         """Return the number of candidates of each query, ``int64 (n_queries,)``."""
         lengths: npt.NDArray[np.int64] = (self.items >= 0).sum(axis=1, dtype=np.int64)

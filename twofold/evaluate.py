@@ -20,8 +20,7 @@ from twofold.evaluation.lambdarank import LambdaRankSettings, fit_lambdarank
 from twofold.evaluation.latency import measure_stages
 from twofold.evaluation.logistic import LogisticSettings, fit_logistic
 from twofold.evaluation.metrics import Truth, judge
-from twofold.evaluation.opponents import Lists as OpponentLists
-from twofold.evaluation.opponents import popularity_ranking, rerank
+from twofold.evaluation.opponents import FeatureLists, popularity_ranking, rerank
 from twofold.evaluation.quality import (
     Ranked,
     UserValues,
@@ -32,13 +31,14 @@ from twofold.evaluation.quality import (
 )
 from twofold.evaluation.report import Circumstances, Row
 from twofold.indexing.dataset import Dataset, load_dataset
+from twofold.indexing.interactions import Interactions
 from twofold.indexing.progress import Progress, Silent
 from twofold.indexing.splits import Protocol, Split, choose_split, leave_last_n
 from twofold.indexing.tables import Source
 from twofold.learning import Learned, learn
-from twofold.ranking.calibration import Calibration, calibrate, levelled
-from twofold.ranking.lists import Lists, pooled, stacked
-from twofold.ranking.making import deal
+from twofold.ranking.calibration import calibrate, levelled
+from twofold.ranking.lists import pooled, share_of_hits, stacked
+from twofold.ranking.making import Groups, deal
 from twofold.ranking.ranker import Ranker
 from twofold.retrieval.candidates import Candidates, rank
 from twofold.retrieval.queries import Queries, queries_of_users
@@ -49,6 +49,7 @@ from twofold.threads import torch_threads
 DEPTH = 100
 LATENCY_QUERIES = 100
 RERANKED, FUSED, TEXT_ZEROED = "reranked", "fused stage one", "same g, text zeroed"
+CEILING = "ceiling of the served candidates"
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,57 @@ def evaluate(
     with torch_threads(settings.threads):
         index, _ = embedded(dataset, settings, cache, progress)
         learned = learn(dataset, log.take(split.known_at_test), index, settings, progress)
+    asked = _ask(learned, log, split, settings, progress)
+    dealt = deal(learned.lists, settings.ranker, settings.seed)
+    systems = _systems(learned, asked, dealt, settings, quick=quick, progress=progress)
+    baseline = RERANKED if learned.ranker is not None else FUSED
+    values = measure_users(
+        {name: Ranked(one.items, one.scores) for name, one in systems.items()},
+        asked.truth,
+        asked.popularity,
+        ks,
+    )
+    groups = history_groups(log, split.known_at_test, asked.users)
+    rows = quality_rows(values, groups=groups, baseline=baseline, seed=settings.seed)
+    rows.append(ceiling_row(asked.served.items, asked.truth, name=CEILING))
+    rows += _latency_rows(asked.retriever, learned.ranker, asked.queries, settings)
+    metric = f"ndcg@{ks[0]}"
+    return Evaluation(
+        rows=tuple(rows),
+        probabilities=_probabilities(learned, asked, dealt, settings),
+        comparisons={
+            f"{baseline} - {other}: {metric}": compare(
+                values, baseline, other, metric, seed=settings.seed
+            )
+            for other in systems
+            if other != baseline
+        },
+        circumstances=_circumstances(name, dataset, split, settings),
+        learned=learned.about,
+        users=values,
+    )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The test's users and what both stages answered them.
+
+    `logits` is ``None`` without a ranker; `popularity` counts each item's known labels.
+    """
+
+    users: npt.NDArray[np.int64]
+    truth: Truth
+    queries: Queries
+    retriever: Retriever
+    served: Candidates
+    logits: npt.NDArray[np.float32] | None
+    popularity: npt.NDArray[np.int64]
+
+
+def _ask(
+    learned: Learned, log: Interactions, split: Split, settings: Settings, progress: Progress
+) -> _Asked:
     users = users_held_out(log, split.test)
-    truth = truth_of(log, split.test, users)
     known = log.take(split.known_at_test)
     queries = queries_of_users(
         known,
@@ -144,41 +194,41 @@ def evaluate(
     )
     retriever = learned.stage_one.retriever(learned.fusion)
     served = retriever.retrieve(queries, settings.ranker.rerank, progress=progress)
-    popularity = np.bincount(known.items[known.labels], minlength=known.n_items)
-    logits = None
-    if learned.ranker is not None:
-        logits = learned.ranker.logits(queries, served, progress=progress)
-    systems = _each_source(retriever, queries)
-    systems["popularity"] = popularity_ranking(popularity, queries.excluded, DEPTH)
-    systems[FUSED] = served
+    ranker = learned.ranker
+    return _Asked(
+        users=users,
+        truth=truth_of(log, split.test, users),
+        queries=queries,
+        retriever=retriever,
+        served=served,
+        logits=None if ranker is None else ranker.logits(queries, served, progress=progress),
+        popularity=np.bincount(known.items[known.labels], minlength=known.n_items),
+    )
+
+
+def _systems(
+    learned: Learned,
+    asked: _Asked,
+    dealt: Groups,
+    settings: Settings,
+    *,
+    quick: bool,
+    progress: Progress,
+) -> dict[str, Candidates]:
+    """Return the lists of every system, worst known first: sources, stage one, opponents, ours."""
+    systems = _each_source(asked.retriever, asked.queries)
+    systems["popularity"] = popularity_ranking(asked.popularity, asked.queries.excluded, DEPTH)
+    systems[FUSED] = asked.served
     with progress.step("Tuning the feature-only rerankers"):
-        systems |= _opponents(learned, served, settings, quick=quick)
-    if learned.ranker is not None and logits is not None:
-        systems[TEXT_ZEROED] = _zeroed(learned.ranker, queries, served)
-        systems[RERANKED] = learned.ranker.ordered(queries, served, logits, served.k)
-    baseline = RERANKED if learned.ranker is not None else FUSED
-    values = measure_users(
-        {name: _ranked(one) for name, one in systems.items()}, truth, popularity, ks
-    )
-    groups = history_groups(log, split.known_at_test, users)
-    rows = quality_rows(values, groups=groups, baseline=baseline, seed=settings.seed)
-    rows.append(ceiling_row(served.items, truth, name="ceiling of the served candidates"))
-    rows += _latency_rows(retriever, learned.ranker, queries, settings)
-    metric = f"ndcg@{ks[0]}"
-    others = [one for one in systems if one != baseline]
-    return Evaluation(
-        rows=tuple(rows),
-        probabilities=_probabilities(learned, queries, served, logits, truth, settings),
-        comparisons={
-            f"{baseline} - {other}: {metric}": compare(
-                values, baseline, other, metric, seed=settings.seed
-            )
-            for other in others
-        },
-        circumstances=_circumstances(name, dataset, split, settings),
-        learned=learned.about,
-        users=values,
-    )
+        systems |= _opponents(dealt, asked.served, quick=quick)
+    ranker = learned.ranker
+    if ranker is not None and asked.logits is not None:
+        for name, logits in (
+            (TEXT_ZEROED, ranker.without_text(asked.queries, asked.served)),
+            (RERANKED, asked.logits),
+        ):
+            systems[name] = ranker.ordered(asked.queries, asked.served, logits, asked.served.k)
+    return systems
 
 
 def _split(dataset: Dataset, protocol: Protocol, n: int, skip: int) -> Split:
@@ -189,27 +239,15 @@ def _split(dataset: Dataset, protocol: Protocol, n: int, skip: int) -> Split:
     return choose_split(dataset, protocol, n=n)
 
 
-def _ranked(candidates: Candidates) -> Ranked:
-    return Ranked(candidates.items, candidates.scores)
-
-
-def _opponents(
-    learned: Learned, served: Candidates, settings: Settings, *, quick: bool
-) -> dict[str, Candidates]:
+def _opponents(dealt: Groups, served: Candidates, *, quick: bool) -> dict[str, Candidates]:
     """Return the served candidates in the order of rerankers that read features alone."""
-    groups = deal(learned.lists, settings.ranker, settings.seed)
-    train, validation = OpponentLists(*pooled(groups.fit)), OpponentLists(*pooled(groups.stop))
+    train, validation = (FeatureLists(*pooled(part)) for part in (dealt.fit, dealt.stop))
     logistic = LogisticSettings(strengths=(0.1,), interactions=("none",)) if quick else None
     trees = LambdaRankSettings(n_leaves=(8,), min_rows=(200,)) if quick else None
     return {
         "logistic regression": rerank(fit_logistic(train, validation, logistic), served),
         "LambdaRank": rerank(fit_lambdarank(train, validation, trees), served),
     }
-
-
-def _zeroed(ranker: Ranker, queries: Queries, served: Candidates) -> Candidates:
-    """Return the served candidates in the order of the ranker with its text model silenced."""
-    return ranker.ordered(queries, served, ranker.without_text(queries, served), served.k)
 
 
 def _each_source(retriever: Retriever, queries: Queries) -> dict[str, Candidates]:
@@ -227,44 +265,28 @@ def _each_source(retriever: Retriever, queries: Queries) -> dict[str, Candidates
 
 
 def _probabilities(
-    learned: Learned,
-    queries: Queries,
-    served: Candidates,
-    logits: npt.NDArray[np.float32] | None,
-    truth: Truth,
-    settings: Settings,
+    learned: Learned, asked: _Asked, dealt: Groups, settings: Settings
 ) -> dict[str, Interval]:
     """Return how good the probabilities are, beside the base rate's and calibrated stage one's."""
     ranker = learned.ranker
-    if ranker is None or logits is None:
+    if ranker is None or asked.logits is None:
         return {}
-    read = np.flatnonzero(ranker.reads(queries))
-    served, truth, logits = served.take(read), truth.take(read), logits[read]
+    read = np.flatnonzero(ranker.reads(asked.queries))
+    served, truth = asked.served.take(read), asked.truth.take(read)
     labels, valid = judge(served.items, truth).hits > 0, served.items >= 0
-    judged = Judgements.of_lists(ranker.calibration.probabilities(logits), labels, valid)
-    base, stage_one = _calibrated_stage_one(learned, settings)
+    told = ranker.calibration.probabilities(asked.logits[read])
+    judged = Judgements.of_lists(told, labels, valid)
+    # Stage one's scores are calibrated as the ranker's logits are.
+    base, unseen = share_of_hits(learned.lists), dealt.stop + dealt.rest
+    scores = stacked([part.candidates.scores for part in unseen], -np.inf)
+    stage_one = calibrate(scores, pooled(unseen).labels, seed=settings.seed)
+    stage_one = levelled(stage_one, served.scores, base)
     others = {
         "base rate": np.full(len(judged.labels), base),
         "stage one": stage_one.probabilities(served.scores)[valid].astype(np.float64),
     }
     found = classify(judged, settings.seed, n=500, n_ranked=100)
     return {**found, **loss_differences(judged, others, settings.seed)}
-
-
-def _calibrated_stage_one(learned: Learned, settings: Settings) -> tuple[float, Calibration]:
-    """Return the share of hits in the training lists, and stage one's scores calibrated on them.
-
-    As the ranker is: the form from the users set aside, the level from all.
-    """
-    groups = deal(learned.lists, settings.ranker, settings.seed)
-
-    def of(parts: Sequence[Lists]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-        return stacked([part.candidates.scores for part in parts], -np.inf), pooled(parts).labels
-
-    calibration = calibrate(*of(groups.stop + groups.rest), seed=settings.seed)
-    everyone = pooled(learned.lists)
-    base = float(everyone.labels[everyone.mask].mean())
-    return base, levelled(calibration, *of(learned.lists))
 
 
 def _latency_rows(

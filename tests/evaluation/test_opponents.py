@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from twofold.evaluation.lambdarank import LambdaRankSettings, fit_lambdarank
 from twofold.evaluation.logistic import LogisticOpponent, LogisticSettings, fit_logistic
 from twofold.evaluation.metrics import Truth, judge, ndcg
-from twofold.evaluation.opponents import Lists, Opponent, popularity_ranking, rerank
+from twofold.evaluation.opponents import FeatureLists, Opponent, popularity_ranking, rerank
 from twofold.indexing.errors import InputError, MissingDependencyError, SettingsError
 from twofold.retrieval.candidates import Candidates, rank
 
@@ -23,11 +23,11 @@ TREES = LambdaRankSettings(
 )
 
 
-def fit_both_kinds(train: Lists, validation: Lists) -> list[Opponent]:
+def fit_both_kinds(train: FeatureLists, validation: FeatureLists) -> list[Opponent]:
     return [fit_logistic(train, validation, LOGISTIC), fit_lambdarank(train, validation, TREES)]
 
 
-def lists(seed: int, n: int = 120, m: int = 20) -> Lists:
+def lists(seed: int, n: int = 120, m: int = 20) -> FeatureLists:
     """Hits follow the first feature and the product of two others; the fourth says nothing."""
     rng = np.random.default_rng(seed)
     features = rng.standard_normal((n, m, 4)).astype(np.float32)
@@ -36,7 +36,7 @@ def lists(seed: int, n: int = 120, m: int = 20) -> Lists:
     valid = np.arange(m) < rng.integers(m // 2, m + 1, size=n)[:, None]
     labels &= valid
     n_held_out = labels.sum(axis=1) + rng.integers(0, 2, n)
-    return Lists(np.where(valid[..., None], features, 0), labels, valid, n_held_out)
+    return FeatureLists(np.where(valid[..., None], features, 0), labels, valid, n_held_out)
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +67,9 @@ def test_the_same_seed_gives_the_same_scores(fitted: list[Opponent]) -> None:
 
 
 def test_padding_changes_nothing(fitted: list[Opponent]) -> None:
-    def padded(plain: Lists) -> Lists:
+    def padded(plain: FeatureLists) -> FeatureLists:
         gap = ((0, 0), (0, 3))
-        return Lists(
+        return FeatureLists(
             np.pad(plain.features, (*gap, (0, 0)), constant_values=9),
             np.pad(plain.labels, gap),
             np.pad(plain.valid, gap),
@@ -126,7 +126,7 @@ def test_logistic_draws_misses_without_bias() -> None:
 
 
 def test_ndcg_of_lists_agrees_with_the_metric_and_counts_what_no_list_holds() -> None:
-    data = Lists(
+    data = FeatureLists(
         np.zeros((2, 3, 1), dtype=np.float32),
         np.array([[False, True, False], [False, False, False]]),
         np.array([[True, True, True], [True, False, False]]),
@@ -147,7 +147,7 @@ def candidates() -> tuple[Candidates, Truth]:
 
 def test_reranking_candidates(fitted: list[Opponent]) -> None:
     ranked, truth = candidates()
-    data = Lists.of_candidates(ranked, truth)
+    data = FeatureLists.of_candidates(ranked, truth)
     before = np.nanmean(ndcg(judge(ranked.items, truth, ranked.scores), 5))
     for opponent in fitted:
         again = rerank(opponent, ranked)
@@ -177,23 +177,23 @@ def test_lambdarank_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> Non
         fit_lambdarank(lists(0), lists(1), TREES)
 
 
-def without_hits() -> Lists:
+def without_hits() -> FeatureLists:
     data = lists(0)
-    return Lists(data.features, np.zeros_like(data.labels), data.valid, data.n_held_out)
+    return FeatureLists(data.features, np.zeros_like(data.labels), data.valid, data.n_held_out)
 
 
-def only_hits() -> Lists:
+def only_hits() -> FeatureLists:
     data = lists(0)
-    return Lists(data.features, data.valid, data.valid, data.valid.sum(axis=1))
+    return FeatureLists(data.features, data.valid, data.valid, data.valid.sum(axis=1))
 
 
-def plain(**changes: npt.NDArray[Any]) -> Lists:
+def plain(**changes: npt.NDArray[Any]) -> FeatureLists:
     data = lists(0)
     fields = {name: getattr(data, name) for name in ("features", "labels", "valid", "n_held_out")}
-    return Lists(**(fields | changes))
+    return FeatureLists(**(fields | changes))
 
 
-def narrow() -> Lists:
+def narrow() -> FeatureLists:
     return plain(features=lists(0).features[..., :2])
 
 
@@ -229,7 +229,7 @@ def test_candidates_without_features_are_refused() -> None:
     ranked, truth = candidates()
     bare = Candidates(ranked.items, ranked.scores)
     with pytest.raises(InputError, match="features"):
-        Lists.of_candidates(bare, truth)
+        FeatureLists.of_candidates(bare, truth)
     model = LogisticOpponent(np.zeros(1), 0.0, np.zeros(1), np.ones(1), "none", 1.0, LOGISTIC)
     with pytest.raises(InputError, match="features"):
         rerank(model, bare)

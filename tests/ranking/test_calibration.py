@@ -97,11 +97,11 @@ def test_a_falling_calibration_is_refused() -> None:
 
 
 @pytest.mark.parametrize("method", ["temperature", "isotonic"])
-def test_a_level_from_many_keeps_the_form_from_few(method: str) -> None:
+def test_a_level_moves_all_log_odds_alike(method: str) -> None:
     few = calibrate(*_world(0.6, -1.5, 20), method=method)  # type: ignore[arg-type]
     logits, labels = _world(0.6, -3.0)
     logits[0, :7] = -np.inf
-    found = levelled(few, logits, labels)
+    found = levelled(few, logits, float(labels[np.isfinite(logits)].mean()))
     there = np.isfinite(logits)
     assert found.probabilities(logits)[there].mean() == pytest.approx(labels[there].mean(), 1e-4)
     before, after = (one.probabilities(np.array([-2.0, 2.0], np.float32)) for one in (few, found))
@@ -110,8 +110,14 @@ def test_a_level_from_many_keeps_the_form_from_few(method: str) -> None:
     assert -2.0 < odds.mean() < -1.0
 
 
-def test_lists_without_any_hit_or_miss_leave_the_level() -> None:
+def test_a_rate_of_nothing_or_all_leaves_the_level() -> None:
     calibration = Calibration("temperature", 0.5, -1.0)
-    logits = np.zeros((2, 3), np.float32)
-    for labels in (np.zeros((2, 3), bool), np.ones((2, 3), bool)):
-        assert levelled(calibration, logits, labels) == calibration
+    for rate in (0.0, 1.0):
+        assert levelled(calibration, np.zeros((2, 3), np.float32), rate) == calibration
+    nothing = np.full((2, 3), -np.inf, np.float32)
+    assert levelled(calibration, nothing, 0.5) == calibration
+
+
+def test_a_level_is_found_for_the_rarest_hits() -> None:
+    found = levelled(Calibration("temperature"), np.full((1, 4), 12.0, np.float32), 1e-7)
+    assert found.probabilities(np.array([12.0], np.float32))[0] == pytest.approx(1e-7, rel=1e-3)

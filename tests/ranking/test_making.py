@@ -45,7 +45,7 @@ def test_lists_of_different_widths_are_pooled_with_padding() -> None:
     wide, short = _window([0, 1], 0, m=5), _window([2], 1, m=3)
     pool = pooled([wide, short])
     assert pool.labels.shape == (3, 5)
-    assert pool.mask.tolist() == [[True] * 5, [True] * 5, [True] * 3 + [False] * 2]
+    assert pool.valid.tolist() == [[True] * 5, [True] * 5, [True] * 3 + [False] * 2]
     assert pool.labels[2, :3].tolist() == short.labels[0].tolist()
     scores = stacked([np.zeros((1, 2), np.float32), np.zeros((1, 1), np.float32)], -np.inf)
     assert np.isneginf(scores).tolist() == [[False, False], [False, True]]

@@ -13,6 +13,7 @@ from twofold.indexing.dataset import load_dataset
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Silent
 from twofold.learning import Learned, learn
+from twofold.retrieval.queries import queries_of_users
 from twofold.settings import Settings
 
 
@@ -49,3 +50,18 @@ def test_windows_follow_one_another_until_nobody_has_labels_left(small_settings:
         assert mine is theirs
     lengths = np.linalg.norm(learned.ranker.tables.factors, axis=1)
     assert np.sqrt(np.mean(lengths[lengths > 0] ** 2)) == pytest.approx(1.0, rel=1e-5)
+
+
+def test_served_probabilities_average_to_the_share_of_hits_in_the_windows(
+    small_settings: Settings,
+) -> None:
+    learned = _learn(replace(small_settings, window_labels=2, windows=2))
+    assert learned.ranker is not None
+    dataset = load_dataset(*small_tables(), small_settings.data)
+    users = learned.lists[0].queries.users
+    queries = queries_of_users(dataset.interactions, users, max_history=50)
+    served = learned.stage_one.retriever(learned.fusion).retrieve(queries, 20)
+    told = learned.ranker.calibration.probabilities(learned.ranker.logits(queries, served))
+    hits = sum(int(lists.labels.sum()) for lists in learned.lists)
+    shown = sum(int((lists.candidates.items >= 0).sum()) for lists in learned.lists)
+    assert float(told[served.items >= 0].mean()) == pytest.approx(hits / shown, rel=1e-3)
