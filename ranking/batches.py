@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from twofold.ranking.backbone import Backbone
-from twofold.ranking.head import GAPS, Evidence
+from twofold.ranking.head import GAPS, Events, Evidence
 from twofold.ranking.items import ItemTables
 from twofold.ranking.model import History
 from twofold.retrieval.queries import Queries
@@ -134,17 +134,14 @@ def history_batch(
     if as_text is not None:
         spoken = np.array([len(row) > 0 for row in as_text], dtype=bool)
         lengths = np.where(spoken, 0, lengths)
-    events = _Padded(recent, lengths)
-    soft = items.soft(events.of(recent.items))
+    past, events = _padded(recent, lengths)
+    soft = items.soft(past)
     if factors_dropped is not None:
         soft = type(soft)(soft.texts, drop_factors(soft.factors, factors_dropped))
     tokens, token_mask = (None, None) if as_text is None else pad_rows(as_text)
     return History(
         items=soft,
-        ages=torch.from_numpy(events.of(recent.ages())),
-        gaps=torch.from_numpy(events.of(gap_buckets(recent))),
-        kinds=torch.from_numpy(events.of(recent.kinds)),
-        mask=torch.from_numpy(events.mask),
+        events=events,
         tokens=tokens,
         token_mask=token_mask,
     )
@@ -171,15 +168,9 @@ def evidence_batch(
         At most this many latest items are read.
     """
     recent = queries.last(max_history)
-    events = _Padded(recent, recent.lengths())
-    strengths = items.relations.between(events.of(recent.items), events.mask, candidates)
-    return Evidence(
-        ages=torch.from_numpy(events.of(recent.ages())),
-        gaps=torch.from_numpy(events.of(gap_buckets(recent))),
-        kinds=torch.from_numpy(events.of(recent.kinds)),
-        mask=torch.from_numpy(events.mask),
-        strengths=torch.from_numpy(strengths),
-    )
+    past, events = _padded(recent, recent.lengths())
+    strengths = items.relations.between(past, events.mask.numpy(), candidates)
+    return Evidence(events, torch.from_numpy(strengths))
 
 
 def gap_buckets(queries: Queries) -> npt.NDArray[np.int64]:
@@ -192,20 +183,29 @@ def gap_buckets(queries: Queries) -> npt.NDArray[np.int64]:
     return np.asarray(np.minimum(doublings, GAPS - 1))
 
 
-class _Padded:
-    """Places of ragged events in a rectangle of their queries."""
+def _padded(
+    queries: Queries, lengths: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], Events]:
+    """Return items and events of ragged histories in a rectangle, 0 where there is none.
 
-    def __init__(self, queries: Queries, lengths: npt.NDArray[np.int64]) -> None:
-        """Give queries of length 0 in `lengths` no places, whatever their events."""
-        self._kept = np.repeat(lengths > 0, queries.lengths())
-        width = max(1, int(lengths.max(initial=0)))
-        self.mask = np.arange(width)[None, :] < lengths[:, None]
+    Queries of length 0 in `lengths` get no places, whatever their events.
+    """
+    kept = np.repeat(lengths > 0, queries.lengths())
+    width = max(1, int(lengths.max(initial=0)))
+    mask = np.arange(width)[None, :] < lengths[:, None]
 
-    def of(self, values: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
-        """Return values of the events, 0 where there is none, ``int64 (B, H)``."""
-        out = np.zeros(self.mask.shape, dtype=np.int64)
-        out[self.mask] = values[self._kept]
+    def placed(values: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+        out = np.zeros(mask.shape, dtype=np.int64)
+        out[mask] = values[kept]
         return out
+
+    events = Events(
+        ages=torch.from_numpy(placed(queries.ages())),
+        gaps=torch.from_numpy(placed(gap_buckets(queries))),
+        kinds=torch.from_numpy(placed(queries.kinds)),
+        mask=torch.from_numpy(mask),
+    )
+    return placed(queries.items), events
 
 
 def drop_factors(factors: Tensor, dropped: npt.NDArray[np.bool_]) -> Tensor:

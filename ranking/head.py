@@ -18,8 +18,8 @@ STEEPNESS = 10.0
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """The events of a batch of histories beside what each says for each candidate.
+class Events:
+    """When and how the events of a batch of histories came about.
 
     Parameters
     ----------
@@ -31,14 +31,27 @@ class Evidence:
         Kinds of the events, ``int64 (B, H)``.
     mask
         True at events, ``bool (B, H)``.
-    strengths
-        How strongly the events' items are related to the candidates, ``float32 (B, H, m, width)``.
     """
 
     ages: Tensor
     gaps: Tensor
     kinds: Tensor
     mask: Tensor
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The events of a batch of histories beside what each says for each candidate.
+
+    Parameters
+    ----------
+    events
+        Of ``B`` queries, ``(B, H)``.
+    strengths
+        How strongly the events' items are related to the candidates, ``float32 (B, H, m, width)``.
+    """
+
+    events: Events
     strengths: Tensor
 
     def half(self) -> Evidence:
@@ -98,12 +111,11 @@ class EvidenceHead(nn.Module):
                 self.gaps.weight[:, head] = (-seconds / after).clamp(min=-12.0)
             self.ages.weight[:, -1] = torch.arange(max_history) * math.log(FADES_BY)
 
-    def shares(self, evidence: Evidence) -> Tensor:
+    def shares(self, events: Events) -> Tensor:
         """Return each event's share, ``float32 (B, H, heads)``; those of no events are 0."""
-        scores = (
-            self.ages(evidence.ages) + self.gaps(evidence.gaps) + self.kinds(evidence.kinds)
-        ).masked_fill(~evidence.mask[..., None], -1e9)
-        out: Tensor = scores.softmax(dim=1) * evidence.mask[..., None]
+        scores = self.ages(events.ages) + self.gaps(events.gaps) + self.kinds(events.kinds)
+        scores = scores.masked_fill(~events.mask[..., None], -1e9)
+        out: Tensor = scores.softmax(dim=1) * events.mask[..., None]
         return out
 
     def forward(self, features: Tensor, evidence: Evidence, absent: Tensor) -> Tensor:
@@ -118,7 +130,7 @@ class EvidenceHead(nn.Module):
         absent
             True where the query is a text, without features and events, ``bool (B,)``.
         """
-        told = torch.einsum("bhk,bhmr->bmkr", self.shares(evidence), evidence.strengths)
+        told = torch.einsum("bhk,bhmr->bmkr", self.shares(evidence.events), evidence.strengths)
         told = torch.where(absent[:, None, None], 0.0, told.flatten(2))
         told = told.sign() * torch.log1p(STEEPNESS * told.abs())
         features = torch.where(absent[:, None, None], self.absent, features)

@@ -16,7 +16,7 @@ from twofold.ranking.alignment import align_factors, scale_factors
 from twofold.ranking.backbone import Backbone, backbone_from_pretrained
 from twofold.ranking.calibration import Calibration, calibrate
 from twofold.ranking.head_fit import HeadCourse, fit_head
-from twofold.ranking.items import ItemTables, compute_states, tokenise_items
+from twofold.ranking.items import ItemTables, ItemTokens, compute_states, tokenise_items
 from twofold.ranking.labelled import Labelled
 from twofold.ranking.lists import Lists, Window, pooled, stacked
 from twofold.ranking.model import ModelShape, RankerModel
@@ -100,21 +100,15 @@ def make_ranker(
     states = (
         compute_states(backbone, tokens, progress=progress) if _stored(settings, backbone) else None
     )
-    basis = windows[0].factors
-    factors = [scale_factors(basis)]
-    factors += [align_factors(window.factors, basis) for window in windows[1:]]
     with progress.step("Smoothing relations"):
-        relations = [Relations.of(window.relations, seed=seed) for window in windows]
-    tables = [
-        ItemTables(tokens, vectors, *pair, states) for pair in zip(factors, relations, strict=True)
-    ]
+        tables = _tables(windows, tokens, vectors, states, seed)
     shape = ModelShape(
         backbone=backbone.shape,
         joint_layers=backbone.shape.layers - backbone.n_lower,
         n_features=windows[0].lists.features.shape[-1],
         text_dim=vectors.shape[1],
-        factor_dim=basis.shape[1],
-        n_relations=relations[0].width,
+        factor_dim=windows[0].factors.shape[1],
+        n_relations=tables[0].relations.width,
         n_kinds=n_kinds,
         max_history=settings.max_history,
     )
@@ -198,6 +192,23 @@ def _course(groups: Groups, head: HeadCourse, course: Trained) -> dict[str, Any]
 
 def _of_users(lists: Lists, users: npt.NDArray[np.int64], wanted: bool) -> Lists:
     return lists.take(np.flatnonzero(np.isin(lists.queries.users, users) == wanted))
+
+
+def _tables(
+    windows: Sequence[Window],
+    tokens: ItemTokens,
+    vectors: npt.NDArray[np.float32],
+    states: npt.NDArray[np.float16] | None,
+    seed: int,
+) -> list[ItemTables]:
+    """Return the item tables of every window, factors in the basis of the latest."""
+    basis = windows[0].factors
+    factors = [scale_factors(basis)]
+    factors += [align_factors(window.factors, basis) for window in windows[1:]]
+    return [
+        ItemTables(tokens, vectors, each, Relations.of(window.relations, seed=seed), states)
+        for window, each in zip(windows, factors, strict=True)
+    ]
 
 
 def _calibrated(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from twofold.ranking.backbone import Backbone, BackboneShape
 from twofold.ranking.cross import Blocks, HistoryMemory, read_candidates, read_history
-from twofold.ranking.head import GAPS, Evidence, EvidenceHead
+from twofold.ranking.head import GAPS, Events, Evidence, EvidenceHead
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,8 @@ class History:
     ----------
     items
         Soft items of the events, oldest first, padded, ``(B, H)``.
-    ages
-        How many of the query's events are later, below ``max_history``, ``int64 (B, H)``.
-    gaps
-        Buckets of the time to the query's latest event, ``int64 (B, H)``.
-    kinds
-        Kinds of the events, ``int64 (B, H)``.
-    mask
-        True at events, ``bool (B, H)``.
+    events
+        Their times and kinds, ``(B, H)``.
     tokens
         Tokens of histories given as text, ``int64 (B, T)``, or ``None`` where none is.
     token_mask
@@ -93,10 +87,7 @@ class History:
     """
 
     items: SoftItems
-    ages: Tensor
-    gaps: Tensor
-    kinds: Tensor
-    mask: Tensor
+    events: Events
     tokens: Tensor | None = None
     token_mask: Tensor | None = None
 
@@ -150,10 +141,10 @@ class RankerModel(nn.Module):
 
     def remember(self, history: History) -> HistoryMemory:
         """Return the keys and values that candidates of these histories will see."""
-        when = self.ages(history.ages) + self.gaps(history.gaps)
-        events = self.soft(history.items) + when + self.kinds(history.kinds)
+        when = self.ages(history.events.ages) + self.gaps(history.events.gaps)
+        events = self.soft(history.items) + when + self.kinds(history.events.kinds)
         states = self.soft_norm(events) + self.history_mark
-        mask = history.mask
+        mask = history.events.mask
         if history.tokens is not None and history.token_mask is not None:
             # Few histories of a training batch are texts: only those pay for the lower layers.
             spoken = history.token_mask.any(dim=1).nonzero().squeeze(1)

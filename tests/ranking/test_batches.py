@@ -65,11 +65,11 @@ def test_a_spoken_history_has_no_soft_tokens(tiny_bert: Path) -> None:
     queries = make_queries([[0, 1, 2], [3, 1], []], len(TEXTS))
     rows = [np.zeros(0, np.int32), np.array([2, 9, 3], np.int32), np.zeros(0, np.int32)]
     history = history_batch(queries, tables, max_history=2, as_text=rows)
-    assert history.mask.tolist() == [[True, True], [False, False], [False, False]]
+    assert history.events.mask.tolist() == [[True, True], [False, False], [False, False]]
     assert history.token_mask is not None
     assert history.token_mask.tolist() == [[False] * 3, [True] * 3, [False] * 3]
     np.testing.assert_array_equal(history.items.texts[0].numpy(), tables.texts[[1, 2]])
-    assert history.ages[0].tolist() == [1, 0]
+    assert history.events.ages[0].tolist() == [1, 0]
 
 
 def test_dropped_factors_are_zero_in_those_queries_alone(tiny_bert: Path) -> None:
@@ -95,9 +95,9 @@ def test_evidence_stands_where_its_events_and_candidates_do(tiny_bert: Path) -> 
     queries = make_queries([[0, 1, 2], [], [3, 1]], len(TEXTS))
     candidates = np.array([[3, 0], [1, 2], [2, -1]], dtype=np.int64)
     found = evidence_batch(queries, candidates, tables, max_history=2)
-    assert found.mask.tolist() == [[True, True], [False, False], [True, True]]
-    assert found.ages.tolist() == [[1, 0], [0, 0], [1, 0]]
-    assert found.gaps.tolist() == [[4, 0], [0, 0], [2, 0]]
+    assert found.events.mask.tolist() == [[True, True], [False, False], [True, True]]
+    assert found.events.ages.tolist() == [[1, 0], [0, 0], [1, 0]]
+    assert found.events.gaps.tolist() == [[4, 0], [0, 0], [2, 0]]
     for number, matrix in enumerate(tables.relations.counted):
         wanted = matrix[[1, 2]][:, [3, 0]].toarray() / tables.relations.scales[number]
         np.testing.assert_allclose(found.strengths[0, ..., 2 * number].numpy(), wanted, rtol=1e-6)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from twofold.ranking.head import Evidence, EvidenceHead
+from twofold.ranking.head import Events, Evidence, EvidenceHead
 
 H, M, WIDTH, N_FEATURES, N_KINDS = 5, 6, 2, 3, 2
 
@@ -26,18 +26,19 @@ def _evidence(n: int, seed: int = 0) -> Evidence:
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(1, H + 1, (n, 1), generator=generator)
     mask = torch.arange(H)[None] < lengths
-    return Evidence(
+    events = Events(
         ages=(lengths - 1 - torch.arange(H)).clamp(min=0),
         gaps=torch.randint(0, 20, (n, H), generator=generator),
         kinds=torch.randint(0, N_KINDS, (n, H), generator=generator),
         mask=mask,
-        strengths=torch.rand((n, H, M, WIDTH), generator=generator) * mask[..., None, None],
     )
+    strengths = torch.rand((n, H, M, WIDTH), generator=generator) * mask[..., None, None]
+    return Evidence(events, strengths)
 
 
 def test_shares_are_those_of_a_history_and_none_without_events() -> None:
-    evidence = _evidence(40)
-    gone = replace(evidence, mask=evidence.mask & (torch.arange(40) % 4 > 0)[:, None])
+    events = _evidence(40).events
+    gone = replace(events, mask=events.mask & (torch.arange(40) % 4 > 0)[:, None])
     shares = _head().shares(gone)
     assert not shares[~gone.mask].any()
     sums = shares.sum(dim=1)
@@ -50,12 +51,11 @@ def test_it_starts_silent_and_with_heads_that_forget() -> None:
     head = _head()
     assert not head(torch.randn(8, M, N_FEATURES), _evidence(8), _present(8)).any()
     # Two events: one just now, one an hour before; all heads of time forget the older.
-    two = Evidence(
+    two = Events(
         ages=torch.tensor([[1, 0]]),
         gaps=torch.tensor([[12, 0]]),
         kinds=torch.zeros(1, 2, dtype=torch.int64),
         mask=torch.ones(1, 2, dtype=torch.bool),
-        strengths=torch.zeros(1, 2, M, WIDTH),
     )
     older = head.shares(two)[0, 0].detach()
     assert older[0] < older[1] < 0.05 < older[3] < older[2]
@@ -67,16 +67,17 @@ def test_it_learns_which_kind_of_event_speaks() -> None:
 
     def planted(seed: int, n: int) -> tuple[Evidence, torch.Tensor]:
         one = _evidence(n, seed)
-        speaks = (one.kinds == 1) & one.mask
+        events = one.events
+        speaks = (events.kinds == 1) & events.mask
         strengths = one.strengths.clone()
         hit = torch.randint(0, M, (n,), generator=torch.Generator().manual_seed(seed))
         strengths[..., 0] = 0.0
-        rows, places = torch.nonzero(one.mask, as_tuple=True)
+        rows, places = torch.nonzero(events.mask, as_tuple=True)
         wanted = torch.where(speaks[rows, places], hit[rows], (hit[rows] + 1) % M)
         strengths[rows, places, wanted, 0] = 1.0
         kept = speaks.any(dim=1)
-        parts = (one.ages, one.gaps, one.kinds, one.mask, strengths)
-        return Evidence(*(part[kept] for part in parts)), hit[kept]
+        parts = (events.ages, events.gaps, events.kinds, events.mask)
+        return Evidence(Events(*(part[kept] for part in parts)), strengths[kept]), hit[kept]
 
     head = _head()
     evidence, hit = planted(1, 400)
