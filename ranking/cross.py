@@ -98,9 +98,8 @@ def read_candidates(layers: list[Layer], blocks: Blocks, memory: HistoryMemory) 
         states = layer.finish(states, gathered.reshape(n_blocks * longest, -1)[packed])
     last = layers[-1]
     cls = states[first]
-    queries = last.query(cls)[:, None, :]
-    gathered = _look(last, queries, last.key_value(states)[padded], memory.keys_values[-1], bias)
-    return last.finish(cls, gathered[:, 0, :])
+    gathered = _look_from_cls(last, cls, states[padded], memory.keys_values[-1], bias)
+    return last.finish(cls, gathered)
 
 
 def _joint_bias(history: Tensor, mask: Tensor) -> Tensor:
@@ -127,3 +126,32 @@ def _look(
         attn_mask=bias,
     )
     return gathered.transpose(1, 2).reshape(n_blocks, length, width)
+
+
+def _look_from_cls(
+    layer: Layer, cls: Tensor, own: Tensor, history: tuple[Tensor, Tensor], bias: Tensor
+) -> Tensor:
+    """Return what [CLS] alone gathers from history and own block, ``(n_blocks, d)``.
+
+    One query a block makes the keys and values of its own tokens too dear: ``q . (W s + b)`` is
+    ``(W' q) . s + q . b``, and a sum of values is the value of a sum. So both projections are
+    applied once a block instead of once a token, with the same result.
+    """
+    n_blocks, width = cls.shape
+    heads, size = layer.heads, width // layer.heads
+    to_keys, to_values = layer.key_value.weight.view(2, heads, size, width)
+    key_bias, value_bias = layer.key_value.bias.view(2, heads, size)
+    keys, values = history
+    per_query = (keys.shape[0], -1, heads, size)
+    queries = layer.query(cls).view(n_blocks, heads, size) * size**-0.5
+    past = queries.view(per_query).transpose(1, 2) @ keys.transpose(2, 3)
+    past = past.transpose(1, 2).flatten(0, 1)
+    asked = torch.einsum("nhe,hed->nhd", queries, to_keys)
+    here = asked @ own.transpose(1, 2) + (queries * key_bias).sum(-1, keepdim=True)
+    shares = (torch.cat([past, here], dim=-1) + bias[:, :, 0]).softmax(dim=-1)
+    past, here = shares.split([keys.shape[2], own.shape[1]], dim=-1)
+    told = past.unflatten(0, (keys.shape[0], -1)).transpose(1, 2) @ values
+    told = told.transpose(1, 2).flatten(0, 1)
+    found = torch.einsum("nhd,hed->nhe", here @ own, to_values)
+    found = found + here.sum(-1, keepdim=True) * value_bias
+    return (told + found).flatten(1)
