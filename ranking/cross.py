@@ -149,9 +149,10 @@ def _look_from_cls(
     asked = torch.einsum("nhe,hed->nhd", queries, to_keys)
     here = asked @ own.transpose(1, 2) + (queries * key_bias).sum(-1, keepdim=True)
     shares = (torch.cat([past, here], dim=-1) + bias[:, :, 0]).softmax(dim=-1)
-    past, here = shares.split([keys.shape[2], own.shape[1]], dim=-1)
+    past, here = shares[..., : keys.shape[2]], shares[..., keys.shape[2] :]
     told = past.unflatten(0, (keys.shape[0], -1)).transpose(1, 2) @ values
     told = told.transpose(1, 2).flatten(0, 1)
     found = torch.einsum("nhd,hed->nhe", here @ own, to_values)
     found = found + here.sum(-1, keepdim=True) * value_bias
-    return (told + found).flatten(1)
+    out: Tensor = (told + found).flatten(1)
+    return out
