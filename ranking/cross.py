@@ -142,15 +142,15 @@ def _look_from_cls(
     to_keys, to_values = layer.key_value.weight.view(2, heads, size, width)
     key_bias, value_bias = layer.key_value.bias.view(2, heads, size)
     keys, values = history
-    per_query = (keys.shape[0], -1, heads, size)
+    n_queries, length = keys.shape[0], keys.shape[2]
     queries = layer.query(cls).view(n_blocks, heads, size) * size**-0.5
-    past = queries.view(per_query).transpose(1, 2) @ keys.transpose(2, 3)
+    past = queries.view(n_queries, -1, heads, size).transpose(1, 2) @ keys.transpose(2, 3)
     past = past.transpose(1, 2).flatten(0, 1)
     asked = torch.einsum("nhe,hed->nhd", queries, to_keys)
     here = asked @ own.transpose(1, 2) + (queries * key_bias).sum(-1, keepdim=True)
     shares = (torch.cat([past, here], dim=-1) + bias[:, :, 0]).softmax(dim=-1)
-    past, here = shares[..., : keys.shape[2]], shares[..., keys.shape[2] :]
-    told = past.unflatten(0, (keys.shape[0], -1)).transpose(1, 2) @ values
+    past, here = shares[..., :length], shares[..., length:]
+    told = past.reshape(n_queries, -1, heads, length).transpose(1, 2) @ values
     told = told.transpose(1, 2).flatten(0, 1)
     found = torch.einsum("nhd,hed->nhe", here @ own, to_values)
     found = found + here.sum(-1, keepdim=True) * value_bias
