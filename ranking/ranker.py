@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress
@@ -214,7 +216,7 @@ class Ranker:
         # Without random first weights: opening draws nothing from the process's generator.
         with torch.device("meta"):
             model = RankerModel(ModelShape.from_dict(generation.json("ranker/model")), 0.0)
-        model.load_state_dict(load_file(generation.path("ranker/model.safetensors")), assign=True)
+        model.load_state_dict(_weights(generation.path("ranker/model.safetensors")), assign=True)
         model.eval().requires_grad_(False)
         tokens = ItemTokens(generation.array("ranker/tokens"), generation.array("ranker/offsets"))
         states = generation.array("ranker/states") if generation.has("ranker/states") else None
@@ -226,3 +228,9 @@ class Ranker:
             Calibration.from_dict(generation.json("ranker/calibration")),
             settings,
         )
+
+
+def _weights(file: Path) -> dict[str, torch.Tensor]:
+    """Return the weights in a file, through numpy: safetensors leaks objects as torch's."""
+    with safe_open(file, framework="np") as weights:
+        return {name: torch.from_numpy(one) for name, one in weights.get_tensors().items()}
