@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from twofold.ranking.backbone import Backbone
-from twofold.ranking.head import GAPS, Events, Evidence
+from twofold.ranking.head import GAPS, Events, Evidence, TextQueries
 from twofold.ranking.items import ItemTables
 from twofold.ranking.model import History
 from twofold.retrieval.queries import Queries
@@ -171,6 +171,16 @@ def evidence_batch(
     past, events = _padded(recent, recent.lengths())
     strengths = items.relations.between(past, events.mask.numpy(), candidates)
     return Evidence(events, torch.from_numpy(strengths))
+
+
+def text_queries(likeness: npt.NDArray[np.float32]) -> TextQueries:
+    """Return which queries are texts from their likeness to candidates, NaN elsewhere, ``(B, m)``.
+
+    Padding of a text query may be NaN too; it reads as 0.
+    """
+    which = np.isfinite(likeness).any(axis=1)
+    known = np.where(np.isfinite(likeness), likeness, np.float32(0))
+    return TextQueries(torch.from_numpy(which), torch.from_numpy(known))
 
 
 def gap_buckets(queries: Queries) -> npt.NDArray[np.int64]:

@@ -15,6 +15,8 @@ FADES_BY = 0.9
 HIDDEN = 32
 # Relations have a long tail; ten root mean squares of a relation are a strong one.
 STEEPNESS = 10.0
+# Cosines of texts lie within some tenths of each other.
+LIKENESS_SCALE = 10.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,28 @@ class Evidence:
         return replace(self, strengths=self.strengths.float())
 
 
+@dataclass(frozen=True)
+class TextQueries:
+    """Which queries of a batch are a text, and how like that text the candidates are.
+
+    Parameters
+    ----------
+    which
+        True where the query is a text, without stage-one features and events, ``bool (B,)``.
+    likeness
+        Cosine of the query's and the candidate's text vectors, ``float32 (B, m)``; read where
+        `which` is true.
+    """
+
+    which: Tensor
+    likeness: Tensor
+
+    @classmethod
+    def none(cls, n: int, m: int) -> TextQueries:
+        """Return that none of `n` queries with `m` candidates each is a text."""
+        return cls(torch.zeros(n, dtype=torch.bool), torch.zeros(n, m))
+
+
 class EvidenceHead(nn.Module):
     """g: the part of the logit that reads stage one's features and the history's events.
 
@@ -70,7 +94,8 @@ class EvidenceHead(nn.Module):
     softmax over the history); the relations between events and candidate are averaged with those
     shares. A linear part reads features and averages, and a network with one hidden layer reads
     both once more. Target attention (Zhou et al. 2018) whose shares follow time alone, so that they
-    are the same for all candidates of a query.
+    are the same for all candidates of a query. Of a query that is a text it says how like the text
+    a candidate is.
 
     Parameters
     ----------
@@ -93,6 +118,7 @@ class EvidenceHead(nn.Module):
         self.gaps = nn.Embedding(GAPS, heads)
         self.kinds = nn.Embedding(n_kinds, heads)
         self.absent = nn.Parameter(torch.zeros(n_features))
+        self.likeness = nn.Parameter(torch.ones(()))
         self.features = nn.Linear(n_features, 1)
         self.events = nn.Linear(n_relations * heads, 1, bias=False)
         self.network = nn.Sequential(
@@ -118,7 +144,7 @@ class EvidenceHead(nn.Module):
         out: Tensor = scores.softmax(dim=1) * events.mask[..., None]
         return out
 
-    def forward(self, features: Tensor, evidence: Evidence, absent: Tensor) -> Tensor:
+    def forward(self, features: Tensor, evidence: Evidence, texts: TextQueries) -> Tensor:
         """Return logits, ``float32 (B, m)``.
 
         Parameters
@@ -127,13 +153,15 @@ class EvidenceHead(nn.Module):
             Stage-one features, ``float32 (B, m, n_features)``.
         evidence
             Events of ``B`` queries beside ``m`` candidates each.
-        absent
-            True where the query is a text, without features and events, ``bool (B,)``.
+        texts
+            Which of the queries are texts.
         """
+        is_text = texts.which[:, None, None]
         told = torch.einsum("bhk,bhmr->bmkr", self.shares(evidence.events), evidence.strengths)
-        told = torch.where(absent[:, None, None], 0.0, told.flatten(2))
+        told = torch.where(is_text, 0.0, told.flatten(2))
         told = told.sign() * torch.log1p(STEEPNESS * told.abs())
-        features = torch.where(absent[:, None, None], self.absent, features)
+        features = torch.where(is_text, self.absent, features)
         out: Tensor = self.features(features) + self.events(told)
         out = out + self.network(torch.cat([features, told], dim=-1))
-        return out.squeeze(-1)
+        likeness = LIKENESS_SCALE * self.likeness * texts.likeness
+        return out.squeeze(-1) + torch.where(texts.which[:, None], likeness, 0.0)

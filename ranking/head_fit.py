@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from twofold.ranking.batches import evidence_batch
-from twofold.ranking.head import Evidence, EvidenceHead
+from twofold.ranking.head import Evidence, EvidenceHead, TextQueries
 from twofold.ranking.labelled import Drawn, Labelled, batches, draw
 from twofold.ranking.lists import pooled
 from twofold.ranking.losses import loss_of, mean_loss
@@ -82,8 +82,8 @@ def fit_head(
             head.train()
             for place in rng.permutation(len(prepared)):
                 drawn, evidence = prepared[place]
-                present = torch.zeros(len(drawn.items), dtype=torch.bool)
-                logits = head(drawn.features, evidence.single(), present)
+                nobody = TextQueries.none(*drawn.items.shape)
+                logits = head(drawn.features, evidence.single(), nobody)
                 lost = loss_of(logits, drawn.labels, drawn.weights, settings.objective)
                 optimiser.zero_grad()
                 torch.autograd.backward(lost)

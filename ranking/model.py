@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from twofold.ranking.backbone import Backbone, BackboneShape
 from twofold.ranking.cross import Blocks, HistoryMemory, read_candidates, read_history
-from twofold.ranking.head import GAPS, Events, Evidence, EvidenceHead
+from twofold.ranking.head import GAPS, Events, Evidence, EvidenceHead, TextQueries
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class RankerModel(nn.Module):
         memory: HistoryMemory,
         features: Tensor,
         evidence: Evidence,
-        absent: Tensor,
+        texts: TextQueries,
     ) -> Tensor:
         """Return a logit a candidate, ``float32 (B, m)``.
 
@@ -197,10 +197,10 @@ class RankerModel(nn.Module):
             Stage-one features, ``float32 (B, m, n_features)``.
         evidence
             What the histories' events say for the candidates.
-        absent
-            True where the query is a text, without stage-one features and events, ``bool (B,)``.
+        texts
+            Which of the queries are texts.
         """
         cls = read_candidates(self.backbone.joint, blocks, memory)
         spoken = self.head(self.head_dropout(cls)).view(features.shape[:2])
-        out: Tensor = spoken + self.g(features, evidence, absent)
+        out: Tensor = spoken + self.g(features, evidence, texts)
         return out

@@ -117,7 +117,7 @@ class Ranker:
         return served_logits(self.model, self.tables, queries, candidates, form, progress=progress)
 
     def _of_texts(self, queries: Queries, candidates: Candidates) -> npt.NDArray[np.float32]:
-        """Return logits of free text queries, whose stage-one features are masked."""
+        """Return logits of free text queries, by what is said and how like each candidate is."""
         if queries.texts is None:
             raise InputError("text queries need texts")
         return logits_of(
@@ -127,7 +127,7 @@ class Ranker:
             candidates.items,
             candidates.needed_features(),
             as_text=self._query_rows(queries.texts),
-            absent=np.ones(len(queries), dtype=bool),
+            likeness=np.where(candidates.items >= 0, candidates.scores, np.float32(np.nan)),
         )
 
     def without_text(self, queries: Queries, candidates: Candidates) -> npt.NDArray[np.float32]:

@@ -14,9 +14,10 @@ from twofold.ranking.batches import (
     candidate_states,
     evidence_batch,
     history_batch,
+    text_queries,
     told_histories,
 )
-from twofold.ranking.head import EvidenceHead
+from twofold.ranking.head import EvidenceHead, TextQueries
 from twofold.ranking.items import ItemTables
 from twofold.ranking.model import RankerModel
 from twofold.retrieval.candidates import Candidates
@@ -80,7 +81,7 @@ def logits_of(
     features: npt.NDArray[np.float32],
     *,
     as_text: Sequence[npt.NDArray[np.int32]] | None = None,
-    absent: npt.NDArray[np.bool_] | None = None,
+    likeness: npt.NDArray[np.float32] | None = None,
     chunk_pairs: int = 256,
     progress: Progress | None = None,
 ) -> npt.NDArray[np.float32]:
@@ -100,8 +101,9 @@ def logits_of(
         Stage-one features, ``float32 (n, m, n_features)``.
     as_text
         Token rows of histories to be read as text.
-    absent
-        Queries without stage-one features, ``bool (n,)``.
+    likeness
+        Cosine of the query's and the candidate's text vectors where the query is a text, NaN where
+        it is a history, ``float32 (n, m)``; ``None`` where none is a text.
     chunk_pairs
         About how many candidates are scored at once; so few that their states stay in the cache of
         a core, where a thousand at once measured a third slower.
@@ -114,7 +116,8 @@ def logits_of(
     if m == 0:
         return out
     step = max(1, chunk_pairs // max(m, 1))
-    absent = np.zeros(n, dtype=bool) if absent is None else absent
+    if likeness is None:
+        likeness = np.full((n, m), np.nan, dtype=np.float32)
     with (progress or Silent()).step("rerank", total=n) as task, torch.inference_mode():
         for start in range(0, n, step):
             which = np.arange(start, min(start + step, n))
@@ -132,7 +135,7 @@ def logits_of(
                 model.remember(history),
                 torch.from_numpy(features[which]),
                 evidence_batch(asked, items[which], tables, max_history=longest),
-                torch.from_numpy(absent[which]),
+                text_queries(likeness[which]),
             )
             out[which] = logits.numpy()
             task.advance(len(which))
@@ -163,7 +166,7 @@ def head_logits(
             logits = head(
                 torch.from_numpy(features[which]),
                 evidence_batch(queries.take(which), items, tables, max_history=longest),
-                torch.zeros(len(which), dtype=torch.bool),
+                TextQueries.none(*items.shape),
             )
             out[which] = np.where(items >= 0, logits.numpy(), -np.inf)
     return out

@@ -18,8 +18,8 @@ from twofold.ranking.batches import (
     candidate_states,
     drop_factors,
     evidence_batch,
-    history_as_text,
     history_batch,
+    text_queries,
     told_histories,
 )
 from twofold.ranking.items import ItemTables
@@ -29,8 +29,7 @@ from twofold.ranking.losses import loss_of, mean_loss
 from twofold.ranking.model import RankerModel, SoftItems
 from twofold.ranking.scoring import served_logits
 from twofold.ranking.settings import RankerSettings
-
-LONGEST_TEXT_QUERY = 3
+from twofold.ranking.text_rows import text_rows
 
 
 @dataclass(frozen=True)
@@ -195,53 +194,41 @@ def _loss(
     rng: np.random.Generator,
 ) -> Tensor:
     """Return the loss of one batch of lists."""
+    asked = rng.random(len(lists)) < settings.text_query_share
+    dropped = rng.random(len(lists)) < settings.collaborative_dropout
+    limit, longest = model.shape.backbone.max_tokens, model.shape.max_history
     drawn = draw(lists, settings.negatives, rng)
-    absent = rng.random(len(lists)) < settings.text_query_share
-    dropped = absent | (rng.random(len(lists)) < settings.collaborative_dropout)
+    said = text_rows(lists.queries, drawn, asked, tables, limit=limit, rng=rng)
+    told = told_histories(lists.queries, tables, settings.history, limit=limit, max_history=longest)
     history = history_batch(
         lists.queries,
         tables,
-        max_history=model.shape.max_history,
-        as_text=_token_rows(model, tables, lists, settings, absent, rng),
+        max_history=longest,
+        as_text=_either(said.tokens, told),
         factors_dropped=dropped,
     )
-    states, lengths = candidate_states(drawn.items, tables, model.backbone)
-    soft = tables.soft(drawn.items)
+    items = said.drawn.items
+    states, lengths = candidate_states(items, tables, model.backbone)
+    soft = tables.soft(items)
     factors = drop_factors(soft.factors, dropped).flatten(0, 1)
     blocks = model.blocks(states, lengths, SoftItems(soft.texts.flatten(0, 1), factors))
     logits = model.logits(
         blocks,
         model.remember(history),
         drawn.features,
-        evidence_batch(lists.queries, drawn.items, tables, max_history=model.shape.max_history),
-        torch.from_numpy(absent),
+        evidence_batch(lists.queries, items, tables, max_history=longest),
+        text_queries(said.likeness),
     )
-    return loss_of(logits, drawn.labels, drawn.weights, settings.objective)
+    return loss_of(logits, said.drawn.labels, said.drawn.weights, settings.objective)
 
 
-def _token_rows(
-    model: RankerModel,
-    tables: ItemTables,
-    lists: Lists,
-    settings: RankerSettings,
-    absent: npt.NDArray[np.bool_],
-    rng: np.random.Generator,
+def _either(
+    said: tuple[npt.NDArray[np.int32], ...], told: tuple[npt.NDArray[np.int32], ...] | None
 ) -> tuple[npt.NDArray[np.int32], ...] | None:
-    """Return the histories that a batch reads as text.
-
-    Those of `absent` lists stand for a text query, as short as one; the others are told whole where
-    the ranker reads histories as text.
-    """
-    limit = model.shape.backbone.max_tokens
-    longest = model.shape.max_history
-    told = told_histories(lists.queries, tables, settings.history, limit=limit, max_history=longest)
-    few = int(rng.integers(1, LONGEST_TEXT_QUERY + 1))
-    if not absent.any():
-        return told
-    short = history_as_text(lists.queries, absent, tables, limit=limit, max_history=few).rows
-    if told is None:
-        return short
-    return tuple(a if gone else b for a, b, gone in zip(short, told, absent, strict=True))
+    """Return what each list says, or else its history as text, ``None`` where no list has one."""
+    if told is not None:
+        return tuple(a if len(a) else b for a, b in zip(said, told, strict=True))
+    return said if any(len(row) for row in said) else None
 
 
 def _stopping(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from twofold.ranking.head import Events, Evidence, EvidenceHead
+from twofold.ranking.head import Events, Evidence, EvidenceHead, TextQueries
 
 H, M, WIDTH, N_FEATURES, N_KINDS = 5, 6, 2, 3, 2
 
@@ -18,8 +18,8 @@ def _head() -> EvidenceHead:
         return EvidenceHead(N_FEATURES, WIDTH, N_KINDS, H, 0.0)
 
 
-def _present(n: int) -> torch.Tensor:
-    return torch.zeros(n, dtype=torch.bool)
+def _present(n: int) -> TextQueries:
+    return TextQueries.none(n, M)
 
 
 def _evidence(n: int, seed: int = 0) -> Evidence:
@@ -102,10 +102,20 @@ def test_a_text_query_reads_neither_features_nor_events() -> None:
     with torch.no_grad():
         for one in head.parameters():
             one.copy_(torch.randn(one.shape, generator=torch.Generator().manual_seed(one.numel())))
-    absent = torch.tensor([True, False])
+    texts = TextQueries(torch.tensor([True, False]), torch.zeros(2, M))
     one, other = (
-        head(torch.full((2, M, N_FEATURES), value), _evidence(2, seed), absent)
+        head(torch.full((2, M, N_FEATURES), value), _evidence(2, seed), texts)
         for seed, value in ((0, 0.5), (1, -0.5))
     )
     torch.testing.assert_close(one[0], other[0])
     assert not torch.allclose(one[1], other[1])
+
+
+def test_a_text_query_is_told_how_like_it_each_candidate_is() -> None:
+    head, features, evidence = _head(), torch.randn(2, M, N_FEATURES), _evidence(2)
+    likeness = torch.rand(2, M)
+    with torch.inference_mode():
+        before = head(features, evidence, _present(2))
+        told = head(features, evidence, TextQueries(torch.tensor([True, False]), likeness))
+    torch.testing.assert_close(told[1], before[1])
+    assert torch.equal(told[0].argsort(), likeness[0].argsort())

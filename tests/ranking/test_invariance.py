@@ -45,17 +45,19 @@ def test_scores_do_not_depend_on_company_order_or_padding(
     queries = make_queries(past)
     items = np.stack([rng.permutation(N_ITEMS)[:m] for _ in range(n)]).astype(np.int64)
     items[np.arange(m)[None, :] >= rng.integers(0, m + 1, n)[:, None]] = -1
-    features, absent = make_features((n, m)), rng.random(n) < 0.5
+    features = make_features((n, m))
+    likeness = np.where(rng.random((n, 1)) < 0.5, rng.random((n, m)), np.nan).astype(np.float32)
     texts = history_as_text(queries, rng.random(n) < 0.5, tables, limit=40, max_history=3).rows
     together = logits_of(
-        model, tables, queries, items, features, as_text=texts, absent=absent, chunk_pairs=10
+        model, tables, queries, items, features, as_text=texts, likeness=likeness, chunk_pairs=10
     )
 
     query = int(rng.integers(n))
     order = rng.permutation(m + padding)
     wide = np.pad(items[query], (0, padding), constant_values=-1)[order][None]
     wide_features = np.pad(features[query], ((0, padding), (0, 0)))[order][None]
-    options: dict[str, Any] = {"absent": absent[[query]]}
+    alike = np.pad(likeness[query], (0, padding), constant_values=np.nan)[order][None]
+    options: dict[str, Any] = {"likeness": alike}
     if len(texts[query]):
         options["as_text"] = [texts[query]]
     alone = logits_of(
@@ -82,9 +84,9 @@ def test_lists_of_no_columns_and_batches_of_no_queries_have_no_scores(world: Wor
 def test_a_query_without_features_reads_none(world: World) -> None:
     model, tables, _ = world
     queries, items = make_queries([[1, 2]]), np.array([[3, 4]], dtype=np.int64)
-    absent = np.ones(1, dtype=bool)
+    likeness = np.full((1, 2), 0.5, dtype=np.float32)
     one, other = (
-        logits_of(model, tables, queries, items, make_features((1, 2), seed), absent=absent)
+        logits_of(model, tables, queries, items, make_features((1, 2), seed), likeness=likeness)
         for seed in (0, 1)
     )
     np.testing.assert_array_equal(one, other)
