@@ -37,8 +37,8 @@ class RankerSettings:
         computes them when they are needed. ``"auto"`` stores them unless all layers are joint,
         where there is nothing to store but embeddings.
     text_query_share
-        Share of the training lists whose history is given as text and whose stage-one features are
-        masked, so that a free text query works too.
+        Share of the training lists that stand for a free text query: the texts of one to three
+        items of the history in place of history and stage-one features, those items among the hits.
     objective
         ``"bce"``: binary cross-entropy over all candidates; ``"listwise"``: softmax over a list's
         candidates, calibrated afterwards.
