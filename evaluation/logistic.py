@@ -40,7 +40,7 @@ class LogisticSettings:
         Threads of the linear algebra, 0 for all.
     """
 
-    strengths: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)
+    strengths: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0, 10.0)
     interactions: tuple[Interactions, ...] = ("none", "pairwise")
     k: int = 10
     max_values: int = 60_000_000

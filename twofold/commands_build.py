@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from twofold.options import Artefact, Config, Interactions, Items, Json, Set, begin, settings_from
+from twofold.options import (
+    Artefact,
+    Config,
+    Interactions,
+    Items,
+    Json,
+    Repeat,
+    Set,
+    begin,
+    settings_from,
+)
 from twofold.terminal import say, say_json, say_rows
 
 if TYPE_CHECKING:
@@ -27,6 +37,7 @@ def build(
     items: Items = None,
     config: Config = None,
     overrides: Set = None,
+    repeat: Repeat = False,
     as_json: Json = False,
 ) -> None:
     """Build an index: one more generation of the artefact in --out.
@@ -35,7 +46,7 @@ def build(
     generation serves until the new one is complete.
     """
     progress = begin(as_json=as_json)
-    settings = settings_from(config, overrides)
+    settings = settings_from(config, overrides, repeat=repeat)
     from twofold.build import build as build_artefact
 
     report = build_artefact(interactions, items, out, settings, progress)

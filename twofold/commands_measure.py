@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from twofold.options import Config, Interactions, Items, Json, Set, begin, settings_from
+from twofold.options import Config, Interactions, Items, Json, Repeat, Set, begin, settings_from
 from twofold.terminal import cell, say, say_json, table
 
 if TYPE_CHECKING:
@@ -34,11 +34,12 @@ def evaluate(
     ] = 0,
     config: Config = None,
     overrides: Set = None,
+    repeat: Repeat = False,
     as_json: Json = False,
 ) -> None:
     """Learn without the held-out part, and measure every source and both stages on it."""
     progress = begin(as_json=as_json)
-    settings = settings_from(config, overrides)
+    settings = settings_from(config, overrides, repeat=repeat)
     from twofold.evaluate import evaluate as measure
 
     found = measure(

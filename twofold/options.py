@@ -45,6 +45,14 @@ Set = Annotated[
         help="One setting, as section.key=value; wins over the file.",
     ),
 ]
+Repeat = Annotated[
+    bool,
+    typer.Option(
+        "--repeat",
+        help="Recommend again what a user has had, as for groceries: short for "
+        "--set stage_one.repeat=true.",
+    ),
+]
 K = Annotated[int, typer.Option("-k", min=1, max=10_000, help="How many items a list.")]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="Cores to use; all where it is left out.")
@@ -66,8 +74,11 @@ def begin(*, as_json: bool) -> Progress:
     return make_progress(console, as_json=as_json)
 
 
-def settings_from(config: Path | None, overrides: list[str] | None) -> Settings:
+def settings_from(
+    config: Path | None, overrides: list[str] | None, *, repeat: bool = False
+) -> Settings:
     """Return the settings that a command was given."""
     from twofold.settings import load_settings
 
-    return load_settings(config, overrides or ())
+    short = ["stage_one.repeat=true"] if repeat else []
+    return load_settings(config, [*short, *(overrides or ())])

@@ -55,3 +55,21 @@ def test_the_demo_hands_its_options_on(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert cli.run(["demo", "--quick", "--out", str(tmp_path)]) == 0
     assert asked == [tmp_path, True, False]
     assert commands_measure.demo.__doc__
+
+
+def test_an_index_that_repeats_recommends_what_a_user_has_had(
+    inputs: list[str], small_artefact: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    def seen_again(artefact: Path) -> set[str]:
+        capsys.readouterr()
+        assert cli.run(["recommend", str(artefact), "--user", "u0", "-k", "60", "--json"]) == 0
+        found = {json.loads(line)["item_id"] for line in capsys.readouterr().out.splitlines()}
+        log, _ = small_tables()
+        return found & set(log.filter(log["user_id"] == "u0")["item_id"])
+
+    out = tmp_path / "groceries"
+    short = ("--set", "ranker.train=false", "--out", str(out))
+    assert cli.run(["build", *inputs, "--repeat", *short]) == 0
+    assert open_artefact(out).manifest["settings"]["stage_one"]["repeat"] is True
+    assert len(seen_again(out)) == 12
+    assert not seen_again(small_artefact)
