@@ -9,6 +9,7 @@ last layer runs for [CLS] alone, the only position that is read (after PreTTR, M
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,6 +32,30 @@ class Blocks:
 
     states: Tensor
     lengths: Tensor
+
+
+class Digest(NamedTuple):
+    """What candidate blocks bring to the last layer by themselves, whoever asks.
+
+    Only [CLS] is read there, so all else that a block holds comes down to what its [CLS] gathers
+    from it and with which weight. Where one layer is joint this depends on the item alone.
+
+    Parameters
+    ----------
+    cls
+        States of [CLS] before the layer, ``float32 (n_blocks, d)``.
+    queries
+        What they look for in a history, scaled, ``float32 (n_blocks, d)``.
+    gathered
+        What they gather from their own block, ``float32 (n_blocks, d)``.
+    mass
+        Logarithm of the summed exponentials of their scores there, ``float32 (n_blocks, heads)``.
+    """
+
+    cls: Tensor
+    queries: Tensor
+    gathered: Tensor
+    mass: Tensor
 
 
 @dataclass(frozen=True)
@@ -82,24 +107,39 @@ def read_candidates(layers: list[Layer], blocks: Blocks, memory: HistoryMemory) 
     memory
         Histories of the ``B`` queries; block ``i`` belongs to query ``i // (n_blocks / B)``.
     """
-    n_blocks, longest = len(blocks.lengths), int(blocks.lengths.max())
-    ends = torch.cumsum(blocks.lengths, 0)
-    first = ends - blocks.lengths
-    places = torch.arange(longest, device=blocks.states.device)
-    mask = places[None, :] < blocks.lengths[:, None]
-    # Padding points at the block's own [CLS]: any valid row will do, the mask hides it.
-    padded = torch.where(mask, first[:, None] + places, first[:, None])
-    packed = mask.flatten().nonzero().squeeze(1)
-    bias = _joint_bias(memory.bias, mask)
+    if len(layers) > 1:
+        blocks = _read_whole(layers[:-1], blocks, memory)
+    return read_digests(layers[-1], digest(layers[-1], blocks), memory)
+
+
+def _read_whole(layers: list[Layer], blocks: Blocks, memory: HistoryMemory) -> Blocks:
+    """Return the blocks after layers in which all of their tokens look at the history."""
+    layout = _Layout.of(blocks)
+    packed = layout.mask.flatten().nonzero().squeeze(1)
+    bias = _joint_bias(memory.bias, layout.mask)
     states = blocks.states
-    for layer, history in zip(layers[:-1], memory.keys_values[:-1], strict=True):
-        queries = layer.query(states)[padded]
-        gathered = _look(layer, queries, layer.key_value(states)[padded], history, bias)
-        states = layer.finish(states, gathered.reshape(n_blocks * longest, -1)[packed])
-    last = layers[-1]
-    cls = states[first]
-    gathered = _look_from_cls(last, cls, states[padded], memory.keys_values[-1], bias)
-    return last.finish(cls, gathered)
+    for layer, history in zip(layers, memory.keys_values[:-1], strict=True):
+        queries = layer.query(states)[layout.rows]
+        own = layer.key_value(states)[layout.rows]
+        gathered = _look(layer, queries, own, history, bias)
+        states = layer.finish(states, gathered.flatten(0, 1)[packed])
+    return Blocks(states, blocks.lengths)
+
+
+class _Layout(NamedTuple):
+    """Where packed blocks stand: rows of a padded rectangle, which of them are tokens, [CLS]."""
+
+    rows: Tensor
+    mask: Tensor
+    first: Tensor
+
+    @classmethod
+    def of(cls, blocks: Blocks) -> _Layout:
+        first = torch.cumsum(blocks.lengths, 0) - blocks.lengths
+        places = torch.arange(int(blocks.lengths.max()), device=blocks.states.device)
+        mask = places[None, :] < blocks.lengths[:, None]
+        # Padding points at the block's own [CLS]: any valid row will do, the mask hides it.
+        return cls(torch.where(mask, first[:, None] + places, first[:, None]), mask, first)
 
 
 def _joint_bias(history: Tensor, mask: Tensor) -> Tensor:
@@ -128,31 +168,57 @@ def _look(
     return gathered.transpose(1, 2).reshape(n_blocks, length, width)
 
 
-def _look_from_cls(
-    layer: Layer, cls: Tensor, own: Tensor, history: tuple[Tensor, Tensor], bias: Tensor
-) -> Tensor:
-    """Return what [CLS] alone gathers from history and own block, ``(n_blocks, d)``.
+def digest(layer: Layer, blocks: Blocks) -> Digest:
+    """Return what blocks bring to the last layer by themselves.
 
-    One query a block makes the keys and values of its own tokens too dear: ``q . (W s + b)`` is
-    ``(W' q) . s + q . b``, and a sum of values is the value of a sum. So both projections are
-    applied once a block instead of once a token, with the same result.
+    One query a block makes the keys and values of its tokens too dear: ``q . (W s + b)`` is ``(W'
+    q) . s + q . b``, and a sum of values is the value of a sum. So both projections are applied
+    once a block instead of once a token, with the same result.
+
+    Parameters
+    ----------
+    layer
+        The last layer.
+    blocks
+        Candidate blocks with the states before it.
     """
+    layout = _Layout.of(blocks)
+    cls, own = blocks.states[layout.first], blocks.states[layout.rows]
     n_blocks, width = cls.shape
     heads, size = layer.heads, width // layer.heads
     to_keys, to_values = layer.key_value.weight.view(2, heads, size, width)
     key_bias, value_bias = layer.key_value.bias.view(2, heads, size)
-    keys, values = history
-    n_queries, length = keys.shape[0], keys.shape[2]
     queries = layer.query(cls).view(n_blocks, heads, size) * size**-0.5
-    past = queries.view(n_queries, -1, heads, size).transpose(1, 2) @ keys.transpose(2, 3)
-    past = past.transpose(1, 2).flatten(0, 1)
     asked = torch.einsum("nhe,hed->nhd", queries, to_keys)
-    here = asked @ own.transpose(1, 2) + (queries * key_bias).sum(-1, keepdim=True)
-    shares = (torch.cat([past, here], dim=-1) + bias[:, :, 0]).softmax(dim=-1)
-    past, here = shares[..., :length], shares[..., length:]
-    told = past.reshape(n_queries, -1, heads, length).transpose(1, 2) @ values
-    told = told.transpose(1, 2).flatten(0, 1)
-    found = torch.einsum("nhd,hed->nhe", here @ own, to_values)
-    found = found + here.sum(-1, keepdim=True) * value_bias
-    out: Tensor = (told + found).flatten(1)
-    return out
+    scores = asked @ own.transpose(1, 2) + (queries * key_bias).sum(-1, keepdim=True)
+    scores = scores + padding_bias(layout.mask)[:, :, 0]
+    mass = scores.logsumexp(dim=-1)
+    shares = (scores - mass[..., None]).exp()
+    found = torch.einsum("nhd,hed->nhe", shares @ own, to_values) + value_bias
+    return Digest(cls, queries.flatten(1), found.flatten(1), mass)
+
+
+def read_digests(layer: Layer, blocks: Digest, memory: HistoryMemory) -> Tensor:
+    """Return the [CLS] states of candidates after the last layer, ``float32 (n_blocks, d)``.
+
+    Softmax over history and own block together: the block stands there as one more event, of the
+    weight that all of its tokens have.
+
+    Parameters
+    ----------
+    layer
+        The last layer.
+    blocks
+        Digests of the candidates, the same number for each query, query after query.
+    memory
+        Histories of the queries.
+    """
+    keys, values = memory.keys_values[-1]
+    n_queries, heads, length, size = keys.shape
+    by_head = (n_queries, -1, heads, size)
+    past = blocks.queries.view(by_head).transpose(1, 2) @ keys.transpose(2, 3) + memory.bias
+    own = blocks.mass.view(n_queries, -1, heads, 1).transpose(1, 2)
+    shares = torch.cat([past, own], dim=-1).softmax(dim=-1)
+    told = shares[..., :length] @ values
+    told = told + shares[..., length:] * blocks.gathered.view(by_head).transpose(1, 2)
+    return layer.finish(blocks.cls, told.transpose(1, 2).reshape(blocks.cls.shape))

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from twofold.ranking.backbone import Backbone, BackboneShape
-from twofold.ranking.cross import Blocks, HistoryMemory, read_candidates, read_history
+from twofold.ranking.cross import (
+    Blocks,
+    Digest,
+    HistoryMemory,
+    digest,
+    read_candidates,
+    read_digests,
+    read_history,
+)
 from twofold.ranking.head import GAPS, Events, Evidence, EvidenceHead, TextQueries
 
 
@@ -177,9 +185,14 @@ class RankerModel(nn.Module):
         out = out.index_copy(0, is_token.nonzero().squeeze(1), states)
         return Blocks(out.index_copy(0, ends - 1, soft), lengths + 1)
 
+    def digest(self, blocks: Blocks) -> Digest:
+        """Return what candidate blocks come down to where one layer is joint."""
+        (layer,) = self.backbone.joint
+        return digest(layer, blocks)
+
     def logits(
         self,
-        blocks: Blocks,
+        candidates: Blocks | Digest,
         memory: HistoryMemory,
         features: Tensor,
         evidence: Evidence,
@@ -189,8 +202,8 @@ class RankerModel(nn.Module):
 
         Parameters
         ----------
-        blocks
-            ``B * m`` candidate blocks.
+        candidates
+            ``B * m`` candidate blocks, or their digests where one layer is joint.
         memory
             Histories of the ``B`` queries.
         features
@@ -200,7 +213,11 @@ class RankerModel(nn.Module):
         texts
             Which of the queries are texts.
         """
-        cls = read_candidates(self.backbone.joint, blocks, memory)
+        layers = self.backbone.joint
+        if isinstance(candidates, Digest):
+            cls = read_digests(layers[-1], candidates, memory)
+        else:
+            cls = read_candidates(layers, candidates, memory)
         spoken = self.head(self.head_dropout(cls)).view(features.shape[:2])
         out: Tensor = spoken + self.g(features, evidence, texts)
         return out

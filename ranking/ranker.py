@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress
 from twofold.ranking.calibration import Calibration, levelled
+from twofold.ranking.digests import Digests, digest_items
 from twofold.ranking.items import ItemTables, ItemTokens
 from twofold.ranking.model import ModelShape, RankerModel
 from twofold.ranking.relations import Relations
@@ -48,6 +49,8 @@ class Ranker:
         From logits to probabilities.
     settings
         What it was trained with.
+    digests
+        Digests of the items for this model and these tables, where candidates are read from them.
     """
 
     model: RankerModel
@@ -55,6 +58,7 @@ class Ranker:
     tokenizer: Any
     calibration: Calibration
     settings: RankerSettings
+    digests: Digests | None = None
     # Fast tokenizers keep truncation as state: two threads at once would clash.
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
@@ -114,7 +118,15 @@ class Ranker:
     ) -> npt.NDArray[np.float32]:
         """Return logits of users, from their histories and stage one's features."""
         form = self.settings.history
-        return served_logits(self.model, self.tables, queries, candidates, form, progress=progress)
+        return served_logits(
+            self.model,
+            self.tables,
+            queries,
+            candidates,
+            form,
+            digests=self.digests,
+            progress=progress,
+        )
 
     def _of_texts(self, queries: Queries, candidates: Candidates) -> npt.NDArray[np.float32]:
         """Return logits of free text queries, by what is said and how like each candidate is."""
@@ -128,6 +140,7 @@ class Ranker:
             candidates.needed_features(),
             as_text=self._query_rows(queries.texts),
             likeness=np.where(candidates.items >= 0, candidates.scores, np.float32(np.nan)),
+            digests=self.digests,
         )
 
     def without_text(self, queries: Queries, candidates: Candidates) -> npt.NDArray[np.float32]:
@@ -156,7 +169,8 @@ class Ranker:
 
     def with_tables(self, tables: ItemTables) -> Ranker:
         """Return the same ranker over other item tables."""
-        return replace(self, tables=tables)
+        digests = None if self.digests is None else digest_items(self.model, tables)
+        return replace(self, tables=tables, digests=digests)
 
     def levelled(self, queries: Queries, candidates: Candidates, rate: float) -> Ranker:
         """Return the same ranker, its probabilities of these served lists averaging to `rate`.
@@ -187,7 +201,9 @@ class Ranker:
         writer.put_array("ranker/offsets", self.tables.tokens.offsets)
         writer.put_array("ranker/factors", self.tables.factors)
         self.tables.relations.save(writer)
-        if self.tables.states is not None:
+        if self.digests is not None:
+            self.digests.save(writer)
+        elif self.tables.states is not None:
             writer.put_array("ranker/states", self.tables.states)
 
     @classmethod
@@ -220,6 +236,7 @@ class Ranker:
         model.eval().requires_grad_(False)
         tokens = ItemTokens(generation.array("ranker/tokens"), generation.array("ranker/offsets"))
         states = generation.array("ranker/states") if generation.has("ranker/states") else None
+        digested = generation.has("ranker/digests/vectors")
         factors = np.asarray(generation.array("ranker/factors"))
         return cls(
             model,
@@ -227,6 +244,7 @@ class Ranker:
             AutoTokenizer.from_pretrained(str(generation.path("ranker/tokenizer"))),
             Calibration.from_dict(generation.json("ranker/calibration")),
             settings,
+            Digests.open(generation) if digested else None,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -11,12 +12,13 @@ import torch
 
 from twofold.indexing.progress import Progress, Silent
 from twofold.ranking.batches import (
-    candidate_states,
     evidence_batch,
     history_batch,
     text_queries,
     told_histories,
 )
+from twofold.ranking.cross import Blocks, Digest
+from twofold.ranking.digests import Digests, digest_items
 from twofold.ranking.head import EvidenceHead, TextQueries
 from twofold.ranking.items import ItemTables
 from twofold.ranking.model import RankerModel
@@ -24,6 +26,9 @@ from twofold.retrieval.candidates import Candidates
 from twofold.retrieval.queries import Queries
 
 HEAD_CHUNK = 16
+FEW_CANDIDATES = 2000
+# About 250 MB of a small encoder's.
+MOST_DIGESTED = 50_000
 
 
 def served_logits(
@@ -33,6 +38,7 @@ def served_logits(
     candidates: Candidates,
     form: Literal["vectors", "text"],
     *,
+    digests: Digests | None = None,
     progress: Progress | None = None,
 ) -> npt.NDArray[np.float32]:
     """Return the logits of candidates as they are served: histories in the ranker's own form.
@@ -47,6 +53,8 @@ def served_logits(
         ``n`` queries and their candidates, with features.
     form
         Whether histories are read as vectors or as text.
+    digests
+        Those of all items for this model and these tables, where they are at hand.
     progress
         Shown for long jobs.
 
@@ -69,6 +77,7 @@ def served_logits(
         candidates.items,
         candidates.needed_features(),
         as_text=rows,
+        digests=digests,
         progress=progress,
     )
 
@@ -82,7 +91,8 @@ def logits_of(
     *,
     as_text: Sequence[npt.NDArray[np.int32]] | None = None,
     likeness: npt.NDArray[np.float32] | None = None,
-    chunk_pairs: int = 256,
+    digests: Digests | None = None,
+    chunk_pairs: int | None = None,
     progress: Progress | None = None,
 ) -> npt.NDArray[np.float32]:
     """Return the logit of every candidate, ``float32 (n, m)``, ``-inf`` at padding.
@@ -104,18 +114,24 @@ def logits_of(
     likeness
         Cosine of the query's and the candidate's text vectors where the query is a text, NaN where
         it is a history, ``float32 (n, m)``; ``None`` where none is a text.
+    digests
+        As in :func:`served_logits`.
     chunk_pairs
-        About how many candidates are scored at once; so few that their states stay in the cache of
-        a core, where a thousand at once measured a third slower.
+        About how many candidates are scored at once; ``None`` takes so many that what is read of
+        them stays in the cache of a core: tokens of a thousand at once measured a third slower than
+        of 256, digests of 256 a third slower than of a thousand.
     progress
         Shown for long jobs.
     """
-    model.eval()
+    # Asked first: telling every module costs a request half a millisecond.
+    if model.training:
+        model.eval()
     n, m = items.shape
     out = np.empty((n, m), dtype=np.float32)
     if m == 0:
         return out
-    step = max(1, chunk_pairs // max(m, 1))
+    source = _Source.of(model, tables, items, digests)
+    step = max(1, (chunk_pairs or source.chunk_pairs) // m)
     if likeness is None:
         likeness = np.full((n, m), np.nan, dtype=np.float32)
     with (progress or Silent()).step("rerank", total=n) as task, torch.inference_mode():
@@ -128,10 +144,8 @@ def logits_of(
                 max_history=longest,
                 as_text=None if as_text is None else [as_text[i] for i in which],
             )
-            states, lengths = candidate_states(items[which], tables, model.backbone)
-            blocks = model.blocks(states, lengths, tables.soft(items[which].ravel()))
             logits = model.logits(
-                blocks,
+                source.read(which),
                 model.remember(history),
                 torch.from_numpy(features[which]),
                 evidence_batch(asked, items[which], tables, max_history=longest),
@@ -141,6 +155,60 @@ def logits_of(
             task.advance(len(which))
     out[items < 0] = -np.inf
     return out
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where the model reads candidates from.
+
+    Parameters
+    ----------
+    model, tables
+        The classifier and what it reads of items.
+    places
+        Numbers of the candidates' items, or where they stand in `digests`, ``int64 (n, m)``.
+    digests
+        Digests of the items; without, candidates are read token by token.
+    """
+
+    model: RankerModel
+    tables: ItemTables
+    places: npt.NDArray[np.int64]
+    digests: Digests | None
+
+    @classmethod
+    def of(
+        cls,
+        model: RankerModel,
+        tables: ItemTables,
+        items: npt.NDArray[np.int64],
+        digests: Digests | None,
+    ) -> _Source:
+        """Return the source for candidates ``(n, m)``; padding reads item 0.
+
+        Where there are no digests, but could be, and few items make up many candidates, those are
+        digested first.
+        """
+        places = np.maximum(items, 0)
+        if digests is None and model.shape.joint_layers == 1 and items.size > FEW_CANDIDATES:
+            distinct, where = np.unique(places, return_inverse=True)
+            if len(distinct) <= min(items.size / 2, MOST_DIGESTED):
+                digests = digest_items(model, tables, distinct, precision="single")
+                places = where.reshape(items.shape)
+        return cls(model, tables, places, digests)
+
+    @property
+    def chunk_pairs(self) -> int:
+        """How many candidates to read at once."""
+        return 256 if self.digests is None else 1024
+
+    def read(self, which: npt.NDArray[np.int64]) -> Blocks | Digest:
+        """Return what the model reads of the candidates of queries at `which`."""
+        places = self.places[which].ravel()
+        if self.digests is not None:
+            return self.digests.of(places)
+        states, lengths = self.tables.token_states(places, self.model.backbone)
+        return self.model.blocks(states, lengths, self.tables.soft(places))
 
 
 def head_logits(

@@ -33,9 +33,10 @@ class RankerSettings:
         Item texts are cut to this many tokens, [CLS] and [SEP] included; ``None`` takes the length
         that 95 % of the item texts fit into, at most 64.
     item_states
-        ``"half"`` stores the lower layers' token states of every item in half precision; ``"off"``
-        computes them when they are needed. ``"auto"`` stores them unless all layers are joint,
-        where there is nothing to store but embeddings.
+        ``"half"`` stores what requests need of every item in half precision: with one joint layer
+        its digest, with more the lower layers' states of its tokens. ``"off"`` computes them when
+        they are needed. ``"auto"`` stores them unless all layers are joint, where there is nothing
+        to store but embeddings.
     text_query_share
         Share of the training lists that stand for a free text query: the texts of one to three
         items of the history in place of history and stage-one features, those items among the hits.

@@ -1,0 +1,121 @@
+"""Digests of all items: everything a request needs of them where one layer is joint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from twofold.indexing.errors import InputError
+from twofold.indexing.progress import Progress, Silent
+from twofold.ranking.cross import Digest
+from twofold.ranking.items import ItemTables
+from twofold.ranking.model import RankerModel
+
+if TYPE_CHECKING:
+    from twofold.indexing.artefact import Generation, GenerationWriter
+
+BATCH_ITEMS = 256
+
+
+@dataclass(frozen=True)
+class Digests:
+    """The digests of items, in order of item numbers.
+
+    They belong to one model and one set of item tables: whoever changes either makes them anew.
+
+    Parameters
+    ----------
+    vectors
+        ``cls``, ``queries`` and ``gathered`` of :class:`~twofold.ranking.cross.Digest` beside each
+        other, in half or single precision, ``(n_items, 3 * d)``.
+    masses
+        ``mass``: logarithms, which half precision would cut too short, ``float32 (n_items,
+        heads)``.
+    """
+
+    vectors: npt.NDArray[np.float16] | npt.NDArray[np.float32]
+    masses: npt.NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if len(self.vectors) != len(self.masses):
+            raise InputError("Digests: vectors and masses must be of one length")
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes an item."""
+        return int(self.vectors[:1].nbytes + self.masses[:1].nbytes)
+
+    def of(self, places: npt.NDArray[np.int64]) -> Digest:
+        """Return the digests at places ``(n,)``."""
+        cls, queries, gathered = torch.from_numpy(self.vectors[places]).float().chunk(3, dim=1)
+        return Digest(cls, queries, gathered, torch.from_numpy(self.masses[places]))
+
+    def save(self, writer: GenerationWriter) -> None:
+        """Write them under ``ranker/digests``."""
+        writer.put_array("ranker/digests/vectors", self.vectors)
+        writer.put_array("ranker/digests/masses", self.masses)
+
+    @classmethod
+    def open(cls, generation: Generation) -> Digests:
+        """Return what :meth:`save` wrote, memory-mapped."""
+        return cls(
+            generation.array("ranker/digests/vectors"), generation.array("ranker/digests/masses")
+        )
+
+
+@torch.inference_mode()
+def digest_items(
+    model: RankerModel,
+    tables: ItemTables,
+    items: npt.NDArray[np.int64] | None = None,
+    *,
+    precision: Literal["half", "single"] = "half",
+    progress: Progress | None = None,
+) -> Digests:
+    """Return the digests of items, which are read in order of length to save padding.
+
+    Parameters
+    ----------
+    model
+        The classifier; it is put into evaluation mode.
+    tables
+        What it reads of items.
+    items
+        Item numbers, ``int64 (n,)``; ``None`` takes all.
+    precision
+        Of the vectors.
+    progress
+        Told of every batch.
+
+    Raises
+    ------
+    InputError
+        If several layers of the model are joint: what an item brings to the last of them then
+        depends on the history.
+    """
+    shape = model.shape
+    if shape.joint_layers != 1:
+        raise InputError(f"digests need one joint layer; this model has {shape.joint_layers}")
+    model.eval()
+    items = np.arange(len(tables.tokens)) if items is None else items
+    dtype = np.float16 if precision == "half" else np.float32
+    vectors = np.empty((len(items), 3 * shape.backbone.hidden), dtype=dtype)
+    masses = np.empty((len(items), shape.backbone.heads), dtype=np.float32)
+    order = np.argsort(tables.tokens.lengths()[items], kind="stable")
+    with (progress or Silent()).step("digest items", total=len(items)) as task:
+        for start in range(0, len(items), BATCH_ITEMS):
+            places = order[start : start + BATCH_ITEMS]
+            which = items[places]
+            states, lengths = tables.token_states(which, model.backbone)
+            found = model.digest(model.blocks(states, lengths, tables.soft(which)))
+            vectors[places] = torch.cat(found[:3], dim=1).numpy()
+            masses[places] = found.mass.numpy()
+            task.advance(len(places))
+    return Digests(vectors, masses)
