@@ -51,9 +51,8 @@ RESULTS = """\
 Written by `make docs` from `benchmarks/results/`, where every row stands with its settings, library
 versions and hardware; a test fails where this page is stale. How it is measured is on
 [its own page](evaluation.md). Choices were made on validation, each protocol one step earlier
-(`--skip`). Beauty's test was scored once with all of them frozen, MovieLens's with each version.
-The rows are of the commit that stands below each table; probabilities have been levelled in another
-way since.
+(`--skip`). The tests were scored again after changes that were not made for their sake; no choice
+was made by them. The rows are of the commit that stands below each table.
 
 """
 SYSTEMS = (
