@@ -33,7 +33,8 @@ def tables(name: str) -> tuple[Path, Path, Protocol, int, tuple[str, ...]]:
     """Return interactions, items, protocol, labels a user and settings of a data set."""
     if name == "movielens-100k":
         fetched = fetch_movielens()
-        return fetched.interactions, fetched.items, "leave-last-n", 5, ("window_labels=5",)
+        settings = ("window_labels=5", "ranker.max_epochs=2")
+        return fetched.interactions, fetched.items, "leave-last-n", 5, settings
     folder = Path(os.environ.get("TWOFOLD_DATA", "data")) / name
     if not folder.is_dir():
         raise InputError(f"no folder {folder}; set TWOFOLD_DATA to the folder of the data sets")

@@ -17,6 +17,7 @@ HIDDEN = 32
 STEEPNESS = 10.0
 # Cosines of texts lie within some tenths of each other.
 LIKENESS_SCALE = 10.0
+MEMBERS = 3
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ class EvidenceHead(nn.Module):
         self, n_features: int, n_relations: int, n_kinds: int, max_history: int, dropout: float
     ) -> None:
         super().__init__()
+        self.max_history = max_history
         heads = len(FORGETS_AFTER) + 1
         self.ages = nn.Embedding(max_history, heads)
         self.gaps = nn.Embedding(GAPS, heads)
@@ -165,3 +167,36 @@ class EvidenceHead(nn.Module):
         out = out + self.network(torch.cat([features, told], dim=-1))
         likeness = LIKENESS_SCALE * self.likeness * texts.likeness
         return out.squeeze(-1) + torch.where(texts.which[:, None], likeness, 0.0)
+
+
+class EvidenceHeads(nn.Module):
+    """The mean of several heads, fitted from different seeds: each errs in its own way.
+
+    Parameters
+    ----------
+    n_features, n_relations, n_kinds, max_history, dropout
+        As of :class:`EvidenceHead`.
+    members
+        How many heads.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_relations: int,
+        n_kinds: int,
+        max_history: int,
+        dropout: float,
+        members: int = MEMBERS,
+    ) -> None:
+        super().__init__()
+        self.max_history = max_history
+        self.members = nn.ModuleList(
+            EvidenceHead(n_features, n_relations, n_kinds, max_history, dropout)
+            for _ in range(members)
+        )
+
+    def forward(self, features: Tensor, evidence: Evidence, texts: TextQueries) -> Tensor:
+        """Return mean logits, ``float32 (B, m)``; parameters as of a single head."""
+        told = [member(features, evidence, texts) for member in self.members]
+        return torch.stack(told).mean(dim=0)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from twofold.ranking.batches import evidence_batch
-from twofold.ranking.head import Evidence, EvidenceHead, TextQueries
+from twofold.ranking.head import Evidence, EvidenceHead, EvidenceHeads, TextQueries
 from twofold.ranking.labelled import Drawn, Labelled, batches, draw
 from twofold.ranking.lists import pooled
 from twofold.ranking.losses import loss_of, mean_loss
@@ -45,19 +45,19 @@ class HeadCourse:
     best: int
 
 
-def fit_head(
-    head: EvidenceHead,
+def fit_heads(
+    heads: EvidenceHeads,
     train: Sequence[Labelled],
     stop: Sequence[Labelled],
     settings: RankerSettings,
     *,
     seed: int,
-) -> HeadCourse:
-    """Fit g in place.
+) -> tuple[HeadCourse, ...]:
+    """Fit every member of g in place, each by itself.
 
     Parameters
     ----------
-    head
+    heads
         g as it starts.
     train
         Lists to fit on, a part a window; those without a hit are passed over, as in fine-tuning,
@@ -67,14 +67,32 @@ def fit_head(
     settings
         The ranker's settings.
     seed
-        Seeds order and dropout.
+        Seeds order and dropout, for each member in another way.
     """
+    members = [one for one in heads.members if isinstance(one, EvidenceHead)]
+    prepared = _prepared(heads.max_history, train, np.random.default_rng(seed))
+    _fit_linear(members[0], train, settings)
+    for other in members[1:]:
+        # A convex problem has one solution.
+        other.features.load_state_dict(members[0].features.state_dict())
+    return tuple(
+        _fit(member, prepared, stop, settings, seed + number)
+        for number, member in enumerate(members)
+    )
+
+
+def _fit(
+    head: EvidenceHead,
+    prepared: Sequence[tuple[Drawn, Evidence]],
+    stop: Sequence[Labelled],
+    settings: RankerSettings,
+    seed: int,
+) -> HeadCourse:
+    """Fit all of one head, its linear part already fitted, and keep its best epoch."""
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        _fit_linear(head, train, settings)
         kept, losses = copy.deepcopy(head.state_dict()), [_stop_loss(head, stop, settings)]
-        prepared = _prepared(head, train, rng)
         steps = MAX_EPOCHS * len(prepared)
         optimiser = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=DECAY)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
@@ -100,15 +118,14 @@ def fit_head(
 
 
 def _prepared(
-    head: EvidenceHead, train: Sequence[Labelled], rng: np.random.Generator
+    max_history: int, train: Sequence[Labelled], rng: np.random.Generator
 ) -> list[tuple[Drawn, Evidence]]:
     """Return batches of whole lists: made once, for what events say of them does not change."""
-    longest = head.ages.num_embeddings
     out = []
     for part, which in batches(train, BATCH_LISTS, rng)[: MOST_LISTS // BATCH_LISTS]:
         lists = part.lists.take(which)
         drawn = draw(lists, 0, rng)
-        evidence = evidence_batch(lists.queries, drawn.items, part.tables, max_history=longest)
+        evidence = evidence_batch(lists.queries, drawn.items, part.tables, max_history=max_history)
         out.append((drawn, evidence.half()))
     return out
 

@@ -16,7 +16,7 @@ from twofold.ranking.alignment import align_factors, scale_factors
 from twofold.ranking.backbone import Backbone, backbone_from_pretrained
 from twofold.ranking.calibration import Calibration, calibrate
 from twofold.ranking.digests import digest_items
-from twofold.ranking.head_fit import HeadCourse, fit_head
+from twofold.ranking.head_fit import HeadCourse, fit_heads
 from twofold.ranking.items import ItemTables, ItemTokens, compute_states, tokenise_items
 from twofold.ranking.labelled import Labelled
 from twofold.ranking.lists import Lists, Window, pooled, stacked
@@ -118,7 +118,7 @@ def make_ranker(
         [Labelled(*pair) for pair in zip(part, tables, strict=True)] for part in groups
     )
     with progress.step("Fitting g"):
-        head = fit_head(model.g, fit, stop, settings, seed=seed)
+        heads = fit_heads(model.g, fit, stop, settings, seed=seed)
     course = fine_tune(model, fit, stop, settings, seed=seed, progress=progress)
     model.requires_grad_(False)
     with progress.step("Calibrating"):
@@ -127,7 +127,7 @@ def make_ranker(
         "encoder": {"model": source.name, "revision": source.revision, "origin": source.origin},
         "max_item_tokens": int(tokens.lengths().max(initial=0)),
         "calibration": calibration.method,
-        **_course(groups, head, course),
+        **_course(groups, heads, course),
     }
     digests = None
     if shape.joint_layers == 1 and settings.item_states != "off":
@@ -175,10 +175,10 @@ def deal(windows: Sequence[Lists], settings: RankerSettings, seed: int) -> Group
     return dealt
 
 
-def _course(groups: Groups, head: HeadCourse, course: Trained) -> dict[str, Any]:
+def _course(groups: Groups, heads: Sequence[HeadCourse], course: Trained) -> dict[str, Any]:
     """Return how the training went, as JSON values."""
     return {
-        "g": {"stop_losses": list(head.losses), "best": head.best},
+        "g": [{"stop_losses": list(one.losses), "best": one.best} for one in heads],
         "n_fit": [len(part) for part in groups.fit],
         "n_stop": [len(part) for part in groups.stop],
         "n_calibration": [len(part) for part in groups.rest],

@@ -18,7 +18,7 @@ from twofold.ranking.cross import (
     read_digests,
     read_history,
 )
-from twofold.ranking.head import GAPS, Events, Evidence, EvidenceHead, TextQueries
+from twofold.ranking.head import GAPS, Events, Evidence, EvidenceHeads, TextQueries
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class RankerModel(nn.Module):
         self.history_mark = nn.Parameter(torch.zeros(width))
         self.candidate_mark = nn.Parameter(torch.zeros(width))
         self.to_cls = nn.Linear(width, width, bias=False)
-        self.g = EvidenceHead(
+        self.g = EvidenceHeads(
             shape.n_features, shape.n_relations, shape.n_kinds, shape.max_history, dropout
         )
         self.head_dropout = nn.Dropout(dropout)

@@ -19,7 +19,7 @@ from twofold.ranking.batches import (
 )
 from twofold.ranking.cross import Blocks, Digest
 from twofold.ranking.digests import Digests, digest_items
-from twofold.ranking.head import EvidenceHead, TextQueries
+from twofold.ranking.head import EvidenceHead, EvidenceHeads, TextQueries
 from twofold.ranking.items import ItemTables
 from twofold.ranking.model import RankerModel
 from twofold.retrieval.candidates import Candidates
@@ -212,7 +212,7 @@ class _Source:
 
 
 def head_logits(
-    head: EvidenceHead, tables: ItemTables, queries: Queries, candidates: Candidates
+    head: EvidenceHead | EvidenceHeads, tables: ItemTables, queries: Queries, candidates: Candidates
 ) -> npt.NDArray[np.float32]:
     """Return what g says of candidates, without their texts, ``float32 (n, m)``.
 
@@ -226,7 +226,7 @@ def head_logits(
     features = candidates.needed_features()
     head.eval()
     out = np.full(candidates.items.shape, -np.inf, dtype=np.float32)
-    longest = head.ages.num_embeddings
+    longest = head.max_history
     with torch.inference_mode():
         for start in range(0, len(queries), HEAD_CHUNK):
             which = np.arange(start, min(start + HEAD_CHUNK, len(queries)))

@@ -36,8 +36,8 @@ from twofold.settings import Settings
 
 FUSION_USERS = 4000
 MANY_LABELS = 20
-ENOUGH_LISTS = 4000
-MOST_WINDOWS = 4
+ENOUGH_LISTS = 8000
+MOST_WINDOWS = 8
 # Predictions vary by a third from user to user: of so many the mean is sure to about 2 %.
 LEVEL_USERS = 400
 

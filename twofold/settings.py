@@ -30,7 +30,7 @@ class Settings:
         history; ``None`` takes 5 where half of the users have 20 or more labels, otherwise 1.
     windows
         How many such windows, one before the other, each with a stage one of its own; ``None``
-        takes as many as make 4,000 lists, at most 4.
+        takes as many as make 8,000 lists, at most 8.
     skip_labels
         So many of each user's latest labels are in no window: stage one learns from them, stage two
         does not.

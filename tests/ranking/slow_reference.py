@@ -57,7 +57,19 @@ class SlowRanker:
         self, history: list[int], kinds: list[int], times: list[int], item: int, features: Tensor
     ) -> Tensor:
         """Return what features and events say, head by head and relation by relation."""
-        part = self.model.g
+        members = self.model.g.members
+        told = [self._member(one, history, kinds, times, item, features) for one in members]
+        return torch.stack(told).mean(dim=0)
+
+    def _member(
+        self,
+        part: Any,
+        history: list[int],
+        kinds: list[int],
+        times: list[int],
+        item: int,
+        features: Tensor,
+    ) -> Tensor:
         n, relations = self.model.shape.max_history, self.tables.relations
         events = list(zip(history, kinds, _gaps(times), strict=True))[-n:]
         heads = part.ages.weight.shape[1]

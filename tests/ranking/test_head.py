@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from twofold.ranking.head import Events, Evidence, EvidenceHead, TextQueries
+from twofold.ranking.head import Events, Evidence, EvidenceHead, EvidenceHeads, TextQueries
 
 H, M, WIDTH, N_FEATURES, N_KINDS = 5, 6, 2, 3, 2
 
@@ -119,3 +119,16 @@ def test_a_text_query_is_told_how_like_it_each_candidate_is() -> None:
         told = head(features, evidence, TextQueries(torch.tensor([True, False]), likeness))
     torch.testing.assert_close(told[1], before[1])
     assert torch.equal(told[0].argsort(), likeness[0].argsort())
+
+
+def test_heads_say_the_mean_of_their_members() -> None:
+    heads = EvidenceHeads(N_FEATURES, WIDTH, N_KINDS, H, 0.0, members=2)
+    with torch.no_grad():
+        for number, one in enumerate(heads.parameters()):
+            one.copy_(torch.randn(one.shape, generator=torch.Generator().manual_seed(number)))
+    features, evidence = torch.randn(4, M, N_FEATURES), _evidence(4)
+    with torch.inference_mode():
+        first, second = (one(features, evidence, _present(4)) for one in heads.members)
+        told = heads(features, evidence, _present(4))
+    assert not torch.allclose(first, second)
+    torch.testing.assert_close(told, (first + second) / 2)

@@ -14,8 +14,8 @@ import torch
 
 from tests.ranking.planted import planted_lists
 from tests.ranking.worlds import make_queries, make_tables
-from twofold.ranking.head import EvidenceHead
-from twofold.ranking.head_fit import HeadCourse, fit_head
+from twofold.ranking.head import EvidenceHead, EvidenceHeads
+from twofold.ranking.head_fit import HeadCourse, fit_heads
 from twofold.ranking.items import ItemTables
 from twofold.ranking.labelled import Labelled
 from twofold.ranking.lists import Lists, mean_ndcg
@@ -56,9 +56,12 @@ def _middle(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 def _fit(
     tables: ItemTables, train: Lists, stop: Lists, *, seed: int = 3, **settings: str
 ) -> tuple[EvidenceHead, HeadCourse]:
-    head = EvidenceHead(N_FEATURES, tables.relations.width, 3, 4, 0.1)
+    heads = EvidenceHeads(N_FEATURES, tables.relations.width, 3, 4, 0.1, members=1)
     asked = RankerSettings(**settings)  # type: ignore[arg-type]
-    course = fit_head(head, [Labelled(train, tables)], [Labelled(stop, tables)], asked, seed=seed)
+    parts = [Labelled(train, tables)], [Labelled(stop, tables)]
+    (course,) = fit_heads(heads, *parts, asked, seed=seed)
+    head = heads.members[0]
+    assert isinstance(head, EvidenceHead)
     return head, course
 
 
@@ -120,16 +123,25 @@ def test_the_epoch_of_the_lowest_loss_is_kept_and_patience_ends_the_fit(
 def test_the_same_seed_gives_the_same_head_and_leaves_torch_alone(tables: ItemTables) -> None:
     train, stop = _lists(_middle, 0, 80, 5), _lists(_middle, 1, 20, 5)
     torch.manual_seed(7)
-    start = EvidenceHead(N_FEATURES, tables.relations.width, 3, 4, 0.1).state_dict()
+    start = EvidenceHeads(N_FEATURES, tables.relations.width, 3, 4, 0.1).state_dict()
     before = torch.random.get_rng_state()
     found = []
     for seed in (3, 3, 4):
-        head = EvidenceHead(N_FEATURES, tables.relations.width, 3, 4, 0.1)
+        head = EvidenceHeads(N_FEATURES, tables.relations.width, 3, 4, 0.1)
         head.load_state_dict(start)
         torch.random.set_rng_state(before)
         parts = [Labelled(train, tables)], [Labelled(stop, tables)]
-        fit_head(head, *parts, RankerSettings(), seed=seed)
+        fit_heads(head, *parts, RankerSettings(), seed=seed)
         assert torch.equal(torch.random.get_rng_state(), before)
         found.append(head.state_dict())
     assert all(torch.equal(found[0][name], found[1][name]) for name in start)
     assert not all(torch.equal(found[0][name], found[2][name]) for name in start)
+
+
+def test_members_start_from_one_linear_part_and_become_different(tables: ItemTables) -> None:
+    train, stop = _lists(_middle, 0, 80, 5), _lists(_middle, 1, 20, 5)
+    heads = EvidenceHeads(N_FEATURES, tables.relations.width, 3, 4, 0.1, members=2)
+    parts = [Labelled(train, tables)], [Labelled(stop, tables)]
+    first, second = fit_heads(heads, *parts, RankerSettings(), seed=3)
+    assert first.losses[0] == second.losses[0]
+    assert first.losses[1] != second.losses[1]
