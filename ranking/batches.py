@@ -12,7 +12,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from twofold.ranking.backbone import Backbone
 from twofold.ranking.head import GAPS, Events, Evidence, TextQueries
 from twofold.ranking.items import ItemTables
 from twofold.ranking.model import History
@@ -233,10 +232,3 @@ def pad_rows(rows: Sequence[npt.NDArray[np.int32]]) -> tuple[Tensor, Tensor]:
         tokens[number, : len(row)] = row
         mask[number, : len(row)] = True
     return torch.from_numpy(tokens), torch.from_numpy(mask)
-
-
-def candidate_states(
-    candidates: npt.NDArray[np.int64], items: ItemTables, backbone: Backbone
-) -> tuple[Tensor, Tensor]:
-    """Return packed token states and lengths of candidates ``(B, m)``; padding reads item 0."""
-    return items.token_states(np.maximum(candidates, 0).ravel(), backbone)

@@ -44,14 +44,6 @@ class Digests:
         if len(self.vectors) != len(self.masses):
             raise InputError("Digests: vectors and masses must be of one length")
 
-    def __len__(self) -> int:
-        return len(self.vectors)
-
-    @property
-    def item_bytes(self) -> int:
-        """Bytes an item."""
-        return int(self.vectors[:1].nbytes + self.masses[:1].nbytes)
-
     def of(self, places: npt.NDArray[np.int64]) -> Digest:
         """Return the digests at places ``(n,)``."""
         cls, queries, gathered = torch.from_numpy(self.vectors[places]).float().chunk(3, dim=1)

@@ -15,7 +15,6 @@ from twofold.indexing.progress import Progress, Silent
 from twofold.ranking.alignment import align_factors, scale_factors
 from twofold.ranking.backbone import Backbone, backbone_from_pretrained
 from twofold.ranking.calibration import Calibration, calibrate
-from twofold.ranking.digests import digest_items
 from twofold.ranking.head_fit import HeadCourse, fit_heads
 from twofold.ranking.items import ItemTables, ItemTokens, compute_states, tokenise_items
 from twofold.ranking.labelled import Labelled
@@ -129,11 +128,7 @@ def make_ranker(
         "calibration": calibration.method,
         **_course(groups, heads, course),
     }
-    digests = None
-    if shape.joint_layers == 1 and settings.item_states != "off":
-        digests = digest_items(model, tables[0], progress=progress)
-    ranker = Ranker(model, tables[0], tokenizer, calibration, settings, digests)
-    return Made(ranker, course, about)
+    return Made(Ranker(model, tables[0], tokenizer, calibration, settings), course, about)
 
 
 class Groups(NamedTuple):

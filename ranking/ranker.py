@@ -168,8 +168,9 @@ class Ranker:
         return np.where(known, self.calibration.probabilities(scores), np.float32(np.nan))
 
     def with_tables(self, tables: ItemTables) -> Ranker:
-        """Return the same ranker over other item tables."""
-        digests = None if self.digests is None else digest_items(self.model, tables)
+        """Return the same ranker over other item tables, digested where one layer is joint."""
+        stored = self.model.shape.joint_layers == 1 and self.settings.item_states != "off"
+        digests = digest_items(self.model, tables) if stored else None
         return replace(self, tables=tables, digests=digests)
 
     def levelled(self, queries: Queries, candidates: Candidates, rate: float) -> Ranker:

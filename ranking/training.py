@@ -15,7 +15,6 @@ from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
 from twofold.ranking.averaging import WeightMean
 from twofold.ranking.batches import (
-    candidate_states,
     drop_factors,
     evidence_batch,
     history_batch,
@@ -208,7 +207,7 @@ def _loss(
         factors_dropped=dropped,
     )
     items = said.drawn.items
-    states, lengths = candidate_states(items, tables, model.backbone)
+    states, lengths = tables.token_states(np.maximum(items, 0).ravel(), model.backbone)
     soft = tables.soft(items)
     factors = drop_factors(soft.factors, dropped).flatten(0, 1)
     blocks = model.blocks(states, lengths, SoftItems(soft.texts.flatten(0, 1), factors))

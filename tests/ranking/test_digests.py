@@ -87,7 +87,7 @@ def test_an_item_takes_few_bytes_and_follows_its_table(world: World) -> None:
     model, tables = world
     digests = digest_items(model, tables)
     width, heads = model.shape.backbone.hidden, model.shape.backbone.heads
-    assert digests.item_bytes == 2 * 3 * width + 4 * heads
+    assert digests.vectors[:1].nbytes + digests.masses[:1].nbytes == 2 * 3 * width + 4 * heads
     changed = tables.factors.copy()
     changed[3] += 1
     moved = digest_items(model, replace(tables, factors=changed))
