@@ -14,7 +14,8 @@ from twofold.indexing.durable import canonical_json, files_under, sha256_of
 from twofold.indexing.errors import ArtefactError
 
 FORMAT = "twofold artefact"
-FORMAT_VERSION = 1
+# Raised whenever a generation comes to hold something else: no version but its own is read.
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 MEASUREMENTS = "measurements.json"
 STAGES = "stages"
@@ -134,10 +135,11 @@ def _check_format(manifest: Any, path: Path) -> None:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ArtefactError(f"{path} is not the manifest of a {FORMAT}; give a folder built by it")
     found = manifest.get("format_version")
-    if not isinstance(found, int) or found > FORMAT_VERSION:
+    if found != FORMAT_VERSION:
+        older = isinstance(found, int) and found < FORMAT_VERSION
         raise ArtefactError(
-            f"{path} has format version {found}, but this twofold reads up to {FORMAT_VERSION}; "
-            "upgrade twofold or build the artefact again"
+            f"{path} has format version {found}, but this twofold reads {FORMAT_VERSION}; "
+            f"{'' if older else 'upgrade twofold or '}build the artefact again"
         )
     files = manifest.get("files")
     entries = list(files.values()) if isinstance(files, dict) else [None]

@@ -234,6 +234,8 @@ def damage(root: Path, what: str) -> None:
         manifest.write_text("{}")
     elif what == "newer format":
         manifest.write_text(json.dumps({**told, "format_version": FORMAT_VERSION + 1}))
+    elif what == "older format":
+        manifest.write_text(json.dumps({**told, "format_version": FORMAT_VERSION - 1}))
     elif what == "incomplete manifest":
         manifest.write_text(json.dumps({**told, "files": {"kinds.json": {}}}))
     elif what == "missing file":
@@ -254,6 +256,7 @@ def damage(root: Path, what: str) -> None:
         ("half a manifest", "cannot be read"),
         ("other manifest", "is not the manifest of a twofold artefact"),
         ("newer format", "upgrade twofold or build"),
+        ("older format", r"this twofold reads \d+; build the artefact again"),
         ("incomplete manifest", "is incomplete"),
         ("missing file", r"kinds\.json is missing"),
         ("truncated file", r"items\.parquet has 4 bytes where the manifest says"),
