@@ -76,6 +76,28 @@ class Embeddings(nn.Module):
         return out
 
 
+class FeedForward(nn.Module):
+    """The two products of a layer that read each position by itself."""
+
+    def __init__(self, shape: BackboneShape) -> None:
+        super().__init__()
+        self.up = nn.Linear(shape.hidden, shape.intermediate)
+        self.down = nn.Linear(shape.intermediate, shape.hidden)
+        self.activation = shape.activation
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Return ``(..., d)`` from states ``(..., d)``."""
+        out: Tensor = self.down(activate(self.up(states), self.activation))
+        return out
+
+
+def activate(inner: Tensor, activation: str) -> Tensor:
+    """Return the activation, by one of the names of :class:`BackboneShape`."""
+    if activation == "relu":
+        return F.relu(inner)
+    return F.gelu(inner, approximate="tanh" if activation == "gelu_new" else "none")
+
+
 class Layer(nn.Module):
     """One transformer layer (post-norm), its attention left to the caller.
 
@@ -90,21 +112,14 @@ class Layer(nn.Module):
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
         self.attention_norm = nn.LayerNorm(width, eps=shape.norm_eps)
-        self.up = nn.Linear(width, shape.intermediate)
-        self.down = nn.Linear(shape.intermediate, width)
+        self.feed = FeedForward(shape)
         self.feed_norm = nn.LayerNorm(width, eps=shape.norm_eps)
         self.dropout = nn.Dropout(dropout)
-        self.activation = shape.activation
 
     def finish(self, states: Tensor, attended: Tensor) -> Tensor:
         """Return the output ``(..., d)`` from the input and what attention gathered."""
         states = self.attention_norm(states + self.dropout(self.out(attended)))
-        inner = self.up(states)
-        if self.activation == "relu":
-            inner = F.relu(inner)
-        else:
-            inner = F.gelu(inner, approximate="tanh" if self.activation == "gelu_new" else "none")
-        out: Tensor = self.feed_norm(states + self.dropout(self.down(inner)))
+        out: Tensor = self.feed_norm(states + self.dropout(self.feed(states)))
         return out
 
     def attend_self(self, states: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -297,8 +312,8 @@ def _renamed(state: dict[str, Tensor], shape: BackboneShape) -> dict[str, Tensor
         "query": "attention.self.query",
         "out": "attention.output.dense",
         "attention_norm": "attention.output.LayerNorm",
-        "up": "intermediate.dense",
-        "down": "output.dense",
+        "feed.up": "intermediate.dense",
+        "feed.down": "output.dense",
         "feed_norm": "output.LayerNorm",
     }
     for number in range(shape.layers):

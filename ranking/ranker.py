@@ -22,6 +22,7 @@ from twofold.ranking.digests import Digests, digest_items
 from twofold.ranking.items import ItemTables, ItemTokens
 from twofold.ranking.model import ModelShape, RankerModel
 from twofold.ranking.relations import Relations
+from twofold.ranking.runtime import Runtime, SinglePrecision, runtime_of
 from twofold.ranking.scoring import head_logits, logits_of, served_logits
 from twofold.ranking.settings import RankerSettings
 from twofold.retrieval.candidates import Candidates, rank
@@ -51,6 +52,8 @@ class Ranker:
         What it was trained with.
     digests
         Digests of the items for this model and these tables, where candidates are read from them.
+    runtime
+        In which the model's products are computed.
     """
 
     model: RankerModel
@@ -59,8 +62,13 @@ class Ranker:
     calibration: Calibration
     settings: RankerSettings
     digests: Digests | None = None
+    runtime: Runtime = field(default_factory=SinglePrecision)
+    _served: RankerModel = field(init=False, repr=False)
     # Fast tokenizers keep truncation as state: two threads at once would clash.
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_served", self.runtime.prepare(self.model))
 
     def rerank(
         self, queries: Queries, candidates: Candidates, k: int, *, progress: Progress | None = None
@@ -119,7 +127,7 @@ class Ranker:
         """Return logits of users, from their histories and stage one's features."""
         form = self.settings.history
         return served_logits(
-            self.model,
+            self._served,
             self.tables,
             queries,
             candidates,
@@ -133,7 +141,7 @@ class Ranker:
         if queries.texts is None:
             raise InputError("text queries need texts")
         return logits_of(
-            self.model,
+            self._served,
             self.tables,
             queries,
             candidates.items,
@@ -172,6 +180,16 @@ class Ranker:
         stored = self.model.shape.joint_layers == 1 and self.settings.item_states != "off"
         digests = digest_items(self.model, tables) if stored else None
         return replace(self, tables=tables, digests=digests)
+
+    def with_runtime(self, name: str) -> Ranker:
+        """Return the same ranker in another runtime.
+
+        Raises
+        ------
+        InputError
+            If there is no runtime of that name.
+        """
+        return replace(self, runtime=runtime_of(name))
 
     def levelled(self, queries: Queries, candidates: Candidates, rate: float) -> Ranker:
         """Return the same ranker, its probabilities of these served lists averaging to `rate`.

@@ -93,11 +93,15 @@ class Candidates:
 
     def top(self, k: int) -> Candidates:
         """Return the best `k` of each row (fewer columns where the rows are shorter)."""
+        return self.columns(slice(k))
+
+    def columns(self, which: slice) -> Candidates:
+        """Return some columns of all rows."""
         return Candidates(
-            self.items[:, :k],
-            self.scores[:, :k],
-            None if self.features is None else self.features[:, :k],
-            None if self.sources is None else self.sources[:, :k],
+            self.items[:, which],
+            self.scores[:, which],
+            None if self.features is None else self.features[:, which],
+            None if self.sources is None else self.sources[:, which],
         )
 
     def take(self, which: npt.NDArray[np.int64]) -> Candidates:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -115,6 +116,32 @@ class Queries:
         )
 
 
+def joined(parts: Sequence[Queries]) -> Queries:
+    """Return the queries of several batches as one, in order.
+
+    Parameters
+    ----------
+    parts
+        At least one batch; all over the same items.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    lengths = np.concatenate([part.lengths() for part in parts])
+    spoken = any(part.texts is not None for part in parts)
+    texts = tuple(text for part in parts for text in part.texts or ("",) * len(part))
+    return Queries(
+        users=np.concatenate([part.users for part in parts]),
+        indptr=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        items=np.concatenate([part.items for part in parts]),
+        kinds=np.concatenate([part.kinds for part in parts]),
+        weights=np.concatenate([part.weights for part in parts]),
+        times=np.concatenate([part.times for part in parts]),
+        steps=np.concatenate([part.steps for part in parts]),
+        excluded=sp.vstack([part.excluded for part in parts], format="csr"),
+        texts=texts if spoken else None,
+    )
+
+
 def queries_of_users(
     log: Interactions, users: npt.NDArray[np.int64], *, max_history: int, repeat: bool = False
 ) -> Queries:
@@ -151,6 +178,49 @@ def queries_of_users(
         excluded=log.disliked() if repeat else log.excluded(),
     )
     return everyone.take(np.asarray(users, dtype=np.int64)).last(max_history)
+
+
+def query_of_events(
+    items: npt.NDArray[np.int64],
+    kinds: npt.NDArray[np.int16],
+    weights: npt.NDArray[np.float32],
+    signs: npt.NDArray[np.int8],
+    *,
+    n_items: int,
+    max_history: int,
+    repeat: bool = False,
+) -> Queries:
+    """Return the one query of somebody known by a few events alone.
+
+    Parameters
+    ----------
+    items, kinds, weights, signs
+        The events, oldest first, ``(n,)``; an item may stand there more than once.
+    n_items
+        Size of the item vocabulary.
+    max_history
+        At most this many latest items are kept.
+    repeat
+        Whether seen items may come back; disliked items never do.
+    """
+    # Each item once, at its latest event; a dislike takes it out and keeps it excluded.
+    _, from_end = np.unique(items[::-1], return_index=True)
+    latest = np.sort(len(items) - 1 - from_end)
+    kept = latest[signs[latest] > 0][-max_history:]
+    banned = latest[signs[latest] < 0] if repeat else latest
+    row = np.zeros(len(banned), dtype=np.int64)
+    return Queries(
+        users=np.array([-1]),
+        indptr=np.array([0, len(kept)]),
+        items=items[kept],
+        kinds=kinds[kept],
+        weights=weights[kept],
+        times=np.zeros(len(kept), dtype=np.int64),
+        steps=np.arange(len(kept), dtype=np.int32),
+        excluded=sp.csr_matrix(
+            (np.ones(len(banned), dtype=bool), (row, items[banned])), shape=(1, n_items)
+        ),
+    )
 
 
 def _mask(n: int, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

