@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from twofold.indexing.errors import InputError
-from twofold.options import Artefact, Json, K, Threads, begin
+from twofold.options import Artefact, Budget, Json, K, RuntimeName, Threads, begin
 from twofold.terminal import say, say_rows
 
 if TYPE_CHECKING:
     from twofold.engine import Engine
-    from twofold.recommendation import Recommendation
+    from twofold.recommendation import Recommendation, Recommendations
+
+logger = logging.getLogger("twofold.commands")
 
 app = typer.Typer()
 User = Annotated[str, typer.Option("--user", "-u", metavar="ID", help="The user.")]
@@ -47,6 +50,8 @@ def recommend(
     ] = None,
     k: K = 10,
     threads: Threads = None,
+    runtime: RuntimeName = "auto",
+    budget_ms: Budget = None,
     as_json: Json = False,
 ) -> None:
     """Recommend items to one user, or to all users into a file.
@@ -56,13 +61,17 @@ def recommend(
     progress = begin(as_json=as_json)
     if (user is None) == (not all_users):
         raise InputError("recommend needs either --user ID or --all-users")
+    if all_users and budget_ms is not None:
+        raise InputError("--budget-ms is for one --user; --all-users takes the time it needs")
     if all_users and (out is None or out.suffix not in (".csv", ".parquet")):
         raise InputError("--all-users needs --out FILE ending in .csv or .parquet")
     if out is not None and not out.parent.is_dir():
         raise InputError(f"{out.parent} is no folder; give --out a file in one that exists")
-    with _engine(artefact, threads) as engine:
+    with _engine(artefact, threads, runtime) as engine:
         if user is not None:
-            _say(engine, engine.recommend(user, k), as_json=as_json)
+            found = engine.recommend(user, k, budget_ms=budget_ms)
+            _note_budget(found, budget_ms)
+            _say(engine, found, as_json=as_json)
             return
         frame = engine.recommend_batch(None, k, progress=progress)
     if out is not None:
@@ -82,12 +91,16 @@ def search(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What to look for, in words.")],
     k: K = 10,
     threads: Threads = None,
+    runtime: RuntimeName = "auto",
+    budget_ms: Budget = None,
     as_json: Json = False,
 ) -> None:
     """Find items by a free text, retrieved by vectors and reranked by the cross-encoder."""
     begin(as_json=as_json)
-    with _engine(artefact, threads) as engine:
-        _say(engine, engine.search(text, k), as_json=as_json)
+    with _engine(artefact, threads, runtime) as engine:
+        found = engine.search(text, k, budget_ms=budget_ms)
+        _note_budget(found, budget_ms)
+        _say(engine, found, as_json=as_json)
 
 
 @app.command()
@@ -104,10 +117,16 @@ def similar(
         _say(engine, engine.similar_items(item, k), as_json=as_json)
 
 
-def _engine(artefact: Path, threads: int | None) -> Engine:
+def _engine(artefact: Path, threads: int | None, runtime: str = "float32") -> Engine:
+    """Return the engine; commands that do not rerank need not measure runtimes."""
     from twofold.engine import Engine
 
-    return Engine.load(artefact, threads=threads)
+    return Engine.load(artefact, threads=threads, runtime=runtime)
+
+
+def _note_budget(found: Recommendations, budget_ms: float | None) -> None:
+    if budget_ms is not None:
+        logger.info("reranked=%d/%d", found.reranked, found.candidates)
 
 
 def _say(engine: Engine, found: Iterable[Recommendation], *, as_json: bool) -> None:

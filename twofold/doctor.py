@@ -15,6 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from twofold.runtimes import remembered
+
 Status = Literal["ok", "warn", "missing"]
 
 MODULES = {
@@ -43,7 +45,7 @@ class Finding:
     Parameters
     ----------
     area
-        ``"machine"``, ``"libraries"``, ``"gpu"``, ``"models"`` or ``"threads"``.
+        ``"machine"``, ``"libraries"``, ``"gpu"``, ``"models"``, ``"threads"`` or ``"runtimes"``.
     name
         What was looked at.
     status
@@ -70,6 +72,7 @@ def examine() -> tuple[Finding, ...]:
         _gpu,
         _models,
         _threads,
+        _runtimes,
     )
     return tuple(finding for check in checks for finding in check())
 
@@ -308,6 +311,18 @@ def _threads() -> Iterator[Finding]:
         return
     for pool in pools.threadpool_info():
         yield Finding("threads", _pool_name(pool), "ok", f"{pool['num_threads']} threads")
+
+
+def _runtimes() -> Iterator[Finding]:
+    if isinstance(load("torch"), str):
+        return
+    chosen = list(remembered())
+    if not chosen:
+        nothing = "none measured yet: an artefact's first load on this machine does it"
+        yield Finding("runtimes", "rankers", "ok", nothing)
+    for one in chosen:
+        spent = ", ".join(f"{name} {each:.2f} ms" for name, each in one.milliseconds.items())
+        yield Finding("runtimes", f"ranker {one.model}", "ok", f"{one.runtime} ({spent} a list)")
 
 
 def _pool_name(pool: dict[str, Any]) -> str:

@@ -57,6 +57,23 @@ K = Annotated[int, typer.Option("-k", min=1, max=10_000, help="How many items a 
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="Cores to use; all where it is left out.")
 ]
+RuntimeName = Annotated[
+    str,
+    typer.Option(
+        "--runtime",
+        metavar="NAME",
+        help="Precision of the ranker: float32, bfloat16, int8, or auto for the fastest sound one "
+        "on this machine.",
+    ),
+]
+Budget = Annotated[
+    float | None,
+    typer.Option(
+        "--budget-ms",
+        metavar="MS",
+        help="Rerank as many candidates as this many milliseconds allow.",
+    ),
+]
 Json = Annotated[
     bool, typer.Option("--json", help="JSON lines on stdout, and logs as JSON lines on stderr.")
 ]

@@ -53,6 +53,9 @@ def test_recommend_shows_texts_and_reasons_to_people(
         (["--user", "u1", "-k", "0"], "greater than or equal to 1"),
         (["--user", "u1", "--threads", "0"], "greater than or equal to 1"),
         (["--all-users", "--out", "/no/such/folder/a.csv"], "/no/such/folder is no folder"),
+        (["--all-users", "--out", "a.csv", "--budget-ms", "5"], "--budget-ms is for one --user"),
+        (["--user", "u1", "--budget-ms", "0"], "budget_ms must be a positive number"),
+        (["--user", "u1", "--runtime", "fast"], "one of float32, bfloat16, int8, not 'fast'"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -63,6 +66,19 @@ def test_mistakes_are_one_line(
     assert out == ""
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_a_budget_is_kept_and_told(small_artefact: Path, engine: Engine, capsys: Captured) -> None:
+    asked = ["recommend", str(small_artefact), "-u", "u3", "-k", "4", "--json"]
+    assert cli.run([*asked, "--budget-ms", "0.001"]) == 0
+    out, err = capsys.readouterr()
+    told = [json.loads(line)["item_id"] for line in out.splitlines()]
+    assert told == [one.item_id for one in engine.retrieve("u3", 4)]
+    assert "reranked=0/" in err
+    assert cli.run([*asked, "--budget-ms", "60000", "--runtime", "float32"]) == 0
+    _, err = capsys.readouterr()
+    n = engine.recommend("u3", 4).candidates
+    assert f"reranked={n}/{n}" in err
 
 
 def test_retrieve_is_stage_one(small_artefact: Path, engine: Engine, capsys: Captured) -> None:

@@ -19,7 +19,8 @@ def found(name: str) -> doctor.Finding:
 def test_a_whole_installation_misses_nothing() -> None:
     findings = doctor.examine()
     assert [one for one in findings if one.status == "missing"] == []
-    assert {one.area for one in findings} == {"machine", "libraries", "gpu", "models", "threads"}
+    areas = {"machine", "libraries", "gpu", "models", "threads", "runtimes"}
+    assert {one.area for one in findings} == areas
     assert Counter(one.area for one in findings)["libraries"] == len(doctor.MODULES) + len(
         doctor.OPTIONAL
     )

@@ -8,7 +8,7 @@ import logging
 import os
 import tracemalloc
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from twofold.indexing.artefact import GenerationWriter, open_artefact
 from twofold.indexing.errors import InputError, UnknownIdError
 from twofold.indexing.generation import Generation
 from twofold.recommendation import Recommendation
+from twofold.serving import Asked, Found
 from twofold.settings import Settings
 
 
@@ -189,6 +190,53 @@ def test_32_threads_get_the_answers_of_one(engine: Engine) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_an_answer_says_how_much_was_reranked(engine: Engine) -> None:
+    whole = engine.recommend("u3", 5)
+    assert whole.reranked == whole.candidates > 5
+    assert engine.recommend("nobody", 5).reranked == 0
+    assert engine.search("space robot", 5).reranked > 0
+    in_time = engine.recommend("u3", 5, budget_ms=60_000)
+    assert in_time.reranked == in_time.candidates
+    assert ids(in_time) == ids(whole)
+
+
+def test_out_of_time_is_stage_one(engine: Engine) -> None:
+    late = engine.recommend("u3", 5, budget_ms=1e-3)
+    first = engine.retrieve("u3", 5)
+    assert (late.reranked, late.candidates) == (0, engine.recommend("u3", 5).candidates)
+    assert ids(late) == ids(first)
+    assert [one.rank for one in late] == [1, 2, 3, 4, 5]
+    assert all(one.probability is None for one in late)
+    events = [("i1", 5.0), ("i2", 4.0)]
+    assert engine.recommend_for(events, 5, budget_ms=1e-3).reranked == 0
+    assert engine.search("space robot", 5, budget_ms=1e-3).reranked == 0
+    assert asyncio.run(engine.arecommend("u3", 5, budget_ms=1e-3)).reranked == 0
+
+
+@pytest.mark.parametrize("budget", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_budget_that_is_none_is_refused(engine: Engine, budget: float) -> None:
+    with pytest.raises(InputError, match="budget_ms must be a positive number"):
+        engine.recommend("u3", budget_ms=budget)
+
+
+def test_requests_that_meet_are_computed_together(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    find = engine._batcher._run
+
+    def noted(asked: Sequence[Asked]) -> Sequence[Found]:
+        sizes.append(len(asked))
+        return find(asked)
+
+    monkeypatch.setattr(engine._batcher, "_run", noted)
+    users = [f"u{n % N_USERS}" for n in range(64)]
+    with ThreadPoolExecutor(32) as pool:
+        answers = list(pool.map(lambda user: ids(engine.recommend(user, 5)), users))
+    assert answers == [ids(engine.recommend(user, 5)) for user in users]
+    assert max(sizes) > 1
+
+
 def test_a_forked_child_is_told_to_load_its_own(engine: Engine) -> None:
     asyncio.run(engine.arecommend("u0", 2))  # so that the pool has a thread that a fork loses
     reading, writing = os.pipe()
