@@ -51,7 +51,8 @@ class Evidence:
     events
         Of ``B`` queries, ``(B, H)``.
     strengths
-        How strongly the events' items are related to the candidates, ``float32 (B, H, m, width)``.
+        How strongly the events' items are related to the candidates, ``float32 (B, H, m, width)``,
+        H at least 1.
     """
 
     events: Events
@@ -93,10 +94,10 @@ class EvidenceHead(nn.Module):
 
     Every head gives each event a share by its age, its time to the latest event and its kind (a
     softmax over the history); the relations between events and candidate are averaged with those
-    shares. A linear part reads features and averages, and a network with one hidden layer reads
-    both once more. Target attention (Zhou et al. 2018) whose shares follow time alone, so that they
-    are the same for all candidates of a query. Of a query that is a text it says how like the text
-    a candidate is.
+    shares, and of each relation the strongest is read too. A linear part reads features, averages
+    and strongest, and a network with one hidden layer reads all of them once more. Target attention
+    (Zhou et al. 2018) whose shares follow time alone, so that they are the same for all candidates
+    of a query. Of a query that is a text it says how like the text a candidate is.
 
     Parameters
     ----------
@@ -121,10 +122,11 @@ class EvidenceHead(nn.Module):
         self.kinds = nn.Embedding(n_kinds, heads)
         self.absent = nn.Parameter(torch.zeros(n_features))
         self.likeness = nn.Parameter(torch.ones(()))
+        n_told = n_relations * (heads + 1)
         self.features = nn.Linear(n_features, 1)
-        self.events = nn.Linear(n_relations * heads, 1, bias=False)
+        self.events = nn.Linear(n_told, 1, bias=False)
         self.network = nn.Sequential(
-            nn.Linear(n_features + n_relations * heads, HIDDEN),
+            nn.Linear(n_features + n_told, HIDDEN),
             nn.GELU(),
             nn.Dropout(dropout),
             nn.Linear(HIDDEN, 1, bias=False),
@@ -159,8 +161,12 @@ class EvidenceHead(nn.Module):
             Which of the queries are texts.
         """
         is_text = texts.which[:, None, None]
-        told = torch.einsum("bhk,bhmr->bmkr", self.shares(evidence.events), evidence.strengths)
-        told = torch.where(is_text, 0.0, told.flatten(2))
+        strengths = evidence.strengths
+        mean = torch.einsum("bhk,bhmr->bmkr", self.shares(evidence.events), strengths)
+        # Padding is 0, so the strongest is at least that, whether a history is padded or not.
+        strongest = strengths.amax(dim=1).clamp(min=0.0)
+        told = torch.cat([mean.flatten(2), strongest], dim=-1)
+        told = torch.where(is_text, 0.0, told)
         told = told.sign() * torch.log1p(STEEPNESS * told.abs())
         features = torch.where(is_text, self.absent, features)
         out: Tensor = self.features(features) + self.events(told)

@@ -94,11 +94,14 @@ class Window:
         (n_items, f)``.
     relations
         How that stage one relates items to items, ``float32 (n_items, n_items)`` each.
+    taken
+        What users had taken by then, nonzero where they did, ``(n_users, n_items)``.
     """
 
     lists: Lists
     factors: npt.NDArray[np.float32]
     relations: tuple[sp.csr_matrix, ...]
+    taken: sp.csr_matrix
 
 
 class Pooled(NamedTuple):

@@ -205,9 +205,9 @@ def _tables(
     basis = windows[0].factors
     factors = [scale_factors(basis)]
     factors += [align_factors(window.factors, basis) for window in windows[1:]]
+    relations = [Relations.of(window.relations, window.taken, seed=seed) for window in windows]
     return [
-        ItemTables(tokens, vectors, each, Relations.of(window.relations, seed=seed), states)
-        for window, each in zip(windows, factors, strict=True)
+        ItemTables(tokens, vectors, *each, states) for each in zip(factors, relations, strict=True)
     ]
 
 

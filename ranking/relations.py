@@ -1,4 +1,4 @@
-"""How strongly any item of a history goes with any candidate, counted and smoothed."""
+"""How strongly any item of a history goes with any candidate: counted, smoothed, regressed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float32]
 RANK = 64
+REGRESSION_RANK = 128
+# In units of the interactions a item has on average.
+RIDGE = 3.0
 
 
 @dataclass(frozen=True)
-class Smoothed:
+class LowRank:
     """A relation of low rank, in which items are related that were never seen together.
 
     Parameters
@@ -34,10 +37,20 @@ class Smoothed:
     left: npt.NDArray[np.float16]
     right: npt.NDArray[np.float16]
 
+    def save(self, writer: GenerationWriter, name: str) -> None:
+        """Write both sides under a name."""
+        writer.put_array(f"{name}/left", self.left)
+        writer.put_array(f"{name}/right", self.right)
+
+    @classmethod
+    def open(cls, generation: Generation, name: str) -> LowRank:
+        """Return what :meth:`save` wrote, memory-mapped."""
+        return cls(generation.array(f"{name}/left"), generation.array(f"{name}/right"))
+
 
 @dataclass(frozen=True)
 class Relations:
-    """Relations from items of a history to candidates, each in two forms.
+    """Relations from items of a history to candidates.
 
     Parameters
     ----------
@@ -47,50 +60,65 @@ class Relations:
         What the entries of each are divided by, so that a refit means the same.
     smoothed
         Each of them at low rank, already divided.
+    regressed
+        How much having taken the one item tells of taking the other when all else that was taken is
+        known: see :func:`regression`.
     """
 
     counted: tuple[sp.csr_matrix, ...]
     scales: tuple[float, ...]
-    smoothed: tuple[Smoothed, ...]
+    smoothed: tuple[LowRank, ...]
+    regressed: LowRank
 
     def __post_init__(self) -> None:
         if not len(self.counted) == len(self.scales) == len(self.smoothed):
             raise InputError("Relations: one scale and one smoothed form a relation were expected")
 
     @classmethod
-    def of(cls, matrices: Sequence[sp.csr_matrix], *, seed: int, rank: int = RANK) -> Relations:
-        """Return the relations of counted matrices.
+    def of(
+        cls,
+        matrices: Sequence[sp.csr_matrix],
+        taken: sp.csr_matrix,
+        *,
+        seed: int,
+        rank: int = RANK,
+        regression_rank: int = REGRESSION_RANK,
+    ) -> Relations:
+        """Return the relations of counted matrices, and the regression of items on items.
 
-        The scale of each is the root mean square of its entries; the smoothed form is its truncated
-        singular value decomposition (randomised, Halko et al. 2011).
+        The scale of each counted one is the root mean square of its entries; the smoothed form is
+        its truncated singular value decomposition (randomised, Halko et al. 2011).
 
         Parameters
         ----------
         matrices
             ``float32 (n_items, n_items)``, from the history's item to the candidate.
+        taken
+            What users took, nonzero where they did, ``(n_users, n_items)``.
         seed
-            Seeds the decomposition.
-        rank
-            Rank of the smoothed form, less where there are fewer items.
+            Seeds the decompositions.
+        rank, regression_rank
+            Ranks of the smoothed forms and of the regression, less where there are fewer items.
         """
         scales, smoothed = [], []
         for matrix in matrices:
             scale = float(np.sqrt(np.mean(np.square(matrix.data)))) if matrix.nnz else 1.0
             scales.append(scale)
-            r = min(rank, matrix.shape[0])
             if not matrix.nnz:
-                nothing = np.zeros((matrix.shape[0], r), dtype=np.float16)
-                smoothed.append(Smoothed(nothing, nothing))
+                smoothed.append(_nothing(matrix.shape[0]))
                 continue
-            u, s, v = randomized_svd(matrix, r, n_iter=4, random_state=seed)
+            u, s, v = randomized_svd(
+                matrix, min(rank, matrix.shape[0]), n_iter=4, random_state=seed
+            )
             root = np.sqrt(s / scale)
-            smoothed.append(Smoothed((u * root).astype("f2"), (v.T * root).astype("f2")))
-        return cls(tuple(matrices), tuple(scales), tuple(smoothed))
+            smoothed.append(LowRank((u * root).astype("f2"), (v.T * root).astype("f2")))
+        regressed = regression(taken, regression_rank, seed=seed)
+        return cls(tuple(matrices), tuple(scales), tuple(smoothed), regressed)
 
     @property
     def width(self) -> int:
-        """How many strengths there are a pair: two a relation."""
-        return 2 * len(self.counted)
+        """How many strengths there are a pair: two a counted relation, and the regression's."""
+        return 2 * len(self.counted) + 1
 
     def between(
         self,
@@ -123,31 +151,72 @@ class Relations:
             kept = events[asked]
             out[rows[kept], places[kept], found, 2 * number] = values[asked] / scale
         known = np.maximum(candidates, 0)
-        for number, one in enumerate(self.smoothed):
+        for number, one in enumerate((*self.smoothed, self.regressed)):
             left = one.left[history].astype(np.float32) * there[..., None]
             right = one.right[known].astype(np.float32) * (candidates >= 0)[..., None]
-            out[..., 2 * number + 1] = left @ right.transpose(0, 2, 1)
+            column = min(2 * number + 1, self.width - 1)
+            out[..., column] = left @ right.transpose(0, 2, 1)
         return out
 
     def save(self, writer: GenerationWriter) -> None:
-        """Write scales and smoothed forms under ``ranker/relations``; stage one has the counts."""
+        """Write scales and low-rank forms under ``ranker/relations``; stage one has the counts."""
         writer.put_json("ranker/relations/scales", list(self.scales))
         for number, one in enumerate(self.smoothed):
-            writer.put_array(f"ranker/relations/{number}/left", one.left)
-            writer.put_array(f"ranker/relations/{number}/right", one.right)
+            one.save(writer, f"ranker/relations/{number}")
+        self.regressed.save(writer, "ranker/relations/regression")
 
     @classmethod
     def open(cls, generation: Generation, counted: Sequence[sp.csr_matrix]) -> Relations:
         """Return what :meth:`save` wrote; its arrays are memory-mapped."""
         scales = tuple(float(one) for one in generation.json("ranker/relations/scales"))
         smoothed = tuple(
-            Smoothed(
-                generation.array(f"ranker/relations/{number}/left"),
-                generation.array(f"ranker/relations/{number}/right"),
-            )
-            for number in range(len(scales))
+            LowRank.open(generation, f"ranker/relations/{number}") for number in range(len(scales))
         )
-        return cls(tuple(counted), scales, smoothed)
+        regressed = LowRank.open(generation, "ranker/relations/regression")
+        return cls(tuple(counted), scales, smoothed, regressed)
+
+
+def regression(taken: sp.csr_matrix, rank: int, *, seed: int) -> LowRank:
+    """Return the ridge regression of every item on all others, at low rank.
+
+    With ``P`` the inverse of ``X'X + ridge``, the weight from item ``i`` to item ``j`` is ``-P_ij /
+    P_jj`` (EASE, Steck 2019, equation 8). From the largest singular values ``s`` of ``X``, with
+    right vectors ``V``, and ``d = s^2 / (s^2 + ridge)``, that is ``V d V'`` with column ``j``
+    divided by ``1 - sum(d V_j^2)``: the whole of it at full rank, and never a dense matrix. The
+    strengths come divided by their root mean square.
+
+    Parameters
+    ----------
+    taken
+        What users took, nonzero where they did, ``(n_users, n_items)``.
+    rank
+        How many singular values, less where the matrix has fewer rows or columns.
+    seed
+        Seeds the decomposition (randomised, Halko et al. 2011).
+    """
+    n_items = taken.shape[1]
+    if not taken.nnz:
+        return _nothing(n_items)
+    binary = sp.csr_matrix(
+        (np.ones(taken.nnz, dtype=np.float32), taken.indices, taken.indptr), shape=taken.shape
+    )
+    ridge = RIDGE * taken.nnz / max(1, len(np.unique(taken.indices)))
+    _, s, v = randomized_svd(binary, min(rank, *taken.shape), n_iter=4, random_state=seed)
+    kept = np.square(s) / (np.square(s) + ridge)
+    left = v.T * kept
+    right = v.T / (1.0 - (v.T * left).sum(axis=1, keepdims=True))
+    # The mean square of all strengths, from two small products; an item says nothing of itself.
+    own = np.square((left * right).sum(axis=1)).sum()
+    total = float(((left.T @ left) * (right.T @ right)).sum() - own)
+    scale = np.sqrt(max(total, 1e-12) / max(1, n_items * (n_items - 1)))
+    root = np.sqrt(scale)
+    return LowRank((left / root).astype("f2"), (right / root).astype("f2"))
+
+
+def _nothing(n_items: int) -> LowRank:
+    """Return a relation that relates nothing."""
+    zeros = np.zeros((n_items, 1), dtype=np.float16)
+    return LowRank(zeros, zeros)
 
 
 class _Places:

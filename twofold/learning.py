@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -98,30 +98,29 @@ def learn(
     """
     learner = _Learner(dataset, log, index, settings, progress)
     n_labels = settings.window_labels or usual_labels(log)
-    early, queries, labels = learner.before(n_labels, settings.skip_labels)
-    if not len(labels):
+    before = learner.before(n_labels, settings.skip_labels)
+    if not len(before.labels):
         raise InputError(
             f"no user has more than {n_labels} labels, so stage two has nothing to learn from; "
             "give more interactions or set window_labels lower"
         )
-    retriever, fusion_about = _fused(early, queries, labels, settings.stage_one, settings.seed)
+    retriever, fusion_about = _fused(before, settings.stage_one, settings.seed)
     fusion = retriever.fusion
-    windows = [learner.window(early, queries, labels, fusion)]
+    windows = [learner.window(before, fusion)]
     about: dict[str, Any] = {
         "window_labels": n_labels,
-        "n_window_users": [len(queries)],
+        "n_window_users": [len(before.queries)],
         "fusion": fusion_about,
     }
     if not settings.ranker.train:
         return Learned(learner.fitted(log), fusion, None, (windows[0].lists,), about)
-    wanted = settings.windows or min(MOST_WINDOWS, -(-ENOUGH_LISTS // len(queries)))
+    wanted = settings.windows or min(MOST_WINDOWS, -(-ENOUGH_LISTS // len(before.queries)))
     for number in range(1, wanted):
-        skip = settings.skip_labels + number * n_labels
-        early, queries, labels = learner.before(n_labels, skip)
-        if not len(labels):
+        before = learner.before(n_labels, settings.skip_labels + number * n_labels)
+        if not len(before.labels):
             break
-        windows.append(learner.window(early, queries, labels, fusion))
-        about["n_window_users"].append(len(queries))
+        windows.append(learner.window(before, fusion))
+        about["n_window_users"].append(len(before.queries))
     made = make_ranker(
         windows,
         dataset.texts,
@@ -135,6 +134,15 @@ def learn(
     final, lists = learner.fitted(log), tuple(window.lists for window in windows)
     ranker = learner.over(made.ranker, final, windows[0].factors)
     return Learned(final, fusion, learner.levelled(ranker, final, fusion, lists), lists, about)
+
+
+class _Before(NamedTuple):
+    """What was known before some labels, stage one fitted on it, and the users who have them."""
+
+    known: Interactions
+    stage_one: StageOne
+    queries: Queries
+    labels: Interactions
 
 
 @dataclass(frozen=True)
@@ -159,14 +167,12 @@ class _Learner:
             progress=self.progress,
         )
 
-    def before(self, n_labels: int, skip: int) -> tuple[StageOne, Queries, Interactions]:
-        """Return stage one before each user's `n_labels` labels ahead of the last `skip` ones.
-
-        Beside it the queries of users who have such labels, and the labels.
-        """
+    def before(self, n_labels: int, skip: int) -> _Before:
+        """Return what there was before each user's `n_labels` labels ahead of the last `skip`."""
         held = hold_out_last(self.log, n_labels, skip=skip)
-        before, labels = self.log.take(held.fit), self.log.take(held.labels)
-        return self.fitted(before), self.asked(before, np.unique(labels.users)), labels
+        known, labels = self.log.take(held.fit), self.log.take(held.labels)
+        queries = self.asked(known, np.unique(labels.users))
+        return _Before(known, self.fitted(known), queries, labels)
 
     def asked(self, known: Interactions, users: npt.NDArray[np.int64]) -> Queries:
         """Return the queries of users from what is known."""
@@ -177,21 +183,19 @@ class _Learner:
             repeat=self.settings.stage_one.repeat,
         )
 
-    def window(
-        self, early: StageOne, queries: Queries, labels: Interactions, fusion: Fusion
-    ) -> Window:
+    def window(self, before: _Before, fusion: Fusion) -> Window:
         """Return the labelled lists of a window."""
-        depth = self.settings.ranker.rerank
-        served = early.retriever(fusion).retrieve(queries, depth, progress=self.progress)
-        lists = label_lists(queries, served, labels)
-        return Window(lists, early.factors.items, early.relations())
+        depth, early = self.settings.ranker.rerank, before.stage_one
+        served = early.retriever(fusion).retrieve(before.queries, depth, progress=self.progress)
+        lists = label_lists(before.queries, served, before.labels)
+        return Window(lists, early.factors.items, early.relations(), before.known.matrix())
 
     def over(self, ranker: Ranker, final: StageOne, basis: npt.NDArray[np.float32]) -> Ranker:
         """Return the ranker over the tables of the final stage one, its factors in their basis."""
         tables = replace(
             ranker.tables,
             factors=align_factors(final.factors.items, basis),
-            relations=Relations.of(final.relations(), seed=self.settings.seed),
+            relations=Relations.of(final.relations(), self.log.matrix(), seed=self.settings.seed),
         )
         return ranker.with_tables(tables)
 
@@ -223,13 +227,10 @@ def usual_labels(log: Interactions) -> int:
 
 
 def _fused(
-    stage_one: StageOne,
-    queries: Queries,
-    labels: Interactions,
-    settings: StageOneSettings,
-    seed: int,
+    before: _Before, settings: StageOneSettings, seed: int
 ) -> tuple[Retriever, dict[str, Any]]:
     """Return the retriever under the fusion that the settings ask for, and why that one."""
+    stage_one, queries, labels = before.stage_one, before.queries, before.labels
     n_sources = len(stage_one.sources())
     plain = Fusion("zscore", (1.0,) * n_sources)
     retriever = stage_one.retriever(plain)

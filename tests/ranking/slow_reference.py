@@ -84,10 +84,15 @@ class SlowRanker:
                 smooth = relations.smoothed[number]
                 smoothed = float(smooth.left[past].astype(float) @ smooth.right[item].astype(float))
                 strengths[place, 2 * number : 2 * number + 2] = torch.tensor([counted, smoothed])
+            sides = relations.regressed.left[past], relations.regressed.right[item]
+            strengths[place, -1] = float(sides[0].astype(float) @ sides[1].astype(float))
         for head in range(heads if events else 0):
             shares = scores[:, head].exp() / scores[:, head].exp().sum()
             told[head] = sum(shares[e] * strengths[e] for e in range(len(events)))
-        flat = told.flatten()
+        strongest = torch.zeros(relations.width)
+        for event in strengths:
+            strongest = torch.maximum(strongest, event)
+        flat = torch.cat([told.flatten(), strongest])
         flat = flat.sign() * (1 + 10 * flat.abs()).log()
         first: Any = part.network[0]
         last: Any = part.network[3]

@@ -47,6 +47,29 @@ def test_shares_are_those_of_a_history_and_none_without_events() -> None:
     assert not sums[~there].any()
 
 
+def test_padding_says_nothing_even_where_all_events_speak_against() -> None:
+    head = _head()
+    for one in head.parameters():
+        torch.nn.init.normal_(one, std=0.3)
+    whole = _evidence(20)
+    against = Evidence(whole.events, -whole.strengths)
+    features = torch.randn(20, M, N_FEATURES)
+    padded = head(features, against, _present(20))
+    for row, there in enumerate(against.events.mask):
+        events = against.events
+        alone = Evidence(
+            Events(
+                *(
+                    p[row : row + 1, there]
+                    for p in (events.ages, events.gaps, events.kinds, events.mask)
+                )
+            ),
+            against.strengths[row : row + 1, there],
+        )
+        told = head(features[row : row + 1], alone, _present(1))
+        torch.testing.assert_close(told[0], padded[row])
+
+
 def test_it_starts_silent_and_with_heads_that_forget() -> None:
     head = _head()
     assert not head(torch.randn(8, M, N_FEATURES), _evidence(8), _present(8)).any()

@@ -33,7 +33,9 @@ def tables(tiny_bert: Path) -> ItemTables:
     """Items that are related to the next one, around a circle."""
     relation = sp.csr_matrix(np.roll(np.eye(N_ITEMS, dtype=np.float32), 1, axis=1))
     tables = make_tables(tiny_bert, ["word"] * N_ITEMS)
-    return replace(tables, relations=Relations.of([relation], seed=0))
+    return replace(
+        tables, relations=Relations.of([relation], sp.csr_matrix(relation.shape), seed=0)
+    )
 
 
 def _lists(signal: Signal, seed: int, n: int = 200, m: int = 20) -> Lists:

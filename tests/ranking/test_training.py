@@ -49,11 +49,12 @@ def _tables(folder: Path) -> ItemTables:
     """Return items of five topics; only token text and text vector tell the topic."""
     texts = [f"the {topic}" for topic in TOPICS for _ in range(COPIES)]
     vectors = np.random.default_rng(0).normal(size=(len(TOPICS), TEXT_DIM)).astype(np.float32)
+    empty = sp.csr_matrix((len(texts),) * 2, dtype=np.float32)
     return ItemTables(
         tokenise_items(make_tokenizer(folder), texts, None, 64),
         np.repeat(vectors, COPIES, axis=0),
         np.zeros((len(texts), FACTOR_DIM), dtype=np.float32),
-        Relations.of([sp.csr_matrix((len(texts),) * 2, dtype=np.float32)] * 2, seed=0),
+        Relations.of([empty] * 2, empty, seed=0),
     )
 
 

@@ -20,7 +20,7 @@ from twofold.retrieval.queries import Queries
 
 TEXT_DIM, FACTOR_DIM, N_FEATURES, N_KINDS, MAX_HISTORY = 12, 5, 3, 3, 4
 N_ITEMS = 14
-N_RELATIONS = 4
+N_RELATIONS = 5
 
 
 def make_tokenizer(folder: Path) -> Any:
@@ -48,12 +48,13 @@ def make_tables(folder: Path, texts: Sequence[str] | None = None, seed: int = 0)
 
 
 def make_relations(n_items: int = N_ITEMS, seed: int = 0, rank: int = 3) -> Relations:
-    """Return two random relations of items, neither symmetric, with empty rows."""
+    """Return two random relations, neither symmetric, with empty rows, and a regression."""
     rng = np.random.default_rng(seed)
     matrices = [sp.random(n_items, n_items, 0.3, "csr", np.float32, rng) for _ in range(2)]
     for one in matrices:
         one.sort_indices()
-    return Relations.of(matrices, seed=seed, rank=rank)
+    taken = sp.random(40, n_items, 0.3, "csr", np.float32, rng)
+    return Relations.of(matrices, taken, seed=seed, rank=rank, regression_rank=rank)
 
 
 def make_model(folder: Path, joint_layers: int, *, dropout: float = 0.1) -> RankerModel:
