@@ -1,64 +1,44 @@
 """``python -m benchmarks SUITE DATASET``: twofold and its opponents on public data.
 
 ``quality`` measures both stages beside their opponents, ``als`` tunes alternating least squares
-alone. Data sets are read from the folder named by ``TWOFOLD_DATA`` (MovieLens-100k is fetched).
-With ``--record`` a finished run appends its rows to ``benchmarks/results/SUITE.jsonl``.
+alone, ``rerank`` times stage two beside sentence-transformers' cross-encoder. Data sets are read
+from the folder named by ``TWOFOLD_DATA`` (MovieLens-100k is fetched). With ``--record`` a finished
+run appends its rows to ``benchmarks/results/SUITE.jsonl``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
 from benchmarks.als import tune_als
+from benchmarks.datasets import BEAUTY, IFDB, MOVIELENS, data_set
+from benchmarks.rerank import measure_reranking
 from twofold.commands_measure import show
 from twofold.console import make_console, make_progress
 from twofold.evaluate import evaluate
 from twofold.evaluation.hardware import library_versions
 from twofold.evaluation.report import Row, json_line
-from twofold.indexing.errors import InputError, TwofoldError
-from twofold.indexing.splits import Protocol
-from twofold.movielens import fetch_movielens
+from twofold.indexing.errors import TwofoldError
 from twofold.settings import load_settings
 from twofold.terminal import say
 
 RESULTS = Path(__file__).with_name("results")
-BEAUTY = "amazon-beauty-2014-5core"
-
-
-def tables(name: str) -> tuple[Path, Path, Protocol, int, tuple[str, ...]]:
-    """Return interactions, items, protocol, labels a user and settings of a data set."""
-    if name == "movielens-100k":
-        fetched = fetch_movielens()
-        settings = ("window_labels=5", "ranker.max_epochs=2")
-        return fetched.interactions, fetched.items, "leave-last-n", 5, settings
-    folder = Path(os.environ.get("TWOFOLD_DATA", "data")) / name
-    if not folder.is_dir():
-        raise InputError(f"no folder {folder}; set TWOFOLD_DATA to the folder of the data sets")
-    settings = ("window_labels=1", 'data.text_template="{title}"')
-    return (
-        folder / "interactions.parquet",
-        folder / "items.parquet",
-        "leave-one-out",
-        1,
-        settings,
-    )
 
 
 def quality(name: str, overrides: list[str], *, skip: int, record: bool) -> None:
     """Evaluate one data set, show the tables and keep the rows."""
-    interactions, items, protocol, n, usual = tables(name)
-    settings = load_settings(None, (*usual, *overrides))
+    data = data_set(name)
+    settings = load_settings(None, (*data.settings, *overrides))
     progress = make_progress(make_console(), as_json=False)
     found = evaluate(
-        interactions,
-        items,
+        data.interactions,
+        data.items,
         settings,
-        protocol=protocol,
-        n=n,
+        protocol=data.protocol,
+        n=data.n_labels,
         skip=skip,
         name=name,
         progress=progress,
@@ -73,15 +53,28 @@ def quality(name: str, overrides: list[str], *, skip: int, record: bool) -> None
 
 def als(name: str, overrides: list[str], *, record: bool) -> None:
     """Tune the factor model alone on one data set, print the grid and the choice, and keep them."""
-    interactions, items, _, n, usual = tables(name)
-    settings = load_settings(None, (*usual, *overrides))
+    data = data_set(name)
+    settings = load_settings(None, (*data.settings, *overrides))
     progress = make_progress(make_console(), as_json=False)
     lines = []
-    for line in tune_als(interactions, items, settings, n=n, progress=progress):
+    found = tune_als(data.interactions, data.items, settings, n=data.n_labels, progress=progress)
+    for line in found:
         lines.append(json.dumps({"dataset": name, "versions": library_versions(), **line}))
         say(json.dumps(line))
     if record:
         _append("als", lines)
+
+
+def rerank(name: str, overrides: list[str], *, quick: bool, record: bool) -> None:
+    """Time stage two beside sentence-transformers' cross-encoder on one data set."""
+    progress = make_progress(make_console(), as_json=False)
+    lines = []
+    found = measure_reranking(data_set(name), tuple(overrides), quick=quick, progress=progress)
+    for line in found:
+        lines.append(json.dumps(line))
+        say(lines[-1])
+    if record:
+        _append("rerank", lines)
 
 
 def _append(suite: str, lines: list[str]) -> None:
@@ -93,10 +86,11 @@ def _append(suite: str, lines: list[str]) -> None:
 def main() -> int:
     """Run the suite that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("suite", choices=["quality", "als"])
-    parser.add_argument("dataset", choices=["movielens-100k", BEAUTY])
+    parser.add_argument("suite", choices=["quality", "als", "rerank"])
+    parser.add_argument("dataset", choices=[MOVIELENS, BEAUTY, IFDB])
     parser.add_argument("--skip", type=int, default=0, help="labels a user to leave out first")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--quick", action="store_true", help="fewer lists (rerank)")
     parser.add_argument(
         "--record", action="store_true", help="append the rows to benchmarks/results"
     )
@@ -104,6 +98,8 @@ def main() -> int:
     try:
         if given.suite == "als":
             als(given.dataset, given.set, record=given.record)
+        elif given.suite == "rerank":
+            rerank(given.dataset, given.set, quick=given.quick, record=given.record)
         else:
             quality(given.dataset, given.set, skip=given.skip, record=given.record)
     except TwofoldError as error:

@@ -163,6 +163,16 @@ class Engine:
         """The items with their attributes, first column ``item_id``."""
         return self._dataset.table
 
+    @property
+    def stages(self) -> Stages:
+        """Both stages by themselves, for who wants to measure or to combine them in another way."""
+        return self._stages
+
+    @property
+    def histories(self) -> Queries:
+        """The queries of all users of the build, in the order of `user_ids`."""
+        return self._users
+
     def text(self, item: str) -> str:
         """Return the text of an item.
 
