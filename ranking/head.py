@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 GAPS = 32
 # Each head begins as one way to forget: after so many seconds, or with each later event.
@@ -109,30 +110,45 @@ class EvidenceHead(nn.Module):
         Kinds of events, and the longest history.
     dropout
         Dropout of the hidden layer while training.
+    shares
+        How many ways to share attention among the events; the first of them begin as ways to
+        forget.
+    hidden
+        Units of the hidden layer.
     """
 
     def __init__(
-        self, n_features: int, n_relations: int, n_kinds: int, max_history: int, dropout: float
+        self,
+        n_features: int,
+        n_relations: int,
+        n_kinds: int,
+        max_history: int,
+        dropout: float,
+        *,
+        shares: int = len(FORGETS_AFTER) + 1,
+        hidden: int = HIDDEN,
     ) -> None:
         super().__init__()
         self.max_history = max_history
-        heads = len(FORGETS_AFTER) + 1
-        self.ages = nn.Embedding(max_history, heads)
-        self.gaps = nn.Embedding(GAPS, heads)
-        self.kinds = nn.Embedding(n_kinds, heads)
+        self.ages = nn.Embedding(max_history, shares)
+        self.gaps = nn.Embedding(GAPS, shares)
+        self.kinds = nn.Embedding(n_kinds, shares)
         self.absent = nn.Parameter(torch.zeros(n_features))
         self.likeness = nn.Parameter(torch.ones(()))
-        n_told = n_relations * (heads + 1)
+        n_told = n_relations * (shares + 1)
         self.features = nn.Linear(n_features, 1)
         self.events = nn.Linear(n_told, 1, bias=False)
-        self.network = nn.Sequential(
-            nn.Linear(n_features + n_told, HIDDEN),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(HIDDEN, 1, bias=False),
-        )
-        last: nn.Linear = self.network[-1]  # type: ignore[assignment]
-        for one in (self.ages, self.gaps, self.kinds, self.features, self.events, last):
+        self.inner = nn.Linear(n_features + n_told, hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.outer = nn.Linear(hidden, 1, bias=False)
+        for one in (
+            self.ages,
+            self.gaps,
+            self.kinds,
+            self.features,
+            self.events,
+            self.outer,
+        ):
             nn.init.zeros_(one.weight)
         nn.init.zeros_(self.features.bias)
         with torch.no_grad():
@@ -170,7 +186,8 @@ class EvidenceHead(nn.Module):
         told = told.sign() * torch.log1p(STEEPNESS * told.abs())
         features = torch.where(is_text, self.absent, features)
         out: Tensor = self.features(features) + self.events(told)
-        out = out + self.network(torch.cat([features, told], dim=-1))
+        inner = F.gelu(self.inner(torch.cat([features, told], dim=-1)))
+        out = out + self.outer(self.dropout(inner))
         likeness = LIKENESS_SCALE * self.likeness * texts.likeness
         return out.squeeze(-1) + torch.where(texts.which[:, None], likeness, 0.0)
 

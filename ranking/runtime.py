@@ -1,7 +1,8 @@
 """Runtimes: in which precision the encoder's products are computed when serving.
 
-Every runtime keeps norms, attention and g in single precision, and gives a candidate the same score
-whatever stands beside it in a batch. Training, digests and artefacts know only single precision.
+Every runtime computes g's heads in one pass, keeps norms, attention and g in single precision, and
+gives a candidate the same score whatever stands beside it in a batch. Training, digests and
+artefacts know only single precision.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from torch.nn import functional as F
 
 from twofold.indexing.errors import InputError
 from twofold.ranking.backbone import FeedForward, Layer, activate
+from twofold.ranking.fused_head import FusedHeads
 from twofold.ranking.model import RankerModel
 
 LARGEST_BYTE = 127
+# A layer's products beside the feed-forward part.
+PRODUCTS = ("query", "key_value", "out")
 
 
 class Runtime(Protocol):
@@ -41,13 +45,13 @@ class Runtime(Protocol):
 
 
 class SinglePrecision:
-    """The model itself."""
+    """Everything in single precision."""
 
     name = "float32"
 
     def prepare(self, model: RankerModel) -> RankerModel:
-        """Return `model`."""
-        return model
+        """Return the model with its heads fused."""
+        return _sharing(model)
 
 
 class HalfPrecision:
@@ -56,10 +60,10 @@ class HalfPrecision:
     name = "bfloat16"
 
     def prepare(self, model: RankerModel) -> RankerModel:
-        """Return a model whose layers hold their weights in bfloat16."""
+        """Return a model that multiplies in bfloat16."""
         out = _sharing(model)
         for layer in _layers(out):
-            for name in _products(layer, out):
+            for name in PRODUCTS:
                 setattr(layer, name, HalfProduct(getattr(layer, name)))
             layer.feed = HalfFeedForward(layer.feed)
         return out
@@ -75,10 +79,10 @@ class Bytes:
     name = "int8"
 
     def prepare(self, model: RankerModel) -> RankerModel:
-        """Return a model whose layers hold their weights in 8 bits."""
+        """Return a model that multiplies 8-bit integers."""
         out = _sharing(model)
         for layer in _layers(out):
-            for name in _products(layer, out):
+            for name in PRODUCTS:
                 setattr(layer, name, ByteProduct(getattr(layer, name)))
             for name in ("up", "down"):
                 setattr(layer.feed, name, ByteProduct(getattr(layer.feed, name)))
@@ -103,20 +107,21 @@ def runtime_of(name: str) -> Runtime:
     return RUNTIMES[name]
 
 
-class HalfProduct(nn.Module):
-    """A linear layer in bfloat16 between tensors of single precision."""
+class HalfProduct(nn.Linear):
+    """A linear layer that multiplies in bfloat16; its weights in single precision stay readable."""
 
-    weight: Tensor
-    bias: Tensor
+    low: Tensor
+    low_bias: Tensor
 
     def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        self.register_buffer("weight", linear.weight.detach().bfloat16())
-        self.register_buffer("bias", linear.bias.detach().bfloat16())
+        super().__init__(linear.in_features, linear.out_features, device="meta")
+        self.weight, self.bias = linear.weight, linear.bias
+        self.register_buffer("low", linear.weight.detach().bfloat16())
+        self.register_buffer("low_bias", linear.bias.detach().bfloat16())
 
     def forward(self, states: Tensor) -> Tensor:
         """Return ``float32 (..., out)`` from ``float32 (..., in)``."""
-        return F.linear(states.bfloat16(), self.weight, self.bias).float()
+        return F.linear(states.bfloat16(), self.low, self.low_bias).float()
 
 
 class HalfFeedForward(FeedForward):
@@ -134,24 +139,23 @@ class HalfFeedForward(FeedForward):
         return out
 
 
-class ByteProduct(nn.Module):
-    """A linear layer in 8-bit integers between tensors of single precision."""
+class ByteProduct(nn.Linear):
+    """A linear layer of 8-bit integers; its weights in single precision stay readable."""
 
-    weight: Tensor
+    low: Tensor
     scales: Tensor
-    bias: Tensor
 
     def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        weight, scales = _as_bytes(linear.weight.detach())
-        self.register_buffer("weight", weight.t().contiguous())
+        super().__init__(linear.in_features, linear.out_features, device="meta")
+        self.weight, self.bias = linear.weight, linear.bias
+        low, scales = _as_bytes(linear.weight.detach())
+        self.register_buffer("low", low.t().contiguous())
         self.register_buffer("scales", scales.squeeze(1))
-        self.register_buffer("bias", linear.bias.detach())
 
     def forward(self, states: Tensor) -> Tensor:
         """Return ``float32 (..., out)`` from ``float32 (..., in)``."""
         rows, scales = _as_bytes(states.flatten(0, -2))
-        summed = torch._int_mm(rows, self.weight)
+        summed = torch._int_mm(rows, self.low)
         out = torch.addcmul(self.bias, summed.float() * scales, self.scales)
         return out.view(*states.shape[:-1], -1)
 
@@ -163,18 +167,11 @@ def _as_bytes(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _sharing(model: RankerModel) -> RankerModel:
-    """Return a copy of the modules over the same weights."""
-    return copy.deepcopy(model, {id(one): one for one in (*model.parameters(), *model.buffers())})
+    """Return a copy of the modules over the same weights, its heads fused."""
+    out = copy.deepcopy(model, {id(one): one for one in (*model.parameters(), *model.buffers())})
+    out.g = FusedHeads(out.g)
+    return out
 
 
 def _layers(model: RankerModel) -> list[Layer]:
     return [*model.backbone.lower, *model.backbone.joint]
-
-
-def _products(layer: Layer, model: RankerModel) -> tuple[str, ...]:
-    """Return the names of a layer's products beside the feed-forward part.
-
-    The last layer's keys and values are projected once a block, by means of the weights themselves.
-    """
-    last = layer is model.backbone.joint[-1]
-    return ("query", "out") if last else ("query", "key_value", "out")

@@ -81,10 +81,11 @@ class SlowRanker:
             scores[place] = part.ages.weight[age] + part.gaps.weight[gap] + part.kinds.weight[kind]
             for number, matrix in enumerate(relations.counted):
                 counted = matrix.toarray()[past, item] / relations.scales[number]
-                smooth = relations.smoothed[number]
+                smooth = relations.low_rank.parts()[number]
                 smoothed = float(smooth.left[past].astype(float) @ smooth.right[item].astype(float))
                 strengths[place, 2 * number : 2 * number + 2] = torch.tensor([counted, smoothed])
-            sides = relations.regressed.left[past], relations.regressed.right[item]
+            regressed = relations.low_rank.parts()[-1]
+            sides = regressed.left[past], regressed.right[item]
             strengths[place, -1] = float(sides[0].astype(float) @ sides[1].astype(float))
         for head in range(heads if events else 0):
             shares = scores[:, head].exp() / scores[:, head].exp().sum()
@@ -94,8 +95,7 @@ class SlowRanker:
             strongest = torch.maximum(strongest, event)
         flat = torch.cat([told.flatten(), strongest])
         flat = flat.sign() * (1 + 10 * flat.abs()).log()
-        first: Any = part.network[0]
-        last: Any = part.network[3]
+        first, last = part.inner, part.outer
         hidden = F.gelu(first.weight @ torch.cat([features, flat]) + first.bias)
         linear = part.features.weight[0] @ features + part.features.bias[0]
         out: Tensor = linear + part.events.weight[0] @ flat + last.weight[0] @ hidden

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from twofold.ranking.fused_head import FusedHeads
 from twofold.ranking.head import Events, Evidence, EvidenceHead, EvidenceHeads, TextQueries
 
 H, M, WIDTH, N_FEATURES, N_KINDS = 5, 6, 2, 3, 2
@@ -155,3 +156,21 @@ def test_heads_say_the_mean_of_their_members() -> None:
         told = heads(features, evidence, _present(4))
     assert not torch.allclose(first, second)
     torch.testing.assert_close(told, (first + second) / 2)
+
+
+def test_fused_heads_say_what_their_members_mean() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        heads = EvidenceHeads(N_FEATURES, WIDTH, N_KINDS, H, 0.1).eval()
+        for one in heads.parameters():
+            torch.nn.init.normal_(one, std=0.4)
+        features, evidence = torch.randn(30, M, N_FEATURES), _evidence(30)
+        before = torch.get_rng_state()
+        fused = FusedHeads(heads)
+        assert torch.equal(torch.get_rng_state(), before)
+    wanted = heads(features, evidence, _present(30))
+    torch.testing.assert_close(fused(features, evidence, _present(30)), wanted)
+    assert wanted.std() > 0.5
+    # Each member has its own idea of absent features, so texts ask them one by one.
+    texts = TextQueries(torch.arange(30) % 3 == 0, torch.rand(30, M))
+    torch.testing.assert_close(fused(features, evidence, texts), heads(features, evidence, texts))

@@ -31,11 +31,12 @@ def test_strengths_equal_the_matrices_entries(seed: int, n: int, h: int, m: int)
         wanted = np.zeros(5)
         if there[row, place] and candidates[row, column] >= 0:
             past, item = history[row, place], candidates[row, column]
-            for number, one in enumerate(RELATIONS.smoothed):
+            *smoothed, regressed = RELATIONS.low_rank.parts()
+            for number, one in enumerate(smoothed):
                 counted = RELATIONS.counted[number][past, item] / RELATIONS.scales[number]
                 smooth = one.left[past].astype(float) @ one.right[item].astype(float)
                 wanted[2 * number : 2 * number + 2] = counted, smooth
-            sides = RELATIONS.regressed.left[past], RELATIONS.regressed.right[item]
+            sides = regressed.left[past], regressed.right[item]
             wanted[4] = sides[0].astype(float) @ sides[1].astype(float)
         np.testing.assert_allclose(found[row, place, column], wanted, atol=1e-5)
 
@@ -68,7 +69,7 @@ def test_no_relations_at_all_are_zeros() -> None:
 
 def test_forms_of_different_numbers_are_refused() -> None:
     with pytest.raises(InputError, match="one smoothed form"):
-        Relations(RELATIONS.counted, RELATIONS.scales[:1], RELATIONS.smoothed, RELATIONS.regressed)
+        Relations(RELATIONS.counted, RELATIONS.scales[:1], RELATIONS.low_rank)
 
 
 def dense(one: LowRank) -> npt.NDArray[np.float64]:
@@ -104,3 +105,19 @@ def test_a_regression_reads_whether_not_how_much() -> None:
         dense(regression(taken, 5, seed=0)), dense(regression(7 * taken, 5, seed=0))
     )
     assert not dense(regression(sp.csr_matrix((5, 4)), 3, seed=0)).any()
+
+
+def test_sides_that_do_not_fit_are_refused() -> None:
+    sides = np.zeros((4, 3), dtype=np.float16)
+    with pytest.raises(InputError, match="one column a rank"):
+        LowRank(sides, sides, (2,))
+    with pytest.raises(InputError, match="one column a rank"):
+        LowRank(sides, sides[:, :2], (3,))
+
+
+def test_parts_put_together_are_the_whole() -> None:
+    whole = RELATIONS.low_rank
+    again = LowRank.joined(whole.parts())
+    np.testing.assert_array_equal(again.left, whole.left)
+    np.testing.assert_array_equal(again.right, whole.right)
+    assert again.ranks == whole.ranks == (3, 3, 3)

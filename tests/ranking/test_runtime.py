@@ -105,8 +105,9 @@ def test_the_model_keeps_its_weights_and_lends_what_stays(
     assert served.soft_norm.weight is model.soft_norm.weight
     assert served.backbone.embeddings.words.weight is model.backbone.embeddings.words.weight
     # Digests are made of keys and values in single precision.
-    assert isinstance(served.backbone.joint[-1].key_value, nn.Linear)
-    assert not isinstance(served.backbone.joint[-1].out, nn.Linear)
+    last, own = served.backbone.joint[-1], model.backbone.joint[-1]
+    assert isinstance(last.key_value, HalfProduct | ByteProduct)
+    assert last.key_value.weight is own.key_value.weight
     assert all(torch.equal(before[key], one) for key, one in model.state_dict().items())
     np.testing.assert_array_equal(scores(model, tables, PAST, all_items(len(PAST))), exact)
 
@@ -128,14 +129,14 @@ def test_products_are_computed_in_their_own_type() -> None:
     torch.manual_seed(0)
     linear = nn.Linear(48, 20)
     half, byte = HalfProduct(linear), ByteProduct(linear)
-    assert half.weight.dtype == torch.bfloat16
-    assert byte.weight.dtype == torch.int8
+    assert half.low.dtype == torch.bfloat16
+    assert byte.low.dtype == torch.int8
     states = torch.randn(7, 48)
     states[3] = 0.0
     states[5] *= 1e4
     exact = linear(states).detach()
     for product, close in ((half, 0.02), (byte, 0.02)):
-        told = product(states)
+        told = product(states).detach()
         assert told.dtype == torch.float32
         error = (told - exact).abs().amax(dim=1) / states.abs().amax(dim=1).clamp(min=1.0)
         # A row of large numbers costs only itself its precision.
