@@ -1,8 +1,8 @@
 """``python -m benchmarks SUITE DATASET``: twofold and its opponents on public data.
 
 ``quality`` measures both stages beside their opponents, ``als`` tunes alternating least squares
-alone, ``rerank`` times stage two beside sentence-transformers' cross-encoder. Data sets are read
-from the folder named by ``TWOFOLD_DATA`` (MovieLens-100k is fetched). With ``--record`` a finished
+alone, ``rerank`` times stage two beside sentence-transformers' cross-encoder, ``serving`` a whole
+engine under load. Data sets are read from the folder named by ``TWOFOLD_DATA`` (MovieLens-100k is fetched). With ``--record`` a finished
 run appends its rows to ``benchmarks/results/SUITE.jsonl``.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks.als import tune_als
 from benchmarks.datasets import BEAUTY, IFDB, MOVIELENS, data_set
 from benchmarks.rerank import measure_reranking
+from benchmarks.serving import measure_serving
 from twofold.commands_measure import show
 from twofold.console import make_console, make_progress
 from twofold.evaluate import evaluate
@@ -65,16 +66,16 @@ def als(name: str, overrides: list[str], *, record: bool) -> None:
         _append("als", lines)
 
 
-def rerank(name: str, overrides: list[str], *, quick: bool, record: bool) -> None:
-    """Time stage two beside sentence-transformers' cross-encoder on one data set."""
+def timed(suite: str, name: str, overrides: list[str], *, quick: bool, record: bool) -> None:
+    """Time one data set: stage two beside its peer, or a whole engine under load."""
     progress = make_progress(make_console(), as_json=False)
+    measured = {"rerank": measure_reranking, "serving": measure_serving}[suite]
     lines = []
-    found = measure_reranking(data_set(name), tuple(overrides), quick=quick, progress=progress)
-    for line in found:
+    for line in measured(data_set(name), tuple(overrides), quick=quick, progress=progress):
         lines.append(json.dumps(line))
         say(lines[-1])
     if record:
-        _append("rerank", lines)
+        _append(suite, lines)
 
 
 def _append(suite: str, lines: list[str]) -> None:
@@ -86,11 +87,11 @@ def _append(suite: str, lines: list[str]) -> None:
 def main() -> int:
     """Run the suite that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("suite", choices=["quality", "als", "rerank"])
+    parser.add_argument("suite", choices=["quality", "als", "rerank", "serving"])
     parser.add_argument("dataset", choices=[MOVIELENS, BEAUTY, IFDB])
     parser.add_argument("--skip", type=int, default=0, help="labels a user to leave out first")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--quick", action="store_true", help="fewer lists (rerank)")
+    parser.add_argument("--quick", action="store_true", help="ask less (rerank, serving)")
     parser.add_argument(
         "--record", action="store_true", help="append the rows to benchmarks/results"
     )
@@ -98,8 +99,8 @@ def main() -> int:
     try:
         if given.suite == "als":
             als(given.dataset, given.set, record=given.record)
-        elif given.suite == "rerank":
-            rerank(given.dataset, given.set, quick=given.quick, record=given.record)
+        elif given.suite in ("rerank", "serving"):
+            timed(given.suite, given.dataset, given.set, quick=given.quick, record=given.record)
         else:
             quality(given.dataset, given.set, skip=given.skip, record=given.record)
     except TwofoldError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from twofold.ranking.head import GAPS, Events, Evidence, TextQueries
 from twofold.ranking.items import ItemTables
-from twofold.ranking.model import History
+from twofold.ranking.model import History, SoftItems
 from twofold.retrieval.queries import Queries
 
 logger = logging.getLogger("twofold.ranking")
@@ -112,6 +112,7 @@ def history_batch(
     max_history: int,
     as_text: Sequence[npt.NDArray[np.int32]] | None = None,
     factors_dropped: npt.NDArray[np.bool_] | None = None,
+    soft_of: Callable[[npt.NDArray[np.int64]], Tensor] | None = None,
 ) -> History:
     """Return the histories of queries as tensors.
 
@@ -127,6 +128,8 @@ def history_batch(
         Token rows, as from :func:`history_as_text`; a query with a row has no soft tokens.
     factors_dropped
         Queries whose soft tokens go without collaborative factors, ``bool (n,)``.
+    soft_of
+        Gives finished soft tokens of items where they are stored; they keep their factors.
     """
     recent = queries.last(max_history)
     lengths = recent.lengths()
@@ -134,9 +137,13 @@ def history_batch(
         spoken = np.array([len(row) > 0 for row in as_text], dtype=bool)
         lengths = np.where(spoken, 0, lengths)
     past, events = _padded(recent, lengths)
-    soft = items.soft(past)
-    if factors_dropped is not None:
-        soft = type(soft)(soft.texts, drop_factors(soft.factors, factors_dropped))
+    soft: SoftItems | Tensor
+    if soft_of is not None:
+        soft = soft_of(past)
+    else:
+        soft = items.soft(past)
+        if factors_dropped is not None:
+            soft = SoftItems(soft.texts, drop_factors(soft.factors, factors_dropped))
     tokens, token_mask = (None, None) if as_text is None else pad_rows(as_text)
     return History(
         items=soft,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
@@ -35,31 +36,41 @@ class Digests:
     masses
         ``mass``: logarithms, which half precision would cut too short, ``float32 (n_items,
         heads)``.
+    soft
+        What histories hold of the items: :meth:`~twofold.ranking.model.RankerModel.soft`, in the
+        precision of `vectors`, ``(n_items, d)``.
     """
 
     vectors: npt.NDArray[np.float16] | npt.NDArray[np.float32]
     masses: npt.NDArray[np.float32]
+    soft: npt.NDArray[np.float16] | npt.NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        if len(self.vectors) != len(self.masses):
-            raise InputError("Digests: vectors and masses must be of one length")
+        if not len(self.vectors) == len(self.masses) == len(self.soft):
+            raise InputError("Digests: vectors, masses and soft tokens must be of one length")
 
     def of(self, places: npt.NDArray[np.int64]) -> Digest:
         """Return the digests at places ``(n,)``."""
         cls, queries, gathered = torch.from_numpy(self.vectors[places]).float().chunk(3, dim=1)
         return Digest(cls, queries, gathered, torch.from_numpy(self.masses[places]))
 
+    def soft_of(self, items: npt.NDArray[np.int64]) -> Tensor:
+        """Return the soft tokens of any shape ``(...)`` of items, ``float32 (..., d)``."""
+        return torch.from_numpy(self.soft[items]).float()
+
     def save(self, writer: GenerationWriter) -> None:
         """Write them under ``ranker/digests``."""
         writer.put_array("ranker/digests/vectors", self.vectors)
         writer.put_array("ranker/digests/masses", self.masses)
+        writer.put_array("ranker/digests/soft", self.soft)
 
     @classmethod
     def open(cls, generation: Generation) -> Digests:
         """Return what :meth:`save` wrote, memory-mapped."""
-        return cls(
-            generation.array("ranker/digests/vectors"), generation.array("ranker/digests/masses")
+        vectors, masses, soft = (
+            generation.array(f"ranker/digests/{name}") for name in ("vectors", "masses", "soft")
         )
+        return cls(vectors, masses, soft)
 
 
 @torch.inference_mode()
@@ -99,6 +110,7 @@ def digest_items(
     items = np.arange(len(tables.tokens)) if items is None else items
     dtype = np.float16 if precision == "half" else np.float32
     vectors = np.empty((len(items), 3 * shape.backbone.hidden), dtype=dtype)
+    soft = np.empty((len(items), shape.backbone.hidden), dtype=dtype)
     masses = np.empty((len(items), shape.backbone.heads), dtype=np.float32)
     order = np.argsort(tables.tokens.lengths()[items], kind="stable")
     with (progress or Silent()).step("digest items", total=len(items)) as task:
@@ -106,8 +118,10 @@ def digest_items(
             places = order[start : start + BATCH_ITEMS]
             which = items[places]
             states, lengths = tables.token_states(which, model.backbone)
-            found = model.digest(model.blocks(states, lengths, tables.soft(which)))
+            parts = tables.soft(which)
+            found = model.digest(model.blocks(states, lengths, parts))
             vectors[places] = torch.cat(found[:3], dim=1).numpy()
             masses[places] = found.mass.numpy()
+            soft[places] = model.soft(parts).numpy()
             task.advance(len(places))
-    return Digests(vectors, masses)
+    return Digests(vectors, masses, soft)

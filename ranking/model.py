@@ -85,7 +85,8 @@ class History:
     Parameters
     ----------
     items
-        Soft items of the events, oldest first, padded, ``(B, H)``.
+        Soft items of the events, oldest first, padded, ``(B, H)``, or what :meth:`RankerModel.soft`
+        makes of them, ``float32 (B, H, d)``.
     events
         Their times and kinds, ``(B, H)``.
     tokens
@@ -94,7 +95,7 @@ class History:
         True at real tokens, ``bool (B, T)``.
     """
 
-    items: SoftItems
+    items: SoftItems | Tensor
     events: Events
     tokens: Tensor | None = None
     token_mask: Tensor | None = None
@@ -150,7 +151,9 @@ class RankerModel(nn.Module):
     def remember(self, history: History) -> HistoryMemory:
         """Return the keys and values that candidates of these histories will see."""
         when = self.ages(history.events.ages) + self.gaps(history.events.gaps)
-        events = self.soft(history.items) + when + self.kinds(history.events.kinds)
+        items = history.items
+        soft = items if isinstance(items, Tensor) else self.soft(items)
+        events = soft + when + self.kinds(history.events.kinds)
         states = self.soft_norm(events) + self.history_mark
         mask = history.events.mask
         if history.tokens is not None and history.token_mask is not None:

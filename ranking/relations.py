@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -156,14 +156,7 @@ class Relations:
         out = np.zeros((n, h, m, self.width), dtype=np.float32)
         if not out.size:
             return out
-        rows, places = np.nonzero(there)
-        items = history[rows, places]
-        where = _Places(candidates)
-        for number, (matrix, scale) in enumerate(zip(self.counted, self.scales, strict=True)):
-            events, columns, values = _entries(matrix, items)
-            asked, found = where.of(rows[events], columns)
-            kept = events[asked]
-            out[rows[kept], places[kept], found, 2 * number] = values[asked] / scale
+        self._count(out, history, there, candidates)
         # All forms are gathered at once: half of the time of a single query went to asking apart.
         left = self.low_rank.left[history].astype(np.float32)
         left[~there] = 0.0
@@ -176,6 +169,28 @@ class Relations:
             out[..., column] = left[..., start:stop] @ right[:, start:stop]
             start = stop
         return out
+
+    def _count(
+        self,
+        out: Floats,
+        history: npt.NDArray[np.int64],
+        there: npt.NDArray[np.bool_],
+        candidates: npt.NDArray[np.int64],
+    ) -> None:
+        """Write the counted strengths into `out`; all relations are looked up at once."""
+        rows, places = np.nonzero(there)
+        items = history[rows, places]
+        entries = [_entries(matrix, items) for matrix in self.counted]
+        if not entries:
+            return
+        events = np.concatenate([one.which for one in entries])
+        columns = np.concatenate([one.columns for one in entries])
+        kinds = np.repeat(np.arange(len(entries)), [len(one.which) for one in entries])
+        asked, found = _Places(candidates).of(rows[events], columns)
+        kept, kinds = events[asked], kinds[asked]
+        values = np.concatenate([one.values for one in entries])[asked]
+        scales = np.array(self.scales, dtype=np.float32)
+        out[rows[kept], places[kept], found, 2 * kinds] = values / scales[kinds]
 
     def save(self, writer: GenerationWriter) -> None:
         """Write scales and low-rank forms under ``ranker/relations``; stage one has the counts."""
@@ -254,7 +269,7 @@ class _Places:
         self.keys, self.columns = keys[order], columns[order]
 
     def of(
-        self, rows: npt.NDArray[np.int64], items: npt.NDArray[np.int64]
+        self, rows: npt.NDArray[np.int64], items: npt.NDArray[np.int32]
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return which of the asked pairs are candidates, and their columns."""
         if not len(self.keys):
@@ -266,13 +281,18 @@ class _Places:
         return small[hit], self.columns[place[hit]]
 
 
-def _entries(
-    matrix: sp.csr_matrix, rows: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]:
-    """Return the entries of rows: which of `rows`, column and value of each."""
+class _Entries(NamedTuple):
+    """Entries of some rows of a matrix: which of the rows, column and value of each."""
+
+    which: npt.NDArray[np.int64]
+    columns: npt.NDArray[np.int32]
+    values: Floats
+
+
+def _entries(matrix: sp.csr_matrix, rows: npt.NDArray[np.int64]) -> _Entries:
     starts = matrix.indptr[rows].astype(np.int64)
     lengths = matrix.indptr[rows + 1] - starts
     which = np.repeat(np.arange(len(rows)), lengths)
     ends = np.cumsum(lengths)
     within = np.arange(len(which)) + np.repeat(starts - (ends - lengths), lengths)
-    return which, matrix.indices[within].astype(np.int64), matrix.data[within]
+    return _Entries(which, matrix.indices[within], matrix.data[within])

@@ -132,24 +132,26 @@ def logits_of(
         return out
     source = _Source.of(model, tables, items, digests)
     step = max(1, (chunk_pairs or source.chunk_pairs) // m)
-    if likeness is None:
-        likeness = np.full((n, m), np.nan, dtype=np.float32)
+    longest = model.shape.max_history
+    queries = queries.last(longest)
     with (progress or Silent()).step("rerank", total=n) as task, torch.inference_mode():
         for start in range(0, n, step):
             which = np.arange(start, min(start + step, n))
-            asked, longest = queries.take(which), model.shape.max_history
+            asked = queries if len(which) == n else queries.take(which)
             history = history_batch(
                 asked,
                 tables,
                 max_history=longest,
                 as_text=None if as_text is None else [as_text[i] for i in which],
+                soft_of=None if digests is None else digests.soft_of,
             )
+            none = TextQueries.none(len(which), m)
             logits = model.logits(
                 source.read(which),
                 model.remember(history),
                 torch.from_numpy(features[which]),
                 evidence_batch(asked, items[which], tables, max_history=longest),
-                text_queries(likeness[which]),
+                none if likeness is None else text_queries(likeness[which]),
             )
             out[which] = logits.numpy()
             task.advance(len(which))

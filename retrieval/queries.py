@@ -103,6 +103,8 @@ class Queries:
 
     def last(self, n: int) -> Queries:
         """Return the same queries with only the latest `n` events of each history."""
+        if self.lengths().max(initial=0) <= n:
+            return self
         keep = self.ages() < n
         lengths = np.minimum(self.lengths(), n)
         return replace(

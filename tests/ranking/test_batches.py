@@ -14,6 +14,7 @@ from twofold.ranking.batches import (
     history_batch,
 )
 from twofold.ranking.items import ItemTables
+from twofold.ranking.model import SoftItems
 
 TEXTS = ["love war", "space", "the red robot", ""]
 
@@ -68,6 +69,7 @@ def test_a_spoken_history_has_no_soft_tokens(tiny_bert: Path) -> None:
     assert history.events.mask.tolist() == [[True, True], [False, False], [False, False]]
     assert history.token_mask is not None
     assert history.token_mask.tolist() == [[False] * 3, [True] * 3, [False] * 3]
+    assert isinstance(history.items, SoftItems)
     np.testing.assert_array_equal(history.items.texts[0].numpy(), tables.texts[[1, 2]])
     assert history.events.ages[0].tolist() == [1, 0]
 
@@ -77,6 +79,7 @@ def test_dropped_factors_are_zero_in_those_queries_alone(tiny_bert: Path) -> Non
     queries = make_queries([[0, 1], [3, 1]], len(TEXTS))
     dropped = np.array([True, False])
     history = history_batch(queries, tables, max_history=4, factors_dropped=dropped)
+    assert isinstance(history.items, SoftItems)
     assert not history.items.factors[0].any()
     np.testing.assert_array_equal(history.items.factors[1].numpy(), tables.factors[[3, 1]])
     np.testing.assert_array_equal(history.items.texts[0].numpy(), tables.texts[[0, 1]])

@@ -53,6 +53,16 @@ def test_scores_from_digests_are_those_from_tokens(
         np.testing.assert_allclose(fast, slow, atol=close)
 
 
+def test_histories_are_read_from_the_stored_soft_tokens(world: World) -> None:
+    model, tables = world
+    queries, items = make_queries([[1, 2], [], [3]]), np.tile(np.arange(N_ITEMS), (3, 1))
+    digests, features = digest_items(model, tables), make_features((3, N_ITEMS))
+    told = logits_of(model, tables, queries, items, features, digests=digests)
+    other = replace(digests, soft=digests.soft[::-1])
+    changed = logits_of(model, tables, queries, items, features, digests=other) != told
+    assert changed.any(axis=1).tolist() == [True, False, True]
+
+
 def test_many_candidates_of_few_items_are_digested_by_the_way(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,4 +110,6 @@ def test_several_joint_layers_have_no_digests(tiny_bert: Path) -> None:
     with pytest.raises(InputError, match="one joint layer; this model has 2"):
         digest_items(make_model(tiny_bert, 2), make_tables(tiny_bert))
     with pytest.raises(InputError, match="one length"):
-        Digests(np.zeros((2, 3), np.float16), np.zeros((1, 2), np.float32))
+        Digests(np.zeros((2, 3), "f2"), np.zeros((1, 2), "f4"), np.zeros((2, 1), "f2"))
+    with pytest.raises(InputError, match="one length"):
+        Digests(np.zeros((2, 3), "f2"), np.zeros((2, 2), "f4"), np.zeros((1, 1), "f2"))
