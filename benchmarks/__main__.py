@@ -2,8 +2,8 @@
 
 ``quality`` measures both stages beside their opponents, ``als`` tunes alternating least squares
 alone, ``rerank`` times stage two beside sentence-transformers' cross-encoder, ``serving`` a whole
-engine under load. Data sets are read from the folder named by ``TWOFOLD_DATA`` (MovieLens-100k is fetched). With ``--record`` a finished
-run appends its rows to ``benchmarks/results/SUITE.jsonl``.
+engine under load. Data sets are read from the folder named by ``TWOFOLD_DATA`` (MovieLens-100k is
+fetched). With ``--record`` a finished run appends its rows to ``benchmarks/results/SUITE.jsonl``.
 """
 
 from __future__ import annotations
