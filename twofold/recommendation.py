@@ -115,11 +115,13 @@ class Names:
             Rank of the first.
         """
         items, out = self.dataset.items, []
-        for place in range(int(candidates.lengths()[0])):
-            item = int(candidates.items[0, place])
+        numbers = candidates.items[0, : int(candidates.lengths()[0])]
+        if not len(numbers):
+            return []
+        speakers = self.stage_one.spoke_most(queries, numbers, N_REASONS)
+        for place, (item, reasons) in enumerate(zip(numbers.tolist(), speakers, strict=True)):
             bits = 0 if candidates.sources is None else int(candidates.sources[0, place])
             chance = math.nan if probabilities is None else float(probabilities[place])
-            reasons = self.stage_one.spoke_most(queries, item, N_REASONS)
             out.append(
                 Recommendation(
                     item_id=items.ids[item],

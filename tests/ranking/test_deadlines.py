@@ -129,6 +129,25 @@ def test_fewer_than_a_handful_are_not_worth_a_call(ranker: Ranker) -> None:
     assert found.reranked.tolist() == [0]
 
 
+def test_a_pace_that_was_slow_once_is_tried_again(ranker: Ranker) -> None:
+    queries, candidates = make_queries(PAST[:1]), lists(1)
+    pace = Pace()
+    for _ in range(50):
+        pace.note(100, 5.0)
+    reranked = []
+    for _ in range(60):
+        deadline = np.array([time.perf_counter() + 0.5])
+        found = rerank_until(ranker, queries, candidates, 5, deadlines=deadline, pace=pace)
+        reranked.append(int(found.reranked[0]))
+    assert reranked[0] == 0
+    assert reranked[-1] == N_ITEMS
+    # A request that comes too late says nothing of the pace.
+    before = pace.seconds(100)
+    late = np.array([time.perf_counter()])
+    rerank_until(ranker, queries, candidates, 5, deadlines=late, pace=pace)
+    assert pace.seconds(100) == before
+
+
 @given(
     call=st.floats(1e-4, 1e-2),
     candidate=st.floats(1e-6, 1e-3),

@@ -38,7 +38,8 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def engine(small_artefact: Path) -> Iterator[Engine]:
-    with Engine.load(small_artefact) as loaded:
+    # In single precision, so that answers computed together are the same but for their last bits.
+    with Engine.load(small_artefact, runtime="float32") as loaded:
         yield loaded
 
 
@@ -186,7 +187,11 @@ def test_32_threads_get_the_answers_of_one(engine: Engine) -> None:
     alone = [engine.recommend(user, 5) for user in users]
     with ThreadPoolExecutor(32) as pool:
         together = list(pool.map(lambda user: engine.recommend(user, 5), users))
-    assert together == alone
+    assert [ids(one) for one in together] == [ids(one) for one in alone]
+    for found, wanted in zip(together, alone, strict=True):
+        for one, other in zip(found, wanted, strict=True):
+            assert one.score == pytest.approx(other.score, abs=1e-5)
+            assert (one.sources, one.reasons) == (other.sources, other.reasons)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -211,6 +216,22 @@ def test_out_of_time_is_stage_one(engine: Engine) -> None:
     assert engine.recommend_for(events, 5, budget_ms=1e-3).reranked == 0
     assert engine.search("space robot", 5, budget_ms=1e-3).reranked == 0
     assert asyncio.run(engine.arecommend("u3", 5, budget_ms=1e-3)).reranked == 0
+
+
+def test_reasons_are_the_events_that_speak_most(engine: Engine) -> None:
+    stage_one, names = engine._stage_one, engine._dataset.items
+    for user in ("u3", "u10"):
+        query = engine.histories.take(np.array([engine.user_ids.index(user)]))
+        history = query.items.tolist()
+        for one in engine.recommend(user, 5):
+            item = names.number(one.item_id)
+            spoken = []
+            for age, past in enumerate(reversed(history)):
+                cosine = float(stage_one.index.vectors[past] @ stage_one.index.vectors[item])
+                related = sum(float(each[past, item]) for each in stage_one.relations())
+                spoken.append(stage_one.settings.decay**age * (related + max(cosine, 0.0)))
+            best = sorted(range(len(history)), key=lambda place: -spoken[::-1][place])[:3]
+            assert one.reasons == tuple(names.ids[history[place]] for place in best)
 
 
 @pytest.mark.parametrize("budget", [0.0, -1.0, float("nan"), float("inf")])
