@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -31,7 +29,7 @@ from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.queries import Queries, queries_of_users, query_of_events
 from twofold.retrieval.stage_one import StageOne
 from twofold.runtimes import with_best_runtime
-from twofold.serving import Asked, Found, Stages
+from twofold.serving import Asked, Found, Stages, deadline_in, usual_places
 from twofold.settings_file import from_values
 
 if TYPE_CHECKING:
@@ -120,8 +118,8 @@ class Engine:
         path
             Folder of the artefact.
         threads
-            How many batches of requests are computed at once; ``None`` takes the cores of this
-            process. Each may itself use the threads that torch is set to.
+            How many batches of requests are computed at once. Each may itself use the threads that
+            torch is set to, so ``None`` takes the cores of this process divided by those.
         runtime
             In which precision the ranker computes: ``"float32"``, ``"bfloat16"``, ``"int8"``, or
             ``"auto"`` for the fastest whose scores are sound, which is measured when an artefact is
@@ -140,7 +138,7 @@ class Engine:
             raise InputError(f"threads must be at least 1, not {threads}")
         generation = open_artefact(path)
         settings = from_values(Settings, generation.manifest["settings"])
-        return cls(generation, settings, threads or len(os.sched_getaffinity(0)), runtime)
+        return cls(generation, settings, threads or usual_places(), runtime)
 
     def __enter__(self) -> Engine:
         return self
@@ -207,7 +205,7 @@ class Engine:
         InputError
             If `k` is below 1, or `budget_ms` is not positive.
         """
-        return self._answer(self._of_user(user), k, _deadline(budget_ms))
+        return self._answer(self._of_user(user), k, deadline_in(budget_ms))
 
     async def arecommend(
         self, user: str, k: int = 10, *, budget_ms: float | None = None
@@ -215,7 +213,7 @@ class Engine:
         """Return what :meth:`recommend` does, without blocking the event loop."""
         # A pool takes nothing after its end, and a forked one never answers: say so instead.
         self._check()
-        deadline = _deadline(budget_ms)
+        deadline = deadline_in(budget_ms)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(
             self._pool, lambda: self._answer(self._of_user(user), k, deadline)
@@ -246,7 +244,7 @@ class Engine:
         InputError
             If a weight is not a finite number, `k` is below 1, or `budget_ms` is not positive.
         """
-        deadline = _deadline(budget_ms)
+        deadline = deadline_in(budget_ms)
         items = self._dataset.items.encode([item for item, _ in events])
         weights = np.array([weight for _, weight in events], dtype=np.float32)
         if not np.isfinite(weights).all():
@@ -271,7 +269,7 @@ class Engine:
             If the text is empty, the artefact's vectors were brought and no model made them, `k` is
             below 1, or `budget_ms` is not positive.
         """
-        deadline = _deadline(budget_ms)
+        deadline = deadline_in(budget_ms)
         if not text.strip():
             raise InputError("search needs a text; this one is empty")
         nobody = self._of_events(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
@@ -386,15 +384,6 @@ class Engine:
         self._check()
         with self._batcher.place():
             yield
-
-
-def _deadline(budget_ms: float | None) -> float:
-    """Return when an answer should stand, the clock starting now."""
-    if budget_ms is None:
-        return math.inf
-    if not 0 < budget_ms < math.inf:
-        raise InputError(f"budget_ms must be a positive number of milliseconds, not {budget_ms}")
-    return time.perf_counter() + budget_ms / 1e3
 
 
 def _at_least_one(k: int) -> None:

@@ -9,7 +9,6 @@ on everything.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from twofold.evaluation.hardware import usable_cores
 from twofold.indexing.dataset import Dataset
 from twofold.indexing.errors import InputError
 from twofold.indexing.interactions import Interactions
@@ -216,7 +216,7 @@ class _Learner:
 
 def n_threads(settings: Settings) -> int:
     """Return the cores to use: those of the settings, or all that this process may."""
-    return settings.threads or len(os.sched_getaffinity(0))
+    return settings.threads or usable_cores()
 
 
 def usual_labels(log: Interactions) -> int:

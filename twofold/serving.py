@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -10,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from twofold.evaluation.hardware import usable_cores
+from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress
 from twofold.ranking.deadlines import Pace, rerank_until
 from twofold.ranking.ranker import Ranker
@@ -123,3 +126,25 @@ class Stages:
             return top, np.full(top.scores.shape, np.nan, dtype=np.float32)
         ranked = self.ranker.rerank(queries, found, k, progress=progress)
         return ranked, self.ranker.probabilities(queries, ranked.scores)
+
+
+def usual_places() -> int:
+    """Return how many batches this process's cores can compute at once."""
+    import torch
+
+    return max(1, usable_cores() // torch.get_num_threads())
+
+
+def deadline_in(budget_ms: float | None) -> float:
+    """Return when an answer should stand, the clock starting now: ``inf`` without a budget.
+
+    Raises
+    ------
+    InputError
+        If the budget is no positive number.
+    """
+    if budget_ms is None:
+        return math.inf
+    if not 0 < budget_ms < math.inf:
+        raise InputError(f"budget_ms must be a positive number of milliseconds, not {budget_ms}")
+    return time.perf_counter() + budget_ms / 1e3
