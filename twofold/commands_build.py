@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -73,7 +74,8 @@ def inspect(
     problems = find_problems(generation) if verify else []
     if as_json:
         checked = {"verified": not problems, "problems": problems} if verify else {}
-        say_json({"generation": generation.name, **generation.manifest, **checked})
+        sizes = {"ranker_bytes_an_item": _item_bytes(generation.manifest)}
+        say_json({"generation": generation.name, **generation.manifest, **sizes, **checked})
     else:
         _show(generation)
         if verify:
@@ -106,6 +108,21 @@ def _show(generation: Generation) -> None:
     whole = sum(entry["size"] for entry in files.values())
     total = {"part": "(whole)", "files": len(files), "MiB": round(whole / 2**20, 2)}
     say_rows([*rows, total], as_json=False)
+    each = _item_bytes(generation.manifest)
+    if each is not None:
+        million = each * 1e6 / 2**30
+        say(f"\nThe ranker's tables take {each:,.0f} bytes an item, {million:.1f} GiB a million.")
+
+
+def _item_bytes(manifest: Mapping[str, Any]) -> float | None:
+    """Return how many bytes of the ranker's tables there are an item; ``None`` without either."""
+    n_items = manifest.get("counts", {}).get("items", 0)
+    tables = [
+        entry["size"]
+        for name, entry in manifest["files"].items()
+        if name.startswith("ranker/") and name.endswith(".npy")
+    ]
+    return sum(tables) / n_items if n_items and tables else None
 
 
 def _flat(name: str, value: Any) -> list[tuple[str, Any]]:

@@ -34,6 +34,16 @@ def test_it_shows_parts_and_counts(artefact: Path, capsys: Captured) -> None:
     assert "(whole)" in out
 
 
+def test_it_says_what_an_item_costs(small_artefact: Path, capsys: Captured) -> None:
+    assert cli.run(["inspect", str(small_artefact), "--json"]) == 0
+    each = json.loads(capsys.readouterr().out)["ranker_bytes_an_item"]
+    n_items = 60
+    tables = sum(file.stat().st_size for file in small_artefact.glob("**/ranker/**/*.npy"))
+    assert each == tables / n_items > 100
+    assert cli.run(["inspect", str(small_artefact)]) == 0
+    assert f"The ranker's tables take {each:,.0f} bytes an item" in capsys.readouterr().out
+
+
 def test_it_speaks_json(artefact: Path, capsys: Captured) -> None:
     assert cli.run(["inspect", str(artefact), "--verify", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
