@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.als import tune_als
@@ -70,9 +72,10 @@ def timed(suite: str, name: str, overrides: list[str], *, quick: bool, record: b
     """Time one data set: stage two beside its peer, or a whole engine under load."""
     progress = make_progress(make_console(), as_json=False)
     measured = {"rerank": measure_reranking, "serving": measure_serving}[suite]
-    lines = []
+    lines, run = [], datetime.now(UTC).isoformat(timespec="seconds")
+    command = " ".join([name, *(shlex.join(("--set", one)) for one in overrides)])
     for line in measured(data_set(name), tuple(overrides), quick=quick, progress=progress):
-        lines.append(json.dumps(line))
+        lines.append(json.dumps({**line, "run": run, "command": command}))
         say(lines[-1])
     if record:
         _append(suite, lines)

@@ -50,6 +50,7 @@ def measure_serving(
             "dataset": data.name,
             "runtime": None if ranker is None else ranker.runtime.name,
             "candidates": engine.stages.rerank,
+            "max_item_tokens": 0 if ranker is None else int(ranker.tables.tokens.lengths().max()),
             "k": K,
             "threads": torch.get_num_threads(),
             "hardware": describe_hardware(threads=torch.get_num_threads()),

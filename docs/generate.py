@@ -83,7 +83,7 @@ def page(name: str) -> str:
     if name == "settings.md":
         return f"{SETTINGS}{default_toml(Settings)}```\n"
     if name == "results.md":
-        return RESULTS + "\n".join([*_quality(), *_als()])
+        return RESULTS + "\n".join([*_quality(), *_reranking(), *_serving(), *_als()])
     group = typer.main.get_command(app)
     sections = (f"## `{path}`\n\n```text\n{text}\n```\n" for path, text in _helps(group, "twofold"))
     return "\n".join([COMMAND_LINE, *sections])
@@ -179,6 +179,73 @@ def _comparisons(rows: Mapping[str, Row]) -> str:
 def _machine(about: Circumstances) -> str:
     hardware = about.hardware
     return f"{hardware['cores']} cores of {hardware['cpu']}, {hardware['gpu'] or 'no GPU'}"
+
+
+def _latest(suite: str) -> dict[tuple[str, int], list[dict[str, Any]]]:
+    """Return the lines of the latest run of each data set and length of item texts."""
+    runs: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for line in (RECORDED / f"{suite}.jsonl").read_text(encoding="utf-8").splitlines():
+        told = json.loads(line)
+        key = told["dataset"], told["max_item_tokens"]
+        if key not in runs or runs[key][0]["run"] != told["run"]:
+            runs[key] = []
+        runs[key].append(told)
+    return runs
+
+
+def _ran_on(told: Mapping[str, Any]) -> str:
+    hardware = told["hardware"]
+    return (
+        f"Commit {str(told['commit'])[:10]}, {hardware['cores']} cores of {hardware['cpu']}, "
+        f"{hardware['gpu'] or 'no GPU'}, torch on {told['threads']} threads.\n"
+    )
+
+
+def _reranking() -> Iterator[str]:
+    """Return how fast stage two is beside its peer, a table a data set."""
+    for (dataset, tokens), lines in _latest("rerank").items():
+        yield f"## {dataset}, texts of up to {tokens} tokens: reranking one list\n"
+        yield f"```sh\npython -m benchmarks rerank {lines[0]['command']} --record\n```\n"
+        about = lines[0]
+        yield (
+            f"A new history of {about['history_events']} events, {about['candidates']} candidates, "
+            "nothing cached; all systems take turns on the same lists in one run. The floor is the "
+            "list's multiplications at the rate of a large matrix product in that precision.\n"
+        )
+        yield "| system | history | p50 ms | p95 ms | p99 ms | faster than | floor ms | floors |"
+        yield "|---|---|---|---|---|---|---|---|"
+        for one in lines:
+            faster = "–"
+            if "speedup_vs_sentence_transformers" in one:
+                whole = one["speedup_vs_sentence_transformers"]
+                best = one["speedup_vs_fastest_sentence_transformers"]
+                faster = f"{whole:.0f}× its float32, {best:.0f}× its fastest"
+            floor = f"{one['floor_ms']:.2f}" if "floor_ms" in one else "–"
+            times = f"{one['times_floor']:.1f}" if "times_floor" in one else "–"
+            yield (
+                f"| {one['runtime']} | {one['history']} | {one['p50_ms']:.2f} | "
+                f"{one['p95_ms']:.2f} | {one['p99_ms']:.2f} | {faster} | {floor} | {times} |"
+            )
+        yield f"\n{_ran_on(about)}"
+
+
+def _serving() -> Iterator[str]:
+    """Return how engines serve under load, a table a data set."""
+    for (dataset, _), lines in _latest("serving").items():
+        yield f"## {dataset}: a whole engine, both stages\n"
+        yield f"```sh\npython -m benchmarks serving {lines[0]['command']} --record\n```\n"
+        yield "| asked by | queries a second | p50 ms | p95 ms | p99 ms | reranked |"
+        yield "|---|---|---|---|---|---|"
+        for one in lines:
+            spent = [f"{one[p]:.1f}" if p in one else "–" for p in ("p50_ms", "p95_ms", "p99_ms")]
+            asked, share = one["asked"], "all"
+            if asked == "budget":
+                asked = f"budget of {one['budget_ms']:.0f} ms at {one['load']:.0%} of capacity"
+                none = one["none_reranked_share"]
+                share = f"{one['reranked_share']:.1%}, nothing for {none:.1%} of requests"
+            rate = one.get("queries_a_second", one.get("arrivals_a_second"))
+            yield f"| {asked} | {rate:.0f} | {' | '.join(spent)} | {share} |"
+        yield f"\nServed in {lines[0]['runtime']}. {_ran_on(lines[0])}"
 
 
 def _als() -> Iterator[str]:

@@ -132,8 +132,10 @@ def rerank_until(
                 pace.passed_over()
             continue
         columns = slice(done, done + int(min(left, fits)))
-        part = candidates.take(waiting).columns(columns)
-        logits[waiting, columns] = ranker.logits(queries.take(waiting), part)
+        whole = len(waiting) == n and columns == slice(0, width)
+        asked = queries if len(waiting) == n else queries.take(waiting)
+        part = candidates if whole else candidates.take(waiting).columns(columns)
+        logits[waiting, columns] = ranker.logits(asked, part)
         pace.note(part.items.size, time.perf_counter() - begun)
         done = columns.stop
         counts[waiting] = done

@@ -107,9 +107,9 @@ class Stages:
         ranked, probabilities, rest, reranked = parts
         return [
             Found(
-                ranked.take(np.array([row])).top(one.k),
+                _row(ranked, row, one.k),
                 probabilities[row, : one.k],
-                rest.take(np.array([row])).top(one.k),
+                _row(rest, row, one.k),
                 int(reranked[row]),
                 int(lengths[row]),
             )
@@ -126,6 +126,13 @@ class Stages:
             return top, np.full(top.scores.shape, np.nan, dtype=np.float32)
         ranked = self.ranker.rerank(queries, found, k, progress=progress)
         return ranked, self.ranker.probabilities(queries, ranked.scores)
+
+
+def _row(candidates: Candidates, row: int, k: int) -> Candidates:
+    """Return the best `k` of one row."""
+    if candidates.n_queries > 1:
+        candidates = candidates.take(np.array([row]))
+    return candidates if candidates.k <= k else candidates.top(k)
 
 
 def usual_places() -> int:
