@@ -9,6 +9,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+RESULTS = "benchmarks/results"
 LIBRARIES = (
     "faiss-cpu",
     "faiss-gpu",
@@ -90,7 +91,7 @@ def gpu_model() -> str | None:
 
 
 def source_commit(folder: str | Path | None = None) -> str | None:
-    """Return the commit of the source tree, with ``-dirty`` where tracked files differ from it.
+    """Return the commit of the source tree, with ``-dirty`` where tracked sources differ from it.
 
     ``None`` where the package does not run from a checkout of its own, or git is not installed.
 
@@ -107,7 +108,10 @@ def source_commit(folder: str | Path | None = None) -> str | None:
     commit = _output([program, "-C", str(root), "rev-parse", "HEAD"])
     if not commit:
         return None
-    changed = _output([program, "-C", str(root), "status", "--porcelain", "--untracked-files=no"])
+    # Results are no sources: rows that one run appends do not make the next run's code another.
+    paths = ["--", ".", f":(exclude){RESULTS}"]
+    asked = ["status", "--porcelain", "--untracked-files=no", *paths]
+    changed = _output([program, "-C", str(root), *asked])
     return f"{commit}-dirty" if changed else commit
 
 

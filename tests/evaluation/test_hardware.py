@@ -52,6 +52,13 @@ def test_commit_of_a_clean_and_of_a_changed_checkout(tmp_path: Path) -> None:
     assert source_commit(tmp_path) == git("rev-parse", "HEAD")
     (tmp_path / "untracked").write_text("two")
     assert source_commit(tmp_path) == git("rev-parse", "HEAD")
+    results = tmp_path / "benchmarks" / "results"
+    results.mkdir(parents=True)
+    (results / "quality.jsonl").write_text("one row")
+    git("add", "benchmarks")
+    git("commit", "-q", "-m", "results")
+    (results / "quality.jsonl").write_text("two rows")
+    assert source_commit(tmp_path) == git("rev-parse", "HEAD")
     (tmp_path / "file").write_text("two")
     assert source_commit(tmp_path) == git("rev-parse", "HEAD") + "-dirty"
     (tmp_path / "inside").mkdir()
