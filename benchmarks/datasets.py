@@ -56,7 +56,11 @@ def data_set(name: str) -> DataSet:
         raise InputError(f"no folder {folder}; set TWOFOLD_DATA to the folder of the data sets")
     items = folder / "items.parquet"
     if name == IFDB:
-        settings = ("window_labels=1", 'data.text_template="{doc_text}"')
+        settings = (
+            "window_labels=1",
+            'data.text_template="{doc_text}"',
+            "data.drop_unknown_items=true",
+        )
         return DataSet(name, folder / "played.parquet", items, "leave-one-out", 1, settings)
     settings = ("window_labels=1", 'data.text_template="{title}"')
     return DataSet(name, folder / "interactions.parquet", items, "leave-one-out", 1, settings)
