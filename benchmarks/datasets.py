@@ -49,18 +49,15 @@ def data_set(name: str) -> DataSet:
     """
     if name == MOVIELENS:
         fetched = fetch_movielens()
-        settings = ("window_labels=5", "ranker.max_epochs=2")
-        return DataSet(name, fetched.interactions, fetched.items, "leave-last-n", 5, settings)
+        demo = ("window_labels=5", "ranker.max_epochs=2")
+        return DataSet(name, fetched.interactions, fetched.items, "leave-last-n", 5, demo)
     folder = Path(os.environ.get("TWOFOLD_DATA", "data")) / name
     if not folder.is_dir():
         raise InputError(f"no folder {folder}; set TWOFOLD_DATA to the folder of the data sets")
     items = folder / "items.parquet"
     if name == IFDB:
-        settings = (
-            "window_labels=1",
-            'data.text_template="{doc_text}"',
-            "data.drop_unknown_items=true",
-        )
+        texts = 'data.text_template="{doc_text}"'
+        settings = ("window_labels=1", texts, "data.drop_unknown_items=true")
         return DataSet(name, folder / "played.parquet", items, "leave-one-out", 1, settings)
-    settings = ("window_labels=1", 'data.text_template="{title}"')
-    return DataSet(name, folder / "interactions.parquet", items, "leave-one-out", 1, settings)
+    usual = ("window_labels=1", 'data.text_template="{title}"')
+    return DataSet(name, folder / "interactions.parquet", items, "leave-one-out", 1, usual)
