@@ -131,9 +131,9 @@ def _speeds() -> Iterator[str]:
         peer = next(one for one in lines if one["runtime"] == "sentence-transformers float32")
         yield (
             f"{dataset}, texts of up to {tokens} tokens: reranking {best['candidates']} candidates "
-            f"for a history never seen before takes {best['p50_ms']:.1f} ms ({best['runtime']}), "
-            f"where sentence-transformers' cross-encoder on the same backbone takes "
-            f"{peer['p50_ms']:,.0f} ms: "
+            f"for a new history takes {best['p50_ms']:.1f} ms ({best['runtime']}, the history as "
+            f"vectors), where sentence-transformers' cross-encoder on the same backbone, which "
+            f"reads it as text, takes {peer['p50_ms']:,.0f} ms: "
             f"{best['speedup_vs_sentence_transformers']:.0f} times as long "
             f"({best['speedup_vs_fastest_sentence_transformers']:.0f} times in its own bfloat16).\n"
         )
