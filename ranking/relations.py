@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 RANK = 64
 REGRESSION_RANK = 128
-# In units of the interactions a item has on average.
+# In units of the interactions an item has on average.
 RIDGE = 3.0
 
 

@@ -8,7 +8,8 @@ artefacts know only single precision.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from twofold.indexing.errors import InputError
-from twofold.ranking.backbone import FeedForward, Layer, activate
+from twofold.ranking.backbone import FeedForward, activate
 from twofold.ranking.fused_head import FusedHeads
 from twofold.ranking.model import RankerModel
 
@@ -54,61 +55,39 @@ class SinglePrecision:
         return _sharing(model)
 
 
-class HalfPrecision:
-    """Products in bfloat16, summed in single precision."""
+@dataclass(frozen=True)
+class LowPrecision:
+    """The products of all layers in less precision.
 
-    name = "bfloat16"
-
-    def prepare(self, model: RankerModel) -> RankerModel:
-        """Return a model that multiplies in bfloat16."""
-        out = _sharing(model)
-        for layer in _layers(out):
-            for name in PRODUCTS:
-                setattr(layer, name, HalfProduct(getattr(layer, name)))
-            layer.feed = HalfFeedForward(layer.feed)
-        return out
-
-
-class Bytes:
-    """Products of 8-bit integers, summed in 32 bits.
-
-    Weights have a scale an output, fixed here; what they are multiplied with has a scale a row,
-    taken as it comes, so that no row's result depends on another's.
+    Parameters
+    ----------
+    name
+        Name of the runtime.
+    product
+        Makes the low product of a linear layer.
+    feed
+        Makes the low form of a feed-forward part.
     """
 
-    name = "int8"
+    name: str
+    product: Callable[[nn.Linear], nn.Module]
+    feed: Callable[[FeedForward], FeedForward]
 
     def prepare(self, model: RankerModel) -> RankerModel:
-        """Return a model that multiplies 8-bit integers."""
+        """Return a model that multiplies in this precision."""
         out = _sharing(model)
-        for layer in _layers(out):
+        for layer in (*out.backbone.lower, *out.backbone.joint):
             for name in PRODUCTS:
-                setattr(layer, name, ByteProduct(getattr(layer, name)))
-            for name in ("up", "down"):
-                setattr(layer.feed, name, ByteProduct(getattr(layer.feed, name)))
+                setattr(layer, name, self.product(getattr(layer, name)))
+            layer.feed = self.feed(layer.feed)
         return out
-
-
-RUNTIMES: Mapping[str, Runtime] = {
-    one.name: one for one in (SinglePrecision(), HalfPrecision(), Bytes())
-}
-
-
-def runtime_of(name: str) -> Runtime:
-    """Return the runtime of that name.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
-    if name not in RUNTIMES:
-        raise InputError(f"runtime must be 'auto' or one of {', '.join(RUNTIMES)}, not '{name}'")
-    return RUNTIMES[name]
 
 
 class HalfProduct(nn.Linear):
-    """A linear layer that multiplies in bfloat16; its weights in single precision stay readable."""
+    """A linear layer that multiplies in bfloat16 and adds up in single precision.
+
+    Its weights in single precision stay readable.
+    """
 
     low: Tensor
     low_bias: Tensor
@@ -140,7 +119,11 @@ class HalfFeedForward(FeedForward):
 
 
 class ByteProduct(nn.Linear):
-    """A linear layer of 8-bit integers; its weights in single precision stay readable."""
+    """A linear layer of 8-bit integers; its weights in single precision stay readable.
+
+    Weights have a scale an output, fixed here; what they are multiplied with has a scale a row,
+    taken as it comes, so that no row's result depends on another's. Sums have 32 bits.
+    """
 
     low: Tensor
     scales: Tensor
@@ -160,6 +143,15 @@ class ByteProduct(nn.Linear):
         return out.view(*states.shape[:-1], -1)
 
 
+class ByteFeedForward(FeedForward):
+    """Both products in 8-bit integers, the activation between them in single precision."""
+
+    def __init__(self, feed: FeedForward) -> None:
+        nn.Module.__init__(self)
+        self.up, self.down = ByteProduct(feed.up), ByteProduct(feed.down)
+        self.activation = feed.activation
+
+
 def _as_bytes(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return rows ``(n, d)`` as ``int8``, and what each must be multiplied with, ``(n, 1)``."""
     scales = rows.abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / LARGEST_BYTE
@@ -173,5 +165,24 @@ def _sharing(model: RankerModel) -> RankerModel:
     return out
 
 
-def _layers(model: RankerModel) -> list[Layer]:
-    return [*model.backbone.lower, *model.backbone.joint]
+RUNTIMES: Mapping[str, Runtime] = {
+    one.name: one
+    for one in (
+        SinglePrecision(),
+        LowPrecision("bfloat16", HalfProduct, HalfFeedForward),
+        LowPrecision("int8", ByteProduct, ByteFeedForward),
+    )
+}
+
+
+def runtime_of(name: str) -> Runtime:
+    """Return the runtime of that name.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    if name not in RUNTIMES:
+        raise InputError(f"runtime must be 'auto' or one of {', '.join(RUNTIMES)}, not '{name}'")
+    return RUNTIMES[name]

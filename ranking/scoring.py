@@ -145,13 +145,17 @@ def logits_of(
                 as_text=None if as_text is None else [as_text[i] for i in which],
                 soft_of=None if digests is None else digests.soft_of,
             )
-            none = TextQueries.none(len(which), m)
+            texts = (
+                TextQueries.none(len(which), m)
+                if likeness is None
+                else text_queries(likeness[which])
+            )
             logits = model.logits(
                 source.read(which),
                 model.remember(history),
                 torch.from_numpy(features[which]),
                 evidence_batch(asked, items[which], tables, max_history=longest),
-                none if likeness is None else text_queries(likeness[which]),
+                texts,
             )
             out[which] = logits.numpy()
             task.advance(len(which))

@@ -105,11 +105,10 @@ class Batcher(Generic[Asked, Answer]):
             if job in self._waiting:
                 self._waiting.remove(job)
                 return
-            leads = job.batch is not None
-            if leads and job.batch is not None:
-                self._waiting.extendleft(reversed(job.batch[1:]))
-        if leads:
-            self._leave()
+            if job.batch is None:
+                return
+            self._waiting.extendleft(reversed(job.batch[1:]))
+        self._leave()
 
     def _lead(self, job: _Job[Asked, Answer], batch: list[_Job[Asked, Answer]]) -> None:
         try:
