@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from sklearn.utils.extmath import randomized_svd
 
 from twofold.indexing.errors import InputError
+from twofold.retrieval.lookup import Places, entries_of
 
 if TYPE_CHECKING:
     from twofold.indexing.artefact import Generation, GenerationWriter
@@ -180,13 +181,13 @@ class Relations:
         """Write the counted strengths into `out`; all relations are looked up at once."""
         rows, places = np.nonzero(there)
         items = history[rows, places]
-        entries = [_entries(matrix, items) for matrix in self.counted]
+        entries = [entries_of(matrix, items) for matrix in self.counted]
         if not entries:
             return
         events = np.concatenate([one.which for one in entries])
         columns = np.concatenate([one.columns for one in entries])
         kinds = np.repeat(np.arange(len(entries)), [len(one.which) for one in entries])
-        asked, found = _Places(candidates).of(rows[events], columns)
+        asked, found = Places(candidates).of(rows[events], columns)
         kept, kinds = events[asked], kinds[asked]
         values = np.concatenate([one.values for one in entries])[asked]
         scales = np.array(self.scales, dtype=np.float32)
@@ -256,43 +257,3 @@ def _nothing(n_items: int) -> LowRank:
 def _low_rank(left: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -> LowRank:
     """Return one relation of these sides."""
     return LowRank(left.astype(np.float16), right.astype(np.float16), (left.shape[1],))
-
-
-class _Places:
-    """Where each query's candidates stand in its list."""
-
-    def __init__(self, candidates: npt.NDArray[np.int64]) -> None:
-        self.width = int(candidates.max(initial=0)) + 1
-        rows, columns = np.nonzero(candidates >= 0)
-        keys = rows * self.width + candidates[rows, columns]
-        order = np.argsort(keys, kind="stable")
-        self.keys, self.columns = keys[order], columns[order]
-
-    def of(
-        self, rows: npt.NDArray[np.int64], items: npt.NDArray[np.int32]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return which of the asked pairs are candidates, and their columns."""
-        if not len(self.keys):
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        small = np.flatnonzero(items < self.width)
-        asked = rows[small] * self.width + items[small]
-        place = np.minimum(np.searchsorted(self.keys, asked), len(self.keys) - 1)
-        hit = self.keys[place] == asked
-        return small[hit], self.columns[place[hit]]
-
-
-class _Entries(NamedTuple):
-    """Entries of some rows of a matrix: which of the rows, column and value of each."""
-
-    which: npt.NDArray[np.int64]
-    columns: npt.NDArray[np.int32]
-    values: Floats
-
-
-def _entries(matrix: sp.csr_matrix, rows: npt.NDArray[np.int64]) -> _Entries:
-    starts = matrix.indptr[rows].astype(np.int64)
-    lengths = matrix.indptr[rows + 1] - starts
-    which = np.repeat(np.arange(len(rows)), lengths)
-    ends = np.cumsum(lengths)
-    within = np.arange(len(which)) + np.repeat(starts - (ends - lengths), lengths)
-    return _Entries(which, matrix.indices[within], matrix.data[within])
