@@ -6,25 +6,20 @@ systems take turns on the same lists.
 
 from __future__ import annotations
 
-import hashlib
 import resource
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from benchmarks.datasets import DataSet
+from benchmarks.engines import circumstances, short_engine
 from benchmarks.floor import matrix_rate, operations
 from benchmarks.peers import Peer, make_peer
-from twofold.build import build
-from twofold.cache import cache_folder
 from twofold.engine import Engine
-from twofold.evaluation.hardware import describe_hardware, library_versions, source_commit
 from twofold.evaluation.latency import Latency
 from twofold.indexing.models import resolve_model
 from twofold.indexing.progress import Progress
@@ -32,14 +27,12 @@ from twofold.ranking.ranker import Ranker
 from twofold.ranking.runtime import RUNTIMES
 from twofold.retrieval.candidates import Candidates
 from twofold.retrieval.queries import Queries
-from twofold.settings import Settings, load_settings
+from twofold.settings import Settings
 
 HISTORY, CANDIDATES = 10, 100
 Form = Literal["vectors", "text"]
 FORMS: tuple[Form, ...] = ("vectors", "text")
 PEERS = ("float32", "bfloat16")
-# A short training: how long scoring takes does not depend on what was learned.
-SHORT = ("windows=1", "ranker.max_epochs=1", "ranker.negatives=7", "ranker.patience=1")
 
 
 @dataclass(frozen=True)
@@ -78,18 +71,22 @@ def measure_reranking(
     progress
         Told of every step.
     """
-    settings = load_settings(None, (*data.settings, *SHORT, *overrides))
-    artefact = built(data, settings, progress)
-    with Engine.load(artefact, runtime="float32") as engine:
+    with short_engine(data, overrides, progress, runtime="float32") as engine:
         lists = _lists(engine, 40 if quick else 200)
         ranker = engine.stages.ranker
         if ranker is None:
             raise RuntimeError("the suite builds with a ranker")
         with progress.step("Timing the peer"):
-            peers = _time_peers(settings, lists, 2 if quick else 6)
+            peers = _time_peers(engine.settings, lists, 2 if quick else 6)
         with progress.step("Timing the runtimes"):
             ours = _time_ours(ranker, lists)
-    about = _about(data, ranker)
+        about = {
+            **circumstances("rerank", data, engine),
+            "candidates": CANDIDATES,
+            "history_events": HISTORY,
+            "mean_item_tokens": float(ranker.tables.tokens.lengths().mean()),
+            "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        }
     slow = {name: float(np.median(spent)) for name, (_, spent) in peers.items()}
     for name, (peer, spent) in peers.items():
         yield {
@@ -117,17 +114,6 @@ def measure_reranking(
             least = operations(ranker.model.shape, CANDIDATES, HISTORY) / rates[name]
             record |= {"floor_ms": 1e3 * least, "times_floor": p50 / least}
         yield record
-
-
-def built(data: DataSet, settings: Settings, progress: Progress) -> Path:
-    """Return the artefact of a data set under settings, built where it is not there yet."""
-    from twofold.indexing.manifest import FORMAT_VERSION
-
-    key = hashlib.sha256(repr((data.name, settings, FORMAT_VERSION)).encode()).hexdigest()[:12]
-    folder = cache_folder() / "benchmarks" / f"{data.name}-{key}"
-    if not (folder / "CURRENT").exists():
-        build(data.interactions, data.items, folder, settings, progress)
-    return folder
 
 
 def _lists(engine: Engine, n: int) -> Lists:
@@ -183,20 +169,3 @@ def _percentiles(seconds: npt.NDArray[np.float64]) -> dict[str, float | int]:
     latency = Latency.of(1e3 * seconds)
     named = {f"{name}_ms": value for name, value in latency.percentiles().items()}
     return {**named, "n_lists": latency.n}
-
-
-def _about(data: DataSet, ranker: Ranker) -> dict[str, Any]:
-    lengths = ranker.tables.tokens.lengths()
-    return {
-        "suite": "rerank",
-        "dataset": data.name,
-        "candidates": CANDIDATES,
-        "history_events": HISTORY,
-        "max_item_tokens": int(lengths.max(initial=0)),
-        "mean_item_tokens": float(lengths.mean()),
-        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "threads": torch.get_num_threads(),
-        "hardware": describe_hardware(threads=torch.get_num_threads()),
-        "versions": library_versions(),
-        "commit": source_commit(),
-    }

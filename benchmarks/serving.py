@@ -8,15 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import torch
 
 from benchmarks.datasets import DataSet
-from benchmarks.rerank import SHORT, built
+from benchmarks.engines import circumstances, short_engine
 from twofold.engine import Engine
-from twofold.evaluation.hardware import describe_hardware, library_versions, source_commit
 from twofold.evaluation.latency import Latency, measure
 from twofold.indexing.progress import Progress
-from twofold.settings import load_settings
 
 CLIENTS = 8
 BATCHES = (1, 10, 100, 1000, 10_000)
@@ -40,22 +37,14 @@ def measure_serving(
     progress
         Told of every step.
     """
-    settings = load_settings(None, (*data.settings, *SHORT, *overrides))
-    artefact = built(data, settings, progress)
     n = 200 if quick else 1000
-    with Engine.load(artefact) as engine:
+    with short_engine(data, overrides, progress) as engine:
         ranker = engine.stages.ranker
         about = {
-            "suite": "serving",
-            "dataset": data.name,
+            **circumstances("serving", data, engine),
             "runtime": None if ranker is None else ranker.runtime.name,
             "candidates": engine.stages.rerank,
-            "max_item_tokens": 0 if ranker is None else int(ranker.tables.tokens.lengths().max()),
             "k": K,
-            "threads": torch.get_num_threads(),
-            "hardware": describe_hardware(threads=torch.get_num_threads()),
-            "versions": library_versions(),
-            "commit": source_commit(),
         }
         rng = np.random.default_rng(0)
         users = [engine.user_ids[i] for i in rng.integers(0, len(engine.user_ids), n)]

@@ -9,7 +9,6 @@ import pytest
 from benchmarks import rerank
 from benchmarks.datasets import DataSet
 from benchmarks.floor import matrix_rate, operations
-from tests.twofold.small_world import small_tables
 from twofold.indexing.progress import Silent
 from twofold.ranking.backbone import BackboneShape
 from twofold.ranking.model import ModelShape
@@ -37,27 +36,13 @@ def test_a_matrix_rate_is_a_rate(runtime: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_all_runtimes_and_the_peer_are_timed_on_the_same_lists(
-    tmp_path: Path,
-    tiny_sentence_model: Path,
-    tiny_bert: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, small_data: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interactions, items = small_tables()
-    interactions.write_parquet(tmp_path / "interactions.parquet")
-    items.write_parquet(tmp_path / "items.parquet")
-    data = DataSet(
-        "small",
-        tmp_path / "interactions.parquet",
-        tmp_path / "items.parquet",
-        "leave-last-n",
-        1,
-        (f'text.model="{tiny_sentence_model}"', f'ranker.model="{tiny_bert}"', "threads=1"),
-    )
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(rerank, "HISTORY", 3)
     monkeypatch.setattr(rerank, "CANDIDATES", 10)
     monkeypatch.setattr("benchmarks.floor.SIZE", 256)
-    found = list(rerank.measure_reranking(data, (), quick=True, progress=Silent()))
+    found = list(rerank.measure_reranking(small_data, (), quick=True, progress=Silent()))
     peers, ours = found[:2], found[2:]
     assert [one["runtime"] for one in peers] == [
         "sentence-transformers float32",
@@ -78,5 +63,5 @@ def test_all_runtimes_and_the_peer_are_timed_on_the_same_lists(
     # The artefact is kept for the next run.
     (kept,) = (tmp_path / "twofold" / "benchmarks").iterdir()
     before = (kept / "CURRENT").stat().st_mtime_ns
-    list(rerank.measure_reranking(data, (), quick=True, progress=Silent()))
+    list(rerank.measure_reranking(small_data, (), quick=True, progress=Silent()))
     assert (kept / "CURRENT").stat().st_mtime_ns == before
