@@ -54,14 +54,6 @@ class LowRank:
             tuple(rank for one in parts for rank in one.ranks),
         )
 
-    def parts(self) -> tuple[LowRank, ...]:
-        """Return each relation by itself; nothing is copied."""
-        ends = np.cumsum(self.ranks).tolist()
-        return tuple(
-            LowRank(self.left[:, end - rank : end], self.right[:, end - rank : end], (rank,))
-            for rank, end in zip(self.ranks, ends, strict=True)
-        )
-
 
 @dataclass(frozen=True)
 class Relations:

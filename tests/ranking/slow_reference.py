@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tests.ranking.worlds import parts_of
 from twofold.ranking.items import ItemTables
 from twofold.ranking.model import RankerModel
 
@@ -81,10 +82,10 @@ class SlowRanker:
             scores[place] = part.ages.weight[age] + part.gaps.weight[gap] + part.kinds.weight[kind]
             for number, matrix in enumerate(relations.counted):
                 counted = matrix.toarray()[past, item] / relations.scales[number]
-                smooth = relations.low_rank.parts()[number]
+                smooth = parts_of(relations.low_rank)[number]
                 smoothed = float(smooth.left[past].astype(float) @ smooth.right[item].astype(float))
                 strengths[place, 2 * number : 2 * number + 2] = torch.tensor([counted, smoothed])
-            regressed = relations.low_rank.parts()[-1]
+            regressed = parts_of(relations.low_rank)[-1]
             sides = regressed.left[past], regressed.right[item]
             strengths[place, -1] = float(sides[0].astype(float) @ sides[1].astype(float))
         for head in range(heads if events else 0):

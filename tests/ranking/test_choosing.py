@@ -6,41 +6,19 @@ import copy
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from tests.ranking.worlds import (
-    N_ITEMS,
-    make_features,
-    make_model,
-    make_queries,
-    make_tables,
-    make_tokenizer,
-    randomise,
-)
+from tests.ranking.worlds import make_queries, make_ranker, make_served
 from twofold.ranking import runtime
-from twofold.ranking.calibration import Calibration
 from twofold.ranking.choosing import Measured, fastest, measure_runtimes
 from twofold.ranking.model import RankerModel
 from twofold.ranking.ranker import Ranker
-from twofold.ranking.settings import RankerSettings
-from twofold.retrieval.candidates import Candidates
 
 
 @pytest.fixture
 def ranker(tiny_bert: Path) -> Ranker:
-    tables = make_tables(tiny_bert)
-    model = randomise(make_model(tiny_bert, 1))
-    tokenizer, calibration = make_tokenizer(tiny_bert), Calibration("temperature")
-    return Ranker(model, tables, tokenizer, calibration, RankerSettings())
-
-
-def lists(n: int) -> Candidates:
-    items = np.tile(np.arange(N_ITEMS, dtype=np.int64), (n, 1))
-    scores = -np.tile(np.arange(N_ITEMS, dtype=np.float32), (n, 1))
-    items[:, -1], scores[:, -1] = -1, -np.inf
-    return Candidates(items, scores, make_features(items.shape))
+    return make_ranker(tiny_bert)
 
 
 class Wrong:
@@ -70,7 +48,11 @@ def test_what_is_measured_is_true(ranker: Ranker, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(runtime, "RUNTIMES", known)
     queries = make_queries([[1, 2], [3], [4, 5, 6]])
     found = measure_runtimes(
-        ranker, queries, lists(3), runtimes=("float32", "bfloat16", "wrong", "slow"), rounds=2
+        ranker,
+        queries,
+        make_served(3, short=range(3)),
+        runtimes=("float32", "bfloat16", "wrong", "slow"),
+        rounds=2,
     )
     by_name = {one.runtime: one for one in found}
     assert list(by_name) == ["float32", "bfloat16", "wrong", "slow"]

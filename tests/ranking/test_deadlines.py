@@ -12,19 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.ranking.worlds import (
-    N_ITEMS,
-    make_features,
-    make_model,
-    make_queries,
-    make_tables,
-    make_tokenizer,
-    randomise,
-)
-from twofold.ranking.calibration import Calibration
+from tests.ranking.worlds import N_ITEMS, make_queries, make_ranker, make_served
 from twofold.ranking.deadlines import FEWEST, Pace, rerank_until
 from twofold.ranking.ranker import Ranker
-from twofold.ranking.settings import RankerSettings
 from twofold.retrieval.candidates import Candidates
 from twofold.retrieval.queries import Queries
 
@@ -33,17 +23,7 @@ PAST = [[1, 2, 3], [4], [], [5, 6]]
 
 @pytest.fixture(scope="module")
 def ranker(tiny_bert: Path) -> Ranker:
-    tables, model = make_tables(tiny_bert), randomise(make_model(tiny_bert, 1))
-    tokenizer, calibration = make_tokenizer(tiny_bert), Calibration("temperature")
-    return Ranker(model, tables, tokenizer, calibration, RankerSettings())
-
-
-def lists(n: int) -> Candidates:
-    """Return `n` rows of all items, the second row two shorter."""
-    items = np.tile(np.arange(N_ITEMS, dtype=np.int64), (n, 1))
-    scores = -np.tile(np.arange(N_ITEMS, dtype=np.float32), (n, 1))
-    items[1:2, -2:], scores[1:2, -2:] = -1, -np.inf
-    return Candidates(items, scores, make_features(items.shape))
+    return make_ranker(tiny_bert)
 
 
 class Fixed(Pace):
@@ -54,7 +34,7 @@ class Fixed(Pace):
 
 
 def test_without_a_deadline_all_is_reranked(ranker: Ranker) -> None:
-    queries, candidates = make_queries(PAST), lists(len(PAST))
+    queries, candidates = make_queries(PAST), make_served(len(PAST), short=[1], by=2)
     found = rerank_until(
         ranker, queries, candidates, 5, deadlines=np.full(len(PAST), math.inf), pace=Pace()
     )
@@ -70,7 +50,7 @@ def test_without_a_deadline_all_is_reranked(ranker: Ranker) -> None:
 
 
 def test_a_deadline_that_has_passed_leaves_stage_one(ranker: Ranker) -> None:
-    queries, candidates = make_queries(PAST), lists(len(PAST))
+    queries, candidates = make_queries(PAST), make_served(len(PAST), short=[1], by=2)
     late = np.full(len(PAST), time.perf_counter())
     found = rerank_until(ranker, queries, candidates, 5, deadlines=late, pace=Pace())
     assert found.reranked.tolist() == [0, 0, 0, 0]
@@ -83,7 +63,7 @@ def test_a_deadline_that_has_passed_leaves_stage_one(ranker: Ranker) -> None:
 def test_as_many_of_the_best_as_fit_are_reranked(
     ranker: Ranker, fits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queries, candidates = make_queries(PAST[:1]), lists(1)
+    queries, candidates = make_queries(PAST[:1]), make_served(1)
     # A clock on which a candidate takes a second.
     now, sizes = [0.0], []
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
@@ -112,7 +92,7 @@ def test_as_many_of_the_best_as_fit_are_reranked(
 
 
 def test_the_most_pressed_give_way(ranker: Ranker) -> None:
-    queries, candidates = make_queries([[1, 2], [3]]), lists(2)
+    queries, candidates = make_queries([[1, 2], [3]]), make_served(2, short=[1], by=2)
     pace = Fixed(call=0.0, candidate=1.0)
     now = time.perf_counter()
     deadlines = np.array([now + 1.0, now + 1000.0])
@@ -122,7 +102,7 @@ def test_the_most_pressed_give_way(ranker: Ranker) -> None:
 
 
 def test_fewer_than_a_handful_are_not_worth_a_call(ranker: Ranker) -> None:
-    queries, candidates = make_queries(PAST[:1]), lists(1)
+    queries, candidates = make_queries(PAST[:1]), make_served(1)
     pace = Fixed(call=0.0, candidate=100.0)
     deadline = np.array([time.perf_counter() + 100.0 * (FEWEST - 1) / 0.8])
     found = rerank_until(ranker, queries, candidates, 5, deadlines=deadline, pace=pace)
@@ -130,7 +110,7 @@ def test_fewer_than_a_handful_are_not_worth_a_call(ranker: Ranker) -> None:
 
 
 def test_a_pace_that_was_slow_once_is_tried_again(ranker: Ranker) -> None:
-    queries, candidates = make_queries(PAST[:1]), lists(1)
+    queries, candidates = make_queries(PAST[:1]), make_served(1)
     pace = Pace()
     for _ in range(50):
         pace.note(100, 5.0)

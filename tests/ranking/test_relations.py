@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.ranking.worlds import N_ITEMS, make_relations
+from tests.ranking.worlds import N_ITEMS, make_relations, parts_of
 from twofold.indexing.errors import InputError
 from twofold.ranking.relations import RIDGE, LowRank, Relations, regression
 
@@ -31,7 +31,7 @@ def test_strengths_equal_the_matrices_entries(seed: int, n: int, h: int, m: int)
         wanted = np.zeros(5)
         if there[row, place] and candidates[row, column] >= 0:
             past, item = history[row, place], candidates[row, column]
-            *smoothed, regressed = RELATIONS.low_rank.parts()
+            *smoothed, regressed = parts_of(RELATIONS.low_rank)
             for number, one in enumerate(smoothed):
                 counted = RELATIONS.counted[number][past, item] / RELATIONS.scales[number]
                 smooth = one.left[past].astype(float) @ one.right[item].astype(float)
@@ -117,7 +117,7 @@ def test_sides_that_do_not_fit_are_refused() -> None:
 
 def test_parts_put_together_are_the_whole() -> None:
     whole = RELATIONS.low_rank
-    again = LowRank.joined(whole.parts())
+    again = LowRank.joined(parts_of(whole))
     np.testing.assert_array_equal(again.left, whole.left)
     np.testing.assert_array_equal(again.right, whole.right)
     assert again.ranks == whole.ranks == (3, 3, 3)

@@ -13,9 +13,13 @@ import torch
 
 from tests.indexing.tiny_models import WORDS
 from twofold.ranking.backbone import backbone_from_pretrained
+from twofold.ranking.calibration import Calibration
 from twofold.ranking.items import ItemTables, tokenise_items
 from twofold.ranking.model import ModelShape, RankerModel
-from twofold.ranking.relations import Relations
+from twofold.ranking.ranker import Ranker
+from twofold.ranking.relations import LowRank, Relations
+from twofold.ranking.settings import RankerSettings
+from twofold.retrieval.candidates import Candidates
 from twofold.retrieval.queries import Queries
 
 TEXT_DIM, FACTOR_DIM, N_FEATURES, N_KINDS, MAX_HISTORY = 12, 5, 3, 3, 4
@@ -55,6 +59,31 @@ def make_relations(n_items: int = N_ITEMS, seed: int = 0, rank: int = 3) -> Rela
         one.sort_indices()
     taken = sp.random(40, n_items, 0.3, "csr", np.float32, rng)
     return Relations.of(matrices, taken, seed=seed, rank=rank, regression_rank=rank)
+
+
+def parts_of(whole: LowRank) -> list[LowRank]:
+    """Return each of several relations by itself."""
+    ends = np.cumsum(whole.ranks)
+    return [
+        LowRank(whole.left[:, end - rank : end], whole.right[:, end - rank : end], (rank,))
+        for rank, end in zip(whole.ranks, ends, strict=True)
+    ]
+
+
+def make_ranker(folder: Path) -> Ranker:
+    """Return a ranker of one joint layer with random weights over `make_tables`."""
+    tokenizer, model = make_tokenizer(folder), randomise(make_model(folder, 1))
+    calibration = Calibration("temperature")
+    return Ranker(model, make_tables(folder), tokenizer, calibration, RankerSettings())
+
+
+def make_served(n: int, *, short: Sequence[int] = (), by: int = 1) -> Candidates:
+    """Return `n` rows of all items in order, those in `short` without the last `by`."""
+    items = np.tile(np.arange(N_ITEMS, dtype=np.int64), (n, 1))
+    scores = -np.tile(np.arange(N_ITEMS, dtype=np.float32), (n, 1))
+    for row in short:
+        items[row, -by:], scores[row, -by:] = -1, -np.inf
+    return Candidates(items, scores, make_features(items.shape))
 
 
 def make_model(folder: Path, joint_layers: int, *, dropout: float = 0.1) -> RankerModel:

@@ -112,6 +112,34 @@ def test_an_interrupted_leader_leaves_the_others_their_turn() -> None:
     assert batcher._free == 1
 
 
+@pytest.mark.parametrize("chosen", [False, True])
+def test_who_stops_waiting_keeps_nobody_from_a_place(
+    chosen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopped(BaseException):
+        pass
+
+    work = Work(0.0)
+    batcher = Batcher(work, places=1, most=8)
+    with batcher.place():
+
+        def interrupted(event: threading.Event, timeout: float | None = None) -> bool:
+            if chosen:  # The place is handed over in the very moment of the interruption.
+                batcher._leave()
+            raise Stopped
+
+        monkeypatch.setattr(threading.Event, "wait", interrupted)
+        with pytest.raises(Stopped):
+            batcher.ask("same", 1)
+        monkeypatch.undo()
+        if chosen:
+            assert batcher._free == 1
+            batcher._free = 0
+    assert batcher._free == 1
+    assert list(batcher._waiting) == []
+    assert batcher.ask("same", 2) == 4
+
+
 def test_a_held_place_is_not_shared() -> None:
     work = Work(0.0)
     batcher = Batcher(work, places=1, most=8)
