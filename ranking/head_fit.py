@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,9 +15,8 @@ from torch import Tensor
 from twofold.ranking.batches import evidence_batch
 from twofold.ranking.head import Evidence, EvidenceHead, EvidenceHeads, TextQueries
 from twofold.ranking.labelled import Drawn, Labelled, batches, draw
-from twofold.ranking.lists import pooled
+from twofold.ranking.lists import Lists, pooled
 from twofold.ranking.losses import loss_of, mean_loss
-from twofold.ranking.scoring import head_logits
 from twofold.ranking.settings import RankerSettings
 
 MAX_EPOCHS = 12
@@ -26,6 +26,7 @@ LINEAR_PENALTY = 1e-5
 BATCH_LISTS = 64
 # A few hundred weights need no more; strengths take 1.2 kB an event of a list's history.
 MOST_LISTS = 8192
+MOST_STOPPING = 2048
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def fit_heads(
         Lists to fit on, a part a window; those without a hit are passed over, as in fine-tuning,
         and of more than 8,192 some.
     stop
-        Lists of other users, for early stopping by the loss.
+        Lists of other users, for early stopping by the loss; of more than 2,048 some.
     settings
         The ranker's settings.
     seed
@@ -71,12 +72,13 @@ def fit_heads(
     """
     members = [one for one in heads.members if isinstance(one, EvidenceHead)]
     prepared = _prepared(heads.max_history, train, np.random.default_rng(seed))
+    stopping = _stopping(heads.max_history, stop, np.random.default_rng(seed))
     _fit_linear(members[0], train, settings)
     for other in members[1:]:
         # A convex problem has one solution.
         other.features.load_state_dict(members[0].features.state_dict())
     return tuple(
-        _fit(member, prepared, stop, settings, seed + number)
+        _fit(member, prepared, stopping, settings, seed + number)
         for number, member in enumerate(members)
     )
 
@@ -84,7 +86,7 @@ def fit_heads(
 def _fit(
     head: EvidenceHead,
     prepared: Sequence[tuple[Drawn, Evidence]],
-    stop: Sequence[Labelled],
+    stopping: Sequence[_Stopping],
     settings: RankerSettings,
     seed: int,
 ) -> HeadCourse:
@@ -92,7 +94,7 @@ def _fit(
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        kept, losses = copy.deepcopy(head.state_dict()), [_stop_loss(head, stop, settings)]
+        kept, losses = copy.deepcopy(head.state_dict()), [_stop_loss(head, stopping, settings)]
         steps = MAX_EPOCHS * len(prepared)
         optimiser = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=DECAY)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
@@ -107,7 +109,7 @@ def _fit(
                 torch.autograd.backward(lost)
                 optimiser.step()
                 schedule.step()
-            losses.append(_stop_loss(head, stop, settings))
+            losses.append(_stop_loss(head, stopping, settings))
             if losses[-1] <= min(losses):
                 kept = copy.deepcopy(head.state_dict())
             elif epoch - int(np.argmin(losses)) >= PATIENCE:
@@ -154,10 +156,34 @@ def _fit_linear(head: EvidenceHead, train: Sequence[Labelled], settings: RankerS
     optimiser.step(closure)  # type: ignore[no-untyped-call]
 
 
-def _stop_loss(head: EvidenceHead, stop: Sequence[Labelled], settings: RankerSettings) -> float:
-    hits = [part.lists.take(part.lists.hits()) for part in stop]
-    told = [
-        head_logits(head, part.tables, lists.queries, lists.candidates)
-        for part, lists in zip(stop, hits, strict=True)
-    ]
-    return mean_loss(hits, told, settings.objective)
+class _Stopping(NamedTuple):
+    """Lists with a hit to stop by, and what events say of them: asked after every epoch."""
+
+    lists: Lists
+    evidence: Evidence
+
+
+def _stopping(
+    max_history: int, stop: Sequence[Labelled], rng: np.random.Generator
+) -> list[_Stopping]:
+    out = []
+    for part in stop:
+        some = np.sort(rng.permutation(part.lists.hits())[: MOST_STOPPING // len(stop)])
+        lists = part.lists.take(some)
+        items = lists.candidates.items
+        evidence = evidence_batch(lists.queries, items, part.tables, max_history=max_history)
+        out.append(_Stopping(lists, evidence))
+    return out
+
+
+@torch.inference_mode()
+def _stop_loss(
+    head: EvidenceHead, stopping: Sequence[_Stopping], settings: RankerSettings
+) -> float:
+    head.eval()
+    told = []
+    for lists, evidence in stopping:
+        nobody = TextQueries.none(*lists.labels.shape)
+        logits = head(torch.from_numpy(lists.features), evidence, nobody).numpy()
+        told.append(np.where(lists.mask(), logits, np.float32(-np.inf)))
+    return mean_loss([one.lists for one in stopping], told, settings.objective)
