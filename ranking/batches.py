@@ -61,7 +61,7 @@ def history_as_text(
     max_history
         At most this many latest items a row.
     """
-    offsets, tokens = items.tokens.offsets, items.tokens.tokens
+    offsets, tokens, opening = items.tokens.offsets, items.tokens.tokens, items.tokens.opening
     rows: list[npt.NDArray[np.int32]] = []
     dropped = np.zeros(len(queries), dtype=np.int64)
     for query in range(len(queries)):
@@ -69,12 +69,12 @@ def history_as_text(
         if not which[query] or not len(events):
             rows.append(np.zeros(0, dtype=np.int32))
             continue
-        # An item's block is [CLS] text [SEP]; in a history it is text [SEP].
-        sizes = offsets[events + 1] - offsets[events] - 1
-        fits = np.cumsum(sizes[::-1])[::-1] + 1 <= limit
+        # An item's block may begin with [CLS]; in a history that stands once, before all.
+        starts, ends = offsets[events] + len(opening), offsets[events + 1]
+        fits = np.cumsum((ends - starts)[::-1])[::-1] + len(opening) <= limit
         dropped[query] = int((~fits).sum())
-        parts = [tokens[offsets[item] + 1 : offsets[item + 1]] for item in events[fits]]
-        rows.append(np.concatenate([np.array([items.tokens.cls], dtype=np.int32), *parts]))
+        parts = [tokens[a:b] for a, b in zip(starts[fits], ends[fits], strict=True)]
+        rows.append(np.concatenate([opening, *parts]))
     return TextHistory(tuple(rows), dropped)
 
 

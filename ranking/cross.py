@@ -2,8 +2,9 @@
 
 History tokens never look at a candidate, so their keys and values are computed once a query and
 shared by all of its candidates. Candidate tokens look at the history and at their own block. The
-last layer runs for [CLS] alone, the only position that is read (after PreTTR, MacAvaney et al.
-2020, and DeFormer, Cao et al. 2020).
+last layer runs for one token alone, the block's reader: the only position that is read, [CLS] in
+an encoder and the last token in a decoder (after PreTTR, MacAvaney et al. 2020, and DeFormer, Cao
+et al. 2020).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from twofold.ranking.backbone import Layer, padding_bias
+from twofold.ranking.backbone import padding_bias
+from twofold.ranking.layers import Layer
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Blocks:
     states
         States of all tokens of all blocks, block after block, ``float32 (n_tokens, d)``.
     lengths
-        Tokens a block, at least 1; the first is [CLS], ``int64 (n_blocks,)``.
+        Tokens a block, at least 1, ``int64 (n_blocks,)``.
     """
 
     states: Tensor
@@ -37,22 +39,23 @@ class Blocks:
 class Digest(NamedTuple):
     """What candidate blocks bring to the last layer by themselves, whoever asks.
 
-    Only [CLS] is read there, so all else that a block holds comes down to what its [CLS] gathers
-    from it and with which weight. Where one layer is joint this depends on the item alone.
+    Only a block's reader is read there, so all else that the block holds comes down to what its
+    reader gathers from it and with which weight. Where one layer is joint this depends on the item
+    alone.
 
     Parameters
     ----------
-    cls
-        States of [CLS] before the layer, ``float32 (n_blocks, d)``.
+    readers
+        States of the readers before the layer, ``float32 (n_blocks, d)``.
     queries
-        What they look for in a history, scaled, ``float32 (n_blocks, d)``.
+        What they look for in a history, scaled, ``float32 (n_blocks, heads * size)``.
     gathered
-        What they gather from their own block, ``float32 (n_blocks, d)``.
+        What they gather from their own block, ``float32 (n_blocks, heads * size)``.
     mass
         Logarithm of the summed exponentials of their scores there, ``float32 (n_blocks, heads)``.
     """
 
-    cls: Tensor
+    readers: Tensor
     queries: Tensor
     gathered: Tensor
     mass: Tensor
@@ -65,16 +68,21 @@ class HistoryMemory:
     Parameters
     ----------
     keys_values
-        For each joint layer keys and values, ``float32 (B, heads, H, d / heads)``.
+        For each joint layer keys and values, ``float32 (B, heads, H, size)``.
     bias
         0 at events, very negative at padding, ``float32 (B, 1, 1, H)``.
+    places
+        Where the events stand before the candidates, which begin at 0, ``int64 (B, H)``.
     """
 
     keys_values: tuple[tuple[Tensor, Tensor], ...]
     bias: Tensor
+    places: Tensor
 
 
-def read_history(layers: list[Layer], states: Tensor, mask: Tensor) -> HistoryMemory:
+def read_history(
+    layers: list[Layer], states: Tensor, mask: Tensor, places: Tensor
+) -> HistoryMemory:
     """Return the keys and values of histories in every joint layer.
 
     Parameters
@@ -85,18 +93,22 @@ def read_history(layers: list[Layer], states: Tensor, mask: Tensor) -> HistoryMe
         History states at the first joint layer, ``float32 (B, H, d)``.
     mask
         True at real events or tokens, ``bool (B, H)``.
+    places
+        Where they stand before the candidates, below 0, ``int64 (B, H)``.
     """
     bias = padding_bias(mask)
     memory = []
     for layer in layers[:-1]:
-        states, keys, values = layer.attend_self(states, bias)
+        states, keys, values = layer.attend_self(states, bias, places)
         memory.append((keys, values))
-    memory.append(layers[-1].split_heads(layers[-1].key_value(states)))
-    return HistoryMemory(tuple(memory), bias)
+    last = layers[-1]
+    keys, values = last.keys_values(last.enter(states), places)
+    memory.append((keys.transpose(1, 2), values.transpose(1, 2)))
+    return HistoryMemory(tuple(memory), bias, places)
 
 
 def read_candidates(layers: list[Layer], blocks: Blocks, memory: HistoryMemory) -> Tensor:
-    """Return the [CLS] states of candidates after the joint layers, ``float32 (n_blocks, d)``.
+    """Return the readers' states after the joint layers, ``float32 (n_blocks, d)``.
 
     Parameters
     ----------
@@ -114,32 +126,44 @@ def read_candidates(layers: list[Layer], blocks: Blocks, memory: HistoryMemory) 
 
 def _read_whole(layers: list[Layer], blocks: Blocks, memory: HistoryMemory) -> Blocks:
     """Return the blocks after layers in which all of their tokens look at the history."""
-    layout = _Layout.of(blocks)
+    layout = _Layout.of(blocks, layers[0].causal)
     packed = layout.mask.flatten().nonzero().squeeze(1)
     bias = _joint_bias(memory.bias, layout.mask)
     states = blocks.states
     for layer, history in zip(layers, memory.keys_values[:-1], strict=True):
-        queries = layer.query(states)[layout.rows]
-        own = layer.key_value(states)[layout.rows]
-        gathered = _look(layer, queries, own, history, bias)
+        entered = layer.enter(states)
+        queries = layer.queries(entered, layout.places)[layout.rows]
+        own = tuple(one[layout.rows] for one in layer.keys_values(entered, layout.places))
+        hidden = _hidden(layer, bias, layout, memory.places)
+        gathered = _look(queries, own, history, hidden)
         states = layer.finish(states, gathered.flatten(0, 1)[packed])
     return Blocks(states, blocks.lengths)
 
 
 class _Layout(NamedTuple):
-    """Where packed blocks stand: rows of a padded rectangle, which of them are tokens, [CLS]."""
+    """Where packed blocks stand.
+
+    Rows of a padded rectangle and which of them are tokens ``(n_blocks, T)``, each token's place
+    in its block ``(n_tokens,)``, and the token that a block is read off ``(n_blocks,)``.
+    """
 
     rows: Tensor
     mask: Tensor
-    first: Tensor
+    places: Tensor
+    readers: Tensor
 
     @classmethod
-    def of(cls, blocks: Blocks) -> _Layout:
-        first = torch.cumsum(blocks.lengths, 0) - blocks.lengths
-        places = torch.arange(int(blocks.lengths.max()), device=blocks.states.device)
-        mask = places[None, :] < blocks.lengths[:, None]
-        # Padding points at the block's own [CLS]: any valid row will do, the mask hides it.
-        return cls(torch.where(mask, first[:, None] + places, first[:, None]), mask, first)
+    def of(cls, blocks: Blocks, causal: bool) -> _Layout:
+        lengths, device = blocks.lengths, blocks.states.device
+        ends = torch.cumsum(lengths, 0)
+        first = ends - lengths
+        within = torch.arange(int(lengths.max()), device=device)
+        mask = within[None, :] < lengths[:, None]
+        # Padding points at the block's own first token: any valid row will do, the mask hides it.
+        rows = torch.where(mask, first[:, None] + within, first[:, None])
+        places = torch.arange(len(blocks.states), device=device)
+        places = places - first.repeat_interleave(lengths, output_size=len(places))
+        return cls(rows, mask, places, ends - 1 if causal else first)
 
 
 def _joint_bias(history: Tensor, mask: Tensor) -> Tensor:
@@ -148,32 +172,40 @@ def _joint_bias(history: Tensor, mask: Tensor) -> Tensor:
     return torch.cat([history.repeat_interleave(repeats, 0), padding_bias(mask)], dim=-1)
 
 
+def _hidden(layer: Layer, bias: Tensor, layout: _Layout, past: Tensor) -> Tensor:
+    """Return the bias with what else a layer hides from tokens, ``(n_blocks, 1, T, H + T)``."""
+    if not layer.causal and not layer.window:
+        return bias
+    n_blocks, length = layout.mask.shape
+    places = torch.arange(length, device=past.device)[None]
+    bias = bias + F.pad(layer.hidden_from(length, places), (past.shape[1], 0))
+    if layer.window:
+        seen = layer.out_of_sight(places.expand(len(past), -1), past)
+        bias = bias + F.pad(seen.repeat_interleave(n_blocks // len(past), 0), (0, length))
+    return bias
+
+
 def _look(
-    layer: Layer, queries: Tensor, own: Tensor, history: tuple[Tensor, Tensor], bias: Tensor
+    queries: Tensor, own: tuple[Tensor, ...], history: tuple[Tensor, Tensor], bias: Tensor
 ) -> Tensor:
     """Return what each query position gathers from history and own block, ``(R, T, d)``."""
-    n_blocks, length, width = queries.shape
-    keys, values = layer.split_heads(own)
+    n_blocks = len(queries)
     past_keys, past_values = (
         past[:, None].expand(-1, n_blocks // past.shape[0], -1, -1, -1).flatten(0, 1)
         for past in history
     )
-    heads = queries.view(n_blocks, length, layer.heads, width // layer.heads).transpose(1, 2)
+    keys, values = (one.transpose(1, 2) for one in own)
     gathered = F.scaled_dot_product_attention(
-        heads,
+        queries.transpose(1, 2),
         torch.cat([past_keys, keys], dim=2),
         torch.cat([past_values, values], dim=2),
         attn_mask=bias,
     )
-    return gathered.transpose(1, 2).reshape(n_blocks, length, width)
+    return gathered.transpose(1, 2).flatten(2)
 
 
 def digest(layer: Layer, blocks: Blocks) -> Digest:
     """Return what blocks bring to the last layer by themselves.
-
-    One query a block makes the keys and values of its tokens too dear: ``q . (W s + b)`` is ``(W'
-    q) . s + q . b``, and a sum of values is the value of a sum. So both projections are applied
-    once a block instead of once a token, with the same result.
 
     Parameters
     ----------
@@ -182,24 +214,52 @@ def digest(layer: Layer, blocks: Blocks) -> Digest:
     blocks
         Candidate blocks with the states before it.
     """
-    layout = _Layout.of(blocks)
-    cls, own = blocks.states[layout.first], blocks.states[layout.rows]
-    n_blocks, width = cls.shape
-    heads, size = layer.heads, width // layer.heads
-    to_keys, to_values = layer.key_value.weight.view(2, heads, size, width)
-    key_bias, value_bias = layer.key_value.bias.view(2, heads, size)
-    queries = layer.query(cls).view(n_blocks, heads, size) * size**-0.5
+    layout = _Layout.of(blocks, layer.causal)
+    entered = layer.enter(blocks.states)
+    read = layout.places[layout.readers]
+    queries = layer.queries(entered[layout.readers], read) * layer.size**-0.5
+    bias = padding_bias(layout.mask)[:, :, 0]
+    if layer.window:
+        places = torch.arange(layout.mask.shape[1], device=read.device)[None]
+        bias = bias + layer.out_of_sight(read[:, None], places)[:, :, 0]
+    own = _own_collapsed if layer.plain else _own
+    found, mass = own(layer, queries, entered, layout, bias)
+    return Digest(blocks.states[layout.readers], queries.flatten(1), found.flatten(1), mass)
+
+
+def _own(
+    layer: Layer, queries: Tensor, entered: Tensor, layout: _Layout, bias: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return what readers gather from their blocks ``(n, heads, size)`` and its mass."""
+    keys, values = (one[layout.rows] for one in layer.keys_values(entered, layout.places))
+    scores = torch.einsum("nhe,nthe->nht", queries, keys) + bias
+    mass = scores.logsumexp(dim=-1)
+    return torch.einsum("nht,nthe->nhe", (scores - mass[..., None]).exp(), values), mass
+
+
+def _own_collapsed(
+    layer: Layer, queries: Tensor, entered: Tensor, layout: _Layout, bias: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return what :func:`_own` does, for plain layers.
+
+    One query a block makes the keys and values of its tokens too dear: ``q . (W s + b)`` is ``(W'
+    q) . s + q . b``, and a sum of values is the value of a sum. So both projections are applied
+    once a block instead of once a token, with the same result.
+    """
+    own = entered[layout.rows]
+    width = entered.shape[-1]
+    to_keys, to_values = layer.key_value.weight.view(2, layer.heads, layer.size, width)
+    key_bias, value_bias = layer.key_value.bias.view(2, layer.heads, layer.size)
     asked = torch.einsum("nhe,hed->nhd", queries, to_keys)
     scores = asked @ own.transpose(1, 2) + (queries * key_bias).sum(-1, keepdim=True)
-    scores = scores + padding_bias(layout.mask)[:, :, 0]
+    scores = scores + bias
     mass = scores.logsumexp(dim=-1)
     shares = (scores - mass[..., None]).exp()
-    found = torch.einsum("nhd,hed->nhe", shares @ own, to_values) + value_bias
-    return Digest(cls, queries.flatten(1), found.flatten(1), mass)
+    return torch.einsum("nhd,hed->nhe", shares @ own, to_values) + value_bias, mass
 
 
 def read_digests(layer: Layer, blocks: Digest, memory: HistoryMemory) -> Tensor:
-    """Return the [CLS] states of candidates after the last layer, ``float32 (n_blocks, d)``.
+    """Return the readers' states after the last layer, ``float32 (n_blocks, d)``.
 
     Softmax over history and own block together: the block stands there as one more event, of the
     weight that all of its tokens have.
@@ -216,9 +276,14 @@ def read_digests(layer: Layer, blocks: Digest, memory: HistoryMemory) -> Tensor:
     keys, values = memory.keys_values[-1]
     n_queries, heads, length, size = keys.shape
     by_head = (n_queries, -1, heads, size)
-    past = blocks.queries.view(by_head).transpose(1, 2) @ keys.transpose(2, 3) + memory.bias
+    bias = memory.bias
+    if layer.window:
+        # Layers with windows are not causal: their readers stand at 0.
+        reader = torch.zeros_like(memory.places[:, :1])
+        bias = bias + layer.out_of_sight(reader, memory.places)
+    past = blocks.queries.view(by_head).transpose(1, 2) @ keys.transpose(2, 3) + bias
     own = blocks.mass.view(n_queries, -1, heads, 1).transpose(1, 2)
     shares = torch.cat([past, own], dim=-1).softmax(dim=-1)
     told = shares[..., :length] @ values
     told = told + shares[..., length:] * blocks.gathered.view(by_head).transpose(1, 2)
-    return layer.finish(blocks.cls, told.transpose(1, 2).reshape(blocks.cls.shape))
+    return layer.finish(blocks.readers, told.transpose(1, 2).reshape(len(blocks.readers), -1))

@@ -31,8 +31,8 @@ class Digests:
     Parameters
     ----------
     vectors
-        ``cls``, ``queries`` and ``gathered`` of :class:`~twofold.ranking.cross.Digest` beside each
-        other, in half or single precision, ``(n_items, 3 * d)``.
+        ``readers``, ``queries`` and ``gathered`` of :class:`~twofold.ranking.cross.Digest` beside
+        each other, in half or single precision, ``(n_items, d + 2 * heads * size)``.
     masses
         ``mass``: logarithms, which half precision would cut too short, ``float32 (n_items,
         heads)``.
@@ -51,8 +51,11 @@ class Digests:
 
     def of(self, places: npt.NDArray[np.int64]) -> Digest:
         """Return the digests at places ``(n,)``."""
-        cls, queries, gathered = torch.from_numpy(self.vectors[places]).float().chunk(3, dim=1)
-        return Digest(cls, queries, gathered, torch.from_numpy(self.masses[places]))
+        width = self.soft.shape[1]
+        looked = (self.vectors.shape[1] - width) // 2
+        vectors = torch.from_numpy(self.vectors[places]).float()
+        readers, queries, gathered = torch.split(vectors, [width, looked, looked], dim=1)
+        return Digest(readers, queries, gathered, torch.from_numpy(self.masses[places]))
 
     def soft_of(self, items: npt.NDArray[np.int64]) -> Tensor:
         """Return the soft tokens of any shape ``(...)`` of items, ``float32 (..., d)``."""
@@ -109,7 +112,8 @@ def digest_items(
     model.eval()
     items = np.arange(len(tables.tokens)) if items is None else items
     dtype = np.float16 if precision == "half" else np.float32
-    vectors = np.empty((len(items), 3 * shape.backbone.hidden), dtype=dtype)
+    width = shape.backbone.hidden + 2 * shape.backbone.attention_width
+    vectors = np.empty((len(items), width), dtype=dtype)
     soft = np.empty((len(items), shape.backbone.hidden), dtype=dtype)
     masses = np.empty((len(items), shape.backbone.heads), dtype=np.float32)
     order = np.argsort(tables.tokens.lengths()[items], kind="stable")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ DEFAULT_LONGEST = 64
 
 @dataclass(frozen=True)
 class ItemTokens:
-    """Token numbers of all item texts, [CLS] first and [SEP] last, packed.
+    """Token numbers of all item texts with their marks, packed.
 
     Parameters
     ----------
@@ -30,10 +30,13 @@ class ItemTokens:
         ``int32 (n_tokens,)``.
     offsets
         Tokens of item ``i`` are ``offsets[i]:offsets[i + 1]``, ``int64 (n_items + 1,)``.
+    opened
+        Whether each block begins with a mark, [CLS]; all end with one.
     """
 
     tokens: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
+    opened: bool = True
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -43,9 +46,9 @@ class ItemTokens:
         return np.diff(self.offsets)
 
     @property
-    def cls(self) -> int:
-        """Token number of [CLS], which begins every block."""
-        return int(self.tokens[0])
+    def opening(self) -> npt.NDArray[np.int32]:
+        """What every block begins with: one token or none."""
+        return self.tokens[: int(self.opened)]
 
     def rows(self, items: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return where the tokens of `items` stand, item after item, ``int64 (n_tokens,)``."""
@@ -55,8 +58,31 @@ class ItemTokens:
         return np.asarray(np.repeat(starts, lengths) + within, dtype=np.int64)
 
 
+class Marks(NamedTuple):
+    """The tokens that stand around a text: [CLS] and [SEP], or the end alone in a causal model."""
+
+    first: tuple[int, ...]
+    last: int
+
+    @classmethod
+    def of(cls, tokenizer: Any, causal: bool) -> Marks:
+        """Return the marks of a tokenizer's model."""
+        if causal:
+            return cls((), tokenizer.eos_token_id)
+        return cls((tokenizer.cls_token_id,), tokenizer.sep_token_id)
+
+    def around(self, tokens: Sequence[int], limit: int) -> list[int]:
+        """Return a text's tokens between the marks, cut so that all are at most `limit`."""
+        return [*self.first, *tokens[: limit - len(self.first) - 1], self.last]
+
+
 def tokenise_items(
-    tokenizer: Any, texts: Sequence[str], max_tokens: int | None, limit: int
+    tokenizer: Any,
+    texts: Sequence[str],
+    max_tokens: int | None,
+    limit: int,
+    *,
+    causal: bool = False,
 ) -> ItemTokens:
     """Return the tokens of item texts.
 
@@ -65,18 +91,21 @@ def tokenise_items(
     tokenizer
         A fast tokenizer of transformers.
     texts
-        Item texts in order of item numbers; an empty text is [CLS] [SEP].
+        Item texts in order of item numbers; an empty text is nothing but marks.
     max_tokens
         Longest block, specials included; ``None`` takes the length that 95 % of the texts fit
         into, at most 64.
     limit
         Longest sequence of the encoder.
+    causal
+        Whether the model reads from left to right alone.
     """
+    marks = Marks.of(tokenizer, causal)
     ids: list[list[int]] = []
     for start in range(0, len(texts), 10_000):
         part = list(texts[start : start + 10_000])
         ids += tokenizer(part, add_special_tokens=False, truncation=False, verbose=False).input_ids
-    lengths = np.array([len(one) + 2 for one in ids], dtype=np.int64)
+    lengths = np.array([len(one) + len(marks.first) + 1 for one in ids], dtype=np.int64)
     if max_tokens is None:
         fits = int(np.ceil(np.quantile(lengths, 0.95))) if len(lengths) else 4
         max_tokens = max(4, min(DEFAULT_LONGEST, fits))
@@ -85,9 +114,8 @@ def tokenise_items(
             f"max_item_tokens is {max_tokens}, but this encoder reads at most {limit} tokens"
         )
     offsets = np.concatenate([[0], np.cumsum(np.minimum(lengths, max_tokens))]).astype(np.int64)
-    first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
-    flat = [number for one in ids for number in (first, *one[: max_tokens - 2], last)]
-    return ItemTokens(np.array(flat, dtype=np.int32), offsets)
+    flat = [number for one in ids for number in marks.around(one, max_tokens)]
+    return ItemTokens(np.array(flat, dtype=np.int32), offsets, opened=not causal)
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ from twofold.indexing.errors import InputError
 from twofold.indexing.models import resolve_model
 from twofold.indexing.progress import Progress, Silent
 from twofold.ranking.alignment import align_factors, scale_factors
-from twofold.ranking.backbone import Backbone, backbone_from_pretrained
+from twofold.ranking.backbone import Backbone
 from twofold.ranking.calibration import Calibration, calibrate
 from twofold.ranking.head_fit import HeadCourse, fit_heads
 from twofold.ranking.items import ItemTables, ItemTokens, compute_states, tokenise_items
 from twofold.ranking.labelled import Labelled
 from twofold.ranking.lists import Lists, Window, pooled, stacked
 from twofold.ranking.model import ModelShape, RankerModel
+from twofold.ranking.pretrained import backbone_from_pretrained
 from twofold.ranking.ranker import Ranker
 from twofold.ranking.relations import Relations
 from twofold.ranking.scoring import served_logits
@@ -96,7 +97,8 @@ def make_ranker(
     backbone = backbone_from_pretrained(str(source.folder), joint, settings.dropout)
     tokenizer = AutoTokenizer.from_pretrained(str(source.folder))
     limit = backbone.shape.max_tokens
-    tokens = tokenise_items(tokenizer, texts, settings.max_item_tokens, limit)
+    causal = backbone.shape.traits.causal
+    tokens = tokenise_items(tokenizer, texts, settings.max_item_tokens, limit, causal=causal)
     states = (
         compute_states(backbone, tokens, progress=progress) if _stored(settings, backbone) else None
     )

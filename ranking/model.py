@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from twofold.ranking.backbone import Backbone, BackboneShape
+from twofold.ranking.backbone import Backbone
 from twofold.ranking.cross import (
     Blocks,
     Digest,
@@ -19,6 +19,7 @@ from twofold.ranking.cross import (
     read_history,
 )
 from twofold.ranking.head import GAPS, Events, Evidence, EvidenceHeads, TextQueries
+from twofold.ranking.layers import BackboneShape
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,15 @@ class History:
 
 
 class RankerModel(nn.Module):
-    """logit = w . [CLS] + g(stage-one features, events of the history).
+    """logit = w . reader + g(stage-one features, events of the history).
 
     History items enter as one soft token each: the projected text vector and collaborative factor
     of the item, plus embeddings of its age, of its time to the latest event and of the kind of
-    event (collaborative soft tokens, CoLLM, Zhang et al. 2023). A candidate's block carries one
-    soft token too, behind its text, and a projection of it is added to [CLS]: so what [CLS] looks
-    for in the history depends on the candidate's factors even where only one layer is joint.
+    event (collaborative soft tokens, CoLLM, Zhang et al. 2023). A candidate's block is read off one
+    token: [CLS], its first, in an encoder and its last in a decoder, where only that has seen the
+    others. At the other end it carries a soft token too, a projection of which is added to the
+    reader: so what that looks for in the history depends on the candidate's factors even where only
+    one layer is joint.
 
     Parameters
     ----------
@@ -131,7 +134,7 @@ class RankerModel(nn.Module):
         self.soft_norm = nn.LayerNorm(width)
         self.history_mark = nn.Parameter(torch.zeros(width))
         self.candidate_mark = nn.Parameter(torch.zeros(width))
-        self.to_cls = nn.Linear(width, width, bias=False)
+        self.to_reader = nn.Linear(width, width, bias=False)
         self.g = EvidenceHeads(
             shape.n_features, shape.n_relations, shape.n_kinds, shape.max_history, dropout
         )
@@ -139,7 +142,7 @@ class RankerModel(nn.Module):
         self.head = nn.Linear(width, 1, bias=False)
         for embedding in (self.ages, self.gaps, self.kinds):
             nn.init.normal_(embedding.weight, std=0.02)
-        nn.init.normal_(self.to_cls.weight, std=0.02)
+        nn.init.normal_(self.to_reader.weight, std=0.02)
         # The text model speaks only once it has learned to: training starts from g alone.
         nn.init.zeros_(self.head.weight)
 
@@ -155,7 +158,7 @@ class RankerModel(nn.Module):
         soft = items if isinstance(items, Tensor) else self.soft(items)
         events = soft + when + self.kinds(history.events.kinds)
         states = self.soft_norm(events) + self.history_mark
-        mask = history.events.mask
+        mask, places = history.events.mask, -1 - history.events.ages
         if history.tokens is not None and history.token_mask is not None:
             # Few histories of a training batch are texts: only those pay for the lower layers.
             spoken = history.token_mask.any(dim=1).nonzero().squeeze(1)
@@ -164,10 +167,13 @@ class RankerModel(nn.Module):
             told = told.index_copy(0, spoken, read)
             states = torch.cat([states, told + self.history_mark], dim=1)
             mask = torch.cat([mask, history.token_mask], dim=1)
-        return read_history(self.backbone.joint, states, mask)
+            counts = history.token_mask.sum(1, keepdim=True)
+            within = torch.arange(history.tokens.shape[1], device=counts.device)
+            places = torch.cat([places, within - counts], dim=1)
+        return read_history(self.backbone.joint, states, mask, places)
 
     def blocks(self, states: Tensor, lengths: Tensor, items: SoftItems) -> Blocks:
-        """Return candidate blocks: the items' token states with a soft token behind each.
+        """Return candidate blocks: the items' token states with a soft token behind or before each.
 
         Parameters
         ----------
@@ -180,13 +186,15 @@ class RankerModel(nn.Module):
         """
         soft = self.soft_norm(self.soft(items) + self.candidate_mark)
         ends = torch.cumsum(lengths + 1, 0)
+        first, last = ends - lengths - 1, ends - 1
+        reads_last = self.shape.backbone.traits.causal
+        readers, softs = (last, first) if reads_last else (first, last)
         out = states.new_empty((len(states) + len(lengths), states.shape[1]))
         is_token = torch.ones(len(out), dtype=torch.bool, device=states.device)
-        is_token[ends - 1] = False
-        firsts = ends - lengths - torch.arange(1, len(lengths) + 1, device=states.device)
-        states = states.index_add(0, firsts, self.to_cls(soft))
+        is_token[softs] = False
         out = out.index_copy(0, is_token.nonzero().squeeze(1), states)
-        return Blocks(out.index_copy(0, ends - 1, soft), lengths + 1)
+        out = out.index_add(0, readers, self.to_reader(soft))
+        return Blocks(out.index_copy(0, softs, soft), lengths + 1)
 
     def digest(self, blocks: Blocks) -> Digest:
         """Return what candidate blocks come down to where one layer is joint."""
@@ -218,9 +226,10 @@ class RankerModel(nn.Module):
         """
         layers = self.backbone.joint
         if isinstance(candidates, Digest):
-            cls = read_digests(layers[-1], candidates, memory)
+            read = read_digests(layers[-1], candidates, memory)
         else:
-            cls = read_candidates(layers, candidates, memory)
-        spoken = self.head(self.head_dropout(cls)).view(features.shape[:2])
+            read = read_candidates(layers, candidates, memory)
+        read = self.head_dropout(self.backbone.final(read))
+        spoken = self.head(read).view(features.shape[:2])
         out: Tensor = spoken + self.g(features, evidence, texts)
         return out

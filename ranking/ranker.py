@@ -19,7 +19,7 @@ from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress
 from twofold.ranking.calibration import Calibration, levelled
 from twofold.ranking.digests import Digests, digest_items
-from twofold.ranking.items import ItemTables, ItemTokens
+from twofold.ranking.items import ItemTables, ItemTokens, Marks
 from twofold.ranking.model import ModelShape, RankerModel
 from twofold.ranking.relations import Relations
 from twofold.ranking.runtime import Runtime, SinglePrecision, runtime_of
@@ -200,13 +200,15 @@ class Ranker:
         return replace(self, calibration=levelled(self.calibration, logits, rate))
 
     def _query_rows(self, texts: Sequence[str]) -> list[npt.NDArray[np.int32]]:
-        limit = self.model.shape.backbone.max_tokens
-        asked = [text if text.strip() else "" for text in texts]
+        backbone = self.model.shape.backbone
+        marks = Marks.of(self.tokenizer, backbone.traits.causal)
         with self._lock:
-            encoded = self.tokenizer(asked, truncation=True, max_length=limit).input_ids
+            encoded = self.tokenizer(
+                list(texts), add_special_tokens=False, truncation=False, verbose=False
+            ).input_ids
         return [
-            np.array(ids if text else [], dtype=np.int32)
-            for ids, text in zip(encoded, asked, strict=True)
+            np.array(marks.around(ids, backbone.max_tokens) if text.strip() else [], dtype=np.int32)
+            for ids, text in zip(encoded, texts, strict=True)
         ]
 
     def save(self, writer: GenerationWriter) -> None:
@@ -253,7 +255,11 @@ class Ranker:
             model = RankerModel(ModelShape.from_dict(generation.json("ranker/model")), 0.0)
         model.load_state_dict(_weights(generation.path("ranker/model.safetensors")), assign=True)
         model.eval().requires_grad_(False)
-        tokens = ItemTokens(generation.array("ranker/tokens"), generation.array("ranker/offsets"))
+        tokens = ItemTokens(
+            generation.array("ranker/tokens"),
+            generation.array("ranker/offsets"),
+            opened=not model.shape.backbone.traits.causal,
+        )
         states = generation.array("ranker/states") if generation.has("ranker/states") else None
         digested = generation.has("ranker/digests/vectors")
         factors = np.asarray(generation.array("ranker/factors"))

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from twofold.indexing.errors import InputError
-from twofold.ranking.backbone import FeedForward, activate
 from twofold.ranking.fused_head import FusedHeads
+from twofold.ranking.layers import FeedForward
 from twofold.ranking.model import RankerModel
 
 LARGEST_BYTE = 127
@@ -90,13 +90,14 @@ class HalfProduct(nn.Linear):
     """
 
     low: Tensor
-    low_bias: Tensor
+    low_bias: Tensor | None
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__(linear.in_features, linear.out_features, device="meta")
         self.weight, self.bias = linear.weight, linear.bias
         self.register_buffer("low", linear.weight.detach().bfloat16())
-        self.register_buffer("low_bias", linear.bias.detach().bfloat16())
+        bias = linear.bias
+        self.register_buffer("low_bias", None if bias is None else bias.detach().bfloat16())
 
     def forward(self, states: Tensor) -> Tensor:
         """Return ``float32 (..., out)`` from ``float32 (..., in)``."""
@@ -110,12 +111,11 @@ class HalfFeedForward(FeedForward):
         nn.Module.__init__(self)
         self.up = copy.deepcopy(feed.up).bfloat16()
         self.down = copy.deepcopy(feed.down).bfloat16()
-        self.activation = feed.activation
+        self.gated, self.activation = feed.gated, feed.activation
 
     def forward(self, states: Tensor) -> Tensor:
         """Return ``float32 (..., d)`` from ``float32 (..., d)``."""
-        out: Tensor = self.down(activate(self.up(states.bfloat16()), self.activation)).float()
-        return out
+        return super().forward(states.bfloat16()).float()
 
 
 class ByteProduct(nn.Linear):
@@ -139,7 +139,9 @@ class ByteProduct(nn.Linear):
         """Return ``float32 (..., out)`` from ``float32 (..., in)``."""
         rows, scales = _as_bytes(states.flatten(0, -2))
         summed = torch._int_mm(rows, self.low)
-        out = torch.addcmul(self.bias, summed.float() * scales, self.scales)
+        out = summed.float() * scales
+        plain = self.bias is None
+        out = out * self.scales if plain else torch.addcmul(self.bias, out, self.scales)
         return out.view(*states.shape[:-1], -1)
 
 
@@ -149,7 +151,7 @@ class ByteFeedForward(FeedForward):
     def __init__(self, feed: FeedForward) -> None:
         nn.Module.__init__(self)
         self.up, self.down = ByteProduct(feed.up), ByteProduct(feed.down)
-        self.activation = feed.activation
+        self.gated, self.activation = feed.gated, feed.activation
 
 
 def _as_bytes(rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,8 @@ class RankerSettings:
     train
         Whether to train a ranker; without one, recommendations are stage one's.
     model
-        Hub id or local folder of a BERT, RoBERTa or XLM-RoBERTa encoder.
+        Hub id or local folder of a BERT, RoBERTa, XLM-RoBERTa or ModernBERT encoder, or of a Qwen3
+        decoder.
     revision
         Hub revision of the model; ``None`` takes what is at hand.
     joint_layers

@@ -158,10 +158,9 @@ def _optimiser(
     model: RankerModel, settings: RankerSettings, steps: int
 ) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:
     """Return AdamW over the trainable weights and its warm-up and linear decay."""
+    joint = model.backbone.joint_weights()
     for name, one in model.backbone.named_parameters():
-        part, _, rest = name.partition(".")
-        joint = part == "layers" and int(rest.split(".")[0]) >= model.backbone.n_lower
-        one.requires_grad_(joint)
+        one.requires_grad_(name in joint)
     groups = []
     peaks = ((True, settings.learning_rate), (False, settings.head_learning_rate))
     for encoder, peak in peaks:

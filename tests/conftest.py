@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.indexing.tiny_models import make_bert, make_sentence_model
+from tests.indexing.tiny_models import make_bert, make_modernbert, make_qwen3, make_sentence_model
 from tests.twofold import small_world
 from twofold.settings import Settings
 
@@ -24,6 +24,18 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a BERT encoder with 3 layers of width 32, 64 positions and a real tokenizer."""
     return make_bert(tmp_path_factory.mktemp("models") / "bert")
+
+
+@pytest.fixture(scope="session")
+def tiny_modernbert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a ModernBERT encoder with 3 layers, the upper two of which see 3 tokens far."""
+    return make_modernbert(tmp_path_factory.mktemp("models") / "modernbert")
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a Qwen3 decoder with 3 layers, heads wider than its width, and a BPE tokenizer."""
+    return make_qwen3(tmp_path_factory.mktemp("models") / "qwen3")
 
 
 @pytest.fixture(scope="session")

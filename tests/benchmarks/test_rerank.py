@@ -10,7 +10,7 @@ from benchmarks import rerank
 from benchmarks.datasets import DataSet
 from benchmarks.floor import matrix_rate, operations
 from twofold.indexing.progress import Silent
-from twofold.ranking.backbone import BackboneShape
+from twofold.ranking.layers import BackboneShape
 from twofold.ranking.model import ModelShape
 
 

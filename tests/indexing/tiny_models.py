@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import string
 from pathlib import Path
+from typing import Any
 
 WORDS = "the a of and space robot opera love war nail polish red blue movie comedy drama query item"
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 POSITIONS = 64
+END = "<|endoftext|>"
 
 
 def make_bert(folder: Path, *, seed: int = 0, layers: int = 3, width: int = 32) -> Path:
     """Write a BERT encoder with its tokenizer as `save_pretrained` does, and return its folder."""
-    import torch
     from transformers import BertConfig, BertModel
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -25,9 +26,70 @@ def make_bert(folder: Path, *, seed: int = 0, layers: int = 3, width: int = 32) 
         intermediate_size=2 * width,
         max_position_embeddings=POSITIONS,
     )
+    return _save(BertModel, config, folder, seed)
+
+
+def make_modernbert(folder: Path, *, seed: int = 0) -> Path:
+    """Write a ModernBERT encoder with its tokenizer, and return its folder."""
+    from transformers import ModernBertConfig, ModernBertModel
+
+    folder.mkdir(parents=True, exist_ok=True)
+    size = _write_tokenizer(folder)
+    config = ModernBertConfig(
+        vocab_size=size,
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=48,
+        max_position_embeddings=POSITIONS,
+        local_attention=6,
+        pad_token_id=0,
+        eos_token_id=None,
+        bos_token_id=None,
+        cls_token_id=2,
+        sep_token_id=3,
+    )
+    return _save(ModernBertModel, config, folder, seed)
+
+
+def make_qwen3(folder: Path, *, seed: int = 0) -> Path:
+    """Write a Qwen3 decoder with a byte-level tokenizer, and return its folder."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model
+
+    folder.mkdir(parents=True, exist_ok=True)
+    bytes_alone = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words = Tokenizer(models.BPE())
+    words.pre_tokenizer, words.decoder = bytes_alone, decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=[END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    words.train_from_iterator([WORDS], trainer)
+    make: Any = PreTrainedTokenizerFast
+    make(tokenizer_object=words, eos_token=END, pad_token=END).save_pretrained(folder)
+    config = Qwen3Config(
+        vocab_size=words.get_vocab_size(),
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=12,
+        intermediate_size=40,
+        max_position_embeddings=POSITIONS,
+        eos_token_id=0,
+    )
+    return _save(Qwen3Model, config, folder, seed)
+
+
+def _save(kind: Any, config: Any, folder: Path, seed: int) -> Path:
+    import torch
+
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = BertModel(config)
+        model = kind(config)
     # The usual start is so small that every vector looks alike; wider ones tell texts apart.
     with torch.no_grad():
         for parameter in model.parameters():

@@ -19,13 +19,89 @@ from tests.ranking.worlds import parts_of
 from twofold.ranking.items import ItemTables
 from twofold.ranking.model import RankerModel
 
+HIDDEN = torch.finfo(torch.float32).min
+
+
+class Bert:
+    """A model of the BERT kind: absolute places, read off its first token."""
+
+    reads_last = False
+
+    def __init__(self, model: Any) -> None:
+        self.model = model.eval()
+        self.layers = list(model.encoder.layer)
+
+    def embed(self, tokens: list[int]) -> Tensor:
+        places = torch.arange(len(tokens))[None]
+        return _states(self.model.embeddings(input_ids=torch.tensor([tokens]), position_ids=places))
+
+    def run(self, number: int, states: Tensor, bias: Tensor) -> Tensor:
+        return _states(self.layers[number](states[None], attention_mask=bias[None, None]))
+
+    def end(self, state: Tensor) -> Tensor:
+        return state
+
+
+class ModernBert(Bert):
+    """Rotary places, and layers of which some see only as far as their window."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.layers = model.eval(), list(model.layers)
+
+    def embed(self, tokens: list[int]) -> Tensor:
+        return _states(self.model.embeddings(input_ids=torch.tensor([tokens])))
+
+    def run(self, number: int, states: Tensor, bias: Tensor) -> Tensor:
+        places = torch.arange(len(states))
+        kind = self.model.config.layer_types[number]
+        if kind == "sliding_attention":
+            far = (places[:, None] - places[None, :]).abs() > self.model.config.sliding_window
+            bias = bias.masked_fill(far, HIDDEN)
+        turned = self.model.rotary_emb(states[None], places[None], kind)
+        layer = self.layers[number]
+        out = layer(states[None], attention_mask=bias[None, None], position_embeddings=turned)
+        return _states(out)
+
+    def end(self, state: Tensor) -> Tensor:
+        out: Tensor = self.model.final_norm(state)
+        return out
+
+
+class Qwen3(ModernBert):
+    """A decoder: tokens see only what stands before, and the last of a block is read."""
+
+    reads_last = True
+
+    def embed(self, tokens: list[int]) -> Tensor:
+        out: Tensor = self.model.embed_tokens(torch.tensor(tokens))
+        return out
+
+    def run(self, number: int, states: Tensor, bias: Tensor) -> Tensor:
+        ahead = torch.ones(bias.shape, dtype=torch.bool).triu(1)
+        turned = self.model.rotary_emb(states[None], torch.arange(len(states))[None])
+        out = self.layers[number](
+            states[None],
+            attention_mask=bias.masked_fill(ahead, HIDDEN)[None, None],
+            position_embeddings=turned,
+        )
+        return _states(out)
+
+    def end(self, state: Tensor) -> Tensor:
+        out: Tensor = self.model.norm(state)
+        return out
+
+
+def _states(out: Any) -> Tensor:
+    states: Tensor = out[0] if isinstance(out, tuple) else out
+    return states[0]
+
 
 class SlowRanker:
-    def __init__(self, bert: Any, model: RankerModel, tables: ItemTables) -> None:
-        self.bert = bert.eval()
+    def __init__(self, encoder: Bert, model: RankerModel, tables: ItemTables) -> None:
+        self.encoder = encoder
         self.model = model
         self.tables = tables
-        self.n_lower = len(bert.encoder.layer) - model.shape.joint_layers
+        self.n_lower = len(encoder.layers) - model.shape.joint_layers
 
     @torch.no_grad()
     def logit(
@@ -45,14 +121,17 @@ class SlowRanker:
             past = self._alone(as_text) + model.history_mark
         text = self._alone(self._tokens(item))
         soft = self._norm(self._soft(item) + model.candidate_mark)
-        text[0] = text[0] + model.to_cls.weight @ soft
-        states = torch.cat([past, text, soft[None]])
+        reader = -1 if self.encoder.reads_last else 0
+        text[reader] = text[reader] + model.to_reader.weight @ soft
+        block = [soft[None], text] if self.encoder.reads_last else [text, soft[None]]
+        states = torch.cat([past, *block])
         n_past = len(past)
         bias = torch.zeros(len(states), len(states))
-        bias[:n_past, n_past:] = torch.finfo(torch.float32).min
-        states = self._layers(states, bias, self.bert.encoder.layer[self.n_lower :])
+        bias[:n_past, n_past:] = HIDDEN
+        states = self._layers(states, bias, range(self.n_lower, len(self.encoder.layers)))
+        read = self.encoder.end(states[-1 if self.encoder.reads_last else n_past])
         told = self._evidence(history, kinds, times, item, torch.from_numpy(features))
-        return float(model.head.weight[0] @ states[n_past] + told)
+        return float(model.head.weight[0] @ read + told)
 
     def _evidence(
         self, history: list[int], kinds: list[int], times: list[int], item: int, features: Tensor
@@ -81,7 +160,7 @@ class SlowRanker:
             age = len(events) - 1 - place
             scores[place] = part.ages.weight[age] + part.gaps.weight[gap] + part.kinds.weight[kind]
             for number, matrix in enumerate(relations.counted):
-                counted = matrix.toarray()[past, item] / relations.scales[number]
+                counted = matrix[past, item] / relations.scales[number]
                 smooth = parts_of(relations.low_rank)[number]
                 smoothed = float(smooth.left[past].astype(float) @ smooth.right[item].astype(float))
                 strengths[place, 2 * number : 2 * number + 2] = torch.tensor([counted, smoothed])
@@ -108,17 +187,13 @@ class SlowRanker:
 
     def _alone(self, tokens: list[int]) -> Tensor:
         """Return lower-layer states of tokens that see only each other, places from 0."""
-        ids = torch.tensor([tokens])
-        states = self.bert.embeddings(input_ids=ids, position_ids=torch.arange(len(tokens))[None])
         none = torch.zeros(len(tokens), len(tokens))
-        return self._layers(states[0], none, self.bert.encoder.layer[: self.n_lower])
+        return self._layers(self.encoder.embed(tokens), none, range(self.n_lower))
 
-    def _layers(self, states: Tensor, bias: Tensor, layers: Any) -> Tensor:
-        states = states[None]
-        for layer in layers:
-            out = layer(states, attention_mask=bias[None, None])
-            states = out[0] if isinstance(out, tuple) else out
-        return states[0]
+    def _layers(self, states: Tensor, bias: Tensor, numbers: range) -> Tensor:
+        for number in numbers:
+            states = self.encoder.run(number, states, bias)
+        return states.clone()
 
     def _soft(self, item: int) -> Tensor:
         texts = torch.from_numpy(self.tables.texts[item])

@@ -9,10 +9,19 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import BertModel, DistilBertConfig, RobertaConfig, RobertaModel
+from transformers import (
+    BertModel,
+    DistilBertConfig,
+    ModernBertModel,
+    Qwen3Model,
+    RobertaConfig,
+    RobertaModel,
+)
 
 from twofold.indexing.errors import EncoderError
-from twofold.ranking.backbone import FAMILIES, Backbone, backbone_from_pretrained
+from twofold.ranking.backbone import Backbone
+from twofold.ranking.layers import FAMILIES
+from twofold.ranking.pretrained import backbone_from_pretrained
 
 LENGTHS = (9, 1, 4)
 
@@ -50,11 +59,13 @@ def _batch(vocabulary: int) -> tuple[Tensor, Tensor]:
 
 
 def _all_states(backbone: Backbone, tokens: Tensor, mask: Tensor) -> list[Tensor]:
-    out = [backbone.embeddings(tokens, torch.arange(tokens.shape[1]).expand_as(tokens))]
+    places = torch.arange(tokens.shape[1]).expand_as(tokens)
+    out = [backbone.embeddings(tokens, places)]
     bias = torch.zeros(mask.shape).masked_fill(~mask, -1e9)[:, None, None, :]
     for layer in [*backbone.lower, *backbone.joint]:
-        out.append(layer.attend_self(out[-1], bias)[0])
-    return out
+        out.append(layer.attend_self(out[-1], bias, places)[0])
+    # What transformers calls the last hidden states is normed once more.
+    return [*out[:-1], backbone.final(out[-1])]
 
 
 def _check(folder: Path, kind: Any) -> None:
@@ -80,6 +91,14 @@ def test_bert_equals_transformers(tiny_bert: Path) -> None:
 def test_roberta_equals_transformers(tiny_roberta: Path) -> None:
     _check(tiny_roberta, RobertaModel)
     assert backbone_from_pretrained(str(tiny_roberta), 0, 0.1).shape.max_tokens == 18
+
+
+def test_modernbert_equals_transformers(tiny_modernbert: Path) -> None:
+    _check(tiny_modernbert, ModernBertModel)
+
+
+def test_qwen3_equals_transformers(tiny_qwen3: Path) -> None:
+    _check(tiny_qwen3, Qwen3Model)
 
 
 def test_zero_joint_layers_stand_for_all(tiny_bert: Path) -> None:

@@ -30,14 +30,27 @@ PAST = [[1, 2, 3], [4], [], [5, 6]]
 LOW = [name for name in RUNTIMES if name != "float32"]
 
 
+KINDS = [("bert", 1), ("bert", 2), ("bert", 3), ("modernbert", 2), ("qwen3", 2)]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: f"{kind[0]}-{kind[1]}")
+def world(
+    request: pytest.FixtureRequest, tiny_bert: Path, tiny_modernbert: Path, tiny_qwen3: Path
+) -> tuple[RankerModel, ItemTables]:
+    folders = {"bert": tiny_bert, "modernbert": tiny_modernbert, "qwen3": tiny_qwen3}
+    family, joint_layers = request.param
+    folder = folders[family]
+    return randomise(make_model(folder, joint_layers)), make_tables(folder)
+
+
 @pytest.fixture(scope="module")
-def tables(tiny_bert: Path) -> ItemTables:
-    return make_tables(tiny_bert)
+def model(world: tuple[RankerModel, ItemTables]) -> RankerModel:
+    return world[0]
 
 
-@pytest.fixture(scope="module", params=[1, 2, 3])
-def model(request: pytest.FixtureRequest, tiny_bert: Path) -> RankerModel:
-    return randomise(make_model(tiny_bert, request.param))
+@pytest.fixture(scope="module")
+def tables(world: tuple[RankerModel, ItemTables]) -> ItemTables:
+    return world[1]
 
 
 def scores(
@@ -113,10 +126,8 @@ def test_the_model_keeps_its_weights_and_lends_what_stays(
 
 
 @pytest.mark.parametrize("name", LOW)
-def test_digests_are_read_in_low_precision_too(
-    tiny_bert: Path, tables: ItemTables, name: str
-) -> None:
-    model = randomise(make_model(tiny_bert, 1))
+def test_digests_are_read_in_low_precision_too(tiny_bert: Path, name: str) -> None:
+    model, tables = randomise(make_model(tiny_bert, 1)), make_tables(tiny_bert)
     queries, items = make_queries(PAST), all_items(len(PAST))
     features, digests = make_features(items.shape), digest_items(model, tables)
     exact = logits_of(model, tables, queries, items, features, digests=digests)

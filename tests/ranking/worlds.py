@@ -12,10 +12,10 @@ import scipy.sparse as sp
 import torch
 
 from tests.indexing.tiny_models import WORDS
-from twofold.ranking.backbone import backbone_from_pretrained
 from twofold.ranking.calibration import Calibration
 from twofold.ranking.items import ItemTables, tokenise_items
 from twofold.ranking.model import ModelShape, RankerModel
+from twofold.ranking.pretrained import backbone_from_pretrained
 from twofold.ranking.ranker import Ranker
 from twofold.ranking.relations import LowRank, Relations
 from twofold.ranking.settings import RankerSettings
@@ -25,6 +25,7 @@ from twofold.retrieval.queries import Queries
 TEXT_DIM, FACTOR_DIM, N_FEATURES, N_KINDS, MAX_HISTORY = 12, 5, 3, 3, 4
 N_ITEMS = 14
 N_RELATIONS = 5
+MOST_TOKENS = 12
 
 
 def make_tokenizer(folder: Path) -> Any:
@@ -43,8 +44,9 @@ def make_texts(n_items: int = N_ITEMS, seed: int = 0) -> list[str]:
 def make_tables(folder: Path, texts: Sequence[str] | None = None, seed: int = 0) -> ItemTables:
     texts = make_texts() if texts is None else texts
     rng = np.random.default_rng(seed)
+    tokenizer = make_tokenizer(folder)
     return ItemTables(
-        tokenise_items(make_tokenizer(folder), texts, 12, 64),
+        tokenise_items(tokenizer, texts, MOST_TOKENS, 64, causal=tokenizer.cls_token is None),
         rng.normal(size=(len(texts), TEXT_DIM)).astype(np.float32),
         rng.normal(size=(len(texts), FACTOR_DIM)).astype(np.float32),
         make_relations(len(texts), seed),
@@ -86,7 +88,9 @@ def make_served(n: int, *, short: Sequence[int] = (), by: int = 1) -> Candidates
     return Candidates(items, scores, make_features(items.shape))
 
 
-def make_model(folder: Path, joint_layers: int, *, dropout: float = 0.1) -> RankerModel:
+def make_model(
+    folder: Path, joint_layers: int, *, dropout: float = 0.1, max_history: int = MAX_HISTORY
+) -> RankerModel:
     """Return a ranker whose encoder is pretrained and whose new weights are as they start."""
     backbone = backbone_from_pretrained(str(folder), joint_layers, dropout)
     shape = ModelShape(
@@ -97,7 +101,7 @@ def make_model(folder: Path, joint_layers: int, *, dropout: float = 0.1) -> Rank
         factor_dim=FACTOR_DIM,
         n_relations=N_RELATIONS,
         n_kinds=N_KINDS,
-        max_history=MAX_HISTORY,
+        max_history=max_history,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -116,8 +120,16 @@ def randomise(model: RankerModel, seed: int = 1) -> RankerModel:
     return model
 
 
-def make_queries(histories: Sequence[Sequence[int]], n_items: int = N_ITEMS) -> Queries:
+def make_queries(
+    histories: Sequence[Sequence[int]],
+    n_items: int = N_ITEMS,
+    *,
+    times: npt.NDArray[np.int64] | None = None,
+) -> Queries:
     """Return queries with these histories, oldest item first, each four times as far apart."""
+    if times is None:
+        spaced = [1000 * 4**place for one in histories for place in range(len(one))]
+        times = np.array(spaced, dtype=np.int64)
     indptr = np.cumsum([0, *(len(one) for one in histories)]).astype(np.int64)
     items = np.array([item for one in histories for item in one], dtype=np.int64)
     return Queries(
@@ -126,9 +138,7 @@ def make_queries(histories: Sequence[Sequence[int]], n_items: int = N_ITEMS) -> 
         items=items,
         kinds=(items % N_KINDS).astype(np.int16),
         weights=np.ones(len(items), dtype=np.float32),
-        times=np.array(
-            [1000 * 4**place for one in histories for place in range(len(one))], dtype=np.int64
-        ),
+        times=times,
         steps=np.arange(len(items), dtype=np.int32),
         excluded=sp.csr_matrix((len(histories), n_items), dtype=bool),
     )

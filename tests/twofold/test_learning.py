@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.twofold.small_world import N_EVENTS, N_USERS, small_tables
+from tests.twofold.small_world import N_EVENTS, N_USERS, build_small, small_tables
 from twofold.embedding import embedded
+from twofold.engine import Engine
 from twofold.indexing.dataset import load_dataset
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Silent
@@ -50,6 +52,28 @@ def test_windows_follow_one_another_until_nobody_has_labels_left(small_settings:
         assert mine is theirs
     lengths = np.linalg.norm(learned.ranker.tables.factors, axis=1)
     assert np.sqrt(np.mean(lengths[lengths > 0] ** 2)) == pytest.approx(1.0, rel=1e-5)
+
+
+@pytest.mark.parametrize("family", ["modernbert", "qwen3"])
+def test_rankers_of_every_family_are_trained_saved_and_opened(
+    family: str, small_settings: Settings, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue(f"tiny_{family}")
+    settings = replace(small_settings, ranker=replace(small_settings.ranker, model=str(folder)))
+    build_small(tmp_path / "world", settings)
+    with Engine.load(tmp_path / "world", runtime="float32") as engine:
+        ranker = engine.stages.ranker
+        assert ranker is not None
+        assert ranker.model.shape.backbone.family == family
+        queries = engine.histories
+        found = engine.stages.retriever.retrieve(queries, 20)
+        logits = ranker.logits(queries, found)
+        # What was stored of the items is what the stored weights make of them.
+        again = replace(ranker, digests=None).logits(queries, found)
+        np.testing.assert_allclose(logits, again, atol=5e-3)
+        if family == "qwen3":
+            assert not ranker.tables.tokens.opened
+        assert engine.search("red comedy", 3)[0].item_id in set(engine.items["item_id"])
 
 
 def test_served_probabilities_average_to_the_share_of_hits_in_the_windows(
