@@ -216,7 +216,7 @@ class VectorIndex:
     ) -> None:
         """Fill `scores` and `items` of some queries from what FAISS proposed for them."""
         k, width = scores.shape[1], found.shape[1]
-        exact = np.einsum("qd,qkd->qk", queries, self._vectors[found])
+        exact = np.vecdot(queries[:, None], self._vectors[found])
         best_scores, best_items = _ordered(exact, found, k)
         n = best_scores.shape[1]
         scores[:, :n], items[:, :n] = best_scores, best_items
@@ -224,7 +224,7 @@ class VectorIndex:
             return
         scale = TOLERANCE * np.maximum(1, np.linalg.norm(queries, axis=1))
         for row in np.flatnonzero(scores[:, -1] - proposed[:, -1] <= scale):
-            whole = np.einsum("qd,qkd->qk", queries[row : row + 1], self._vectors[None])
+            whole = np.vecdot(queries[row : row + 1, None], self._vectors[None])
             everyone = np.arange(len(self), dtype=np.int64)[None]
             scores[row], items[row] = (part[0] for part in _ordered(whole, everyone, k))
 

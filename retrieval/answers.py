@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,6 +69,52 @@ class DenseAnswer:
     def at(self, items: Int64s) -> Floats:
         """Return the scores of given items."""
         return np.take_along_axis(self.scores, np.maximum(items, 0), axis=1)
+
+
+class Board:
+    """Dense answers to the same queries side by side, looked through in one go.
+
+    Parameters
+    ----------
+    answers
+        At least one, all with the same exclusions.
+    """
+
+    def __init__(self, answers: Sequence[DenseAnswer]) -> None:
+        # Excluded items are struck out for good: none of them is proposed, so none is asked for.
+        self._scores = np.stack([one.scores for one in answers])
+        excluded = answers[0].excluded
+        rows = np.repeat(np.arange(excluded.shape[0]), np.diff(excluded.indptr))
+        self._scores[:, rows, excluded.indices] = -np.inf
+        n_answers, n, _ = self._scores.shape
+        self._least = np.empty((n_answers, n, 1), dtype=np.float32)
+        for number, one in enumerate(answers):
+            self._least[number] = one.least
+            if one.silent is not None:
+                self._least[number, one.silent] = np.inf
+
+    def proposals(self, k: int) -> tuple[Int64s, Int64s, Int64s]:
+        """Return what :meth:`DenseAnswer.top` proposes, in no order: answer, query and item."""
+        scores, n_items = self._scores, self._scores.shape[2]
+        k = min(k, n_items)
+        chosen = scores > self._least
+        if k < n_items and scores.size:
+            cut = np.partition(scores, n_items - k, axis=2)[:, :, n_items - k, None]
+            chosen &= scores >= cut
+            # Of those tied at the cut, the last by number are too many.
+            for answer, query in np.argwhere(np.count_nonzero(chosen, axis=2) > k):
+                row = chosen[answer, query]
+                tied = np.flatnonzero(row & (scores[answer, query] == cut[answer, query]))
+                row[tied[k - np.count_nonzero(row) :]] = False
+        place = np.flatnonzero(chosen)
+        rows, items = np.divmod(place, n_items)
+        return (*np.divmod(rows, max(1, scores.shape[1])), items)
+
+    def at(self, items: Int64s) -> Floats:
+        """Return scores of proposed items ``(n, m)``, ``(n_answers, n, m)``; anything at -1."""
+        n_answers, n, n_items = self._scores.shape
+        place = np.arange(n)[:, None] * n_items + np.maximum(items, 0)
+        return self._scores.reshape(n_answers, n * n_items)[:, place]
 
 
 @dataclass(frozen=True)
@@ -155,7 +202,7 @@ class VectorAnswer:
         for start in range(0, len(items), step):
             rows = slice(start, start + step)
             found = self.index.vectors[np.maximum(items[rows], 0)]
-            out[rows] = np.einsum("nd,nmd->nm", self.vectors[rows], found)
+            out[rows] = np.vecdot(self.vectors[rows, None], found)
         return out
 
 
@@ -202,7 +249,7 @@ def products(queries: Floats, items: Floats) -> Floats:
     Each is added up in the same order whatever stands beside it, which a matrix product does not
     promise, so that equal items tie and a query's scores do not depend on its company.
     """
-    return np.asarray(np.einsum("nd,id->ni", queries, items), dtype=np.float32)
+    return np.asarray(np.vecdot(queries[:, None], items[None]), dtype=np.float32)
 
 
 def best(scores: Floats, k: int, least: float) -> tuple[Int64s, Floats]:

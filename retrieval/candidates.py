@@ -104,6 +104,16 @@ class Candidates:
             None if self.sources is None else self.sources[:, which],
         )
 
+    def padded(self, k: int) -> Candidates:
+        """Return the same rows, `k` long; `k` is at least their length."""
+        gap = (0, k - self.k)
+        return Candidates(
+            np.pad(self.items, ((0, 0), gap), constant_values=-1),
+            np.pad(self.scores, ((0, 0), gap), constant_values=-np.inf),
+            None if self.features is None else np.pad(self.features, ((0, 0), gap, (0, 0))),
+            None if self.sources is None else np.pad(self.sources, ((0, 0), gap)),
+        )
+
     def take(self, which: npt.NDArray[np.int64]) -> Candidates:
         """Return the rows at positions `which`, in that order."""
         return Candidates(
@@ -141,18 +151,12 @@ def rank(
     order = np.lexsort((items, -scores), axis=1)[:, :k]
     out_scores = np.take_along_axis(scores, order, axis=1)
     out_items = np.where(np.isneginf(out_scores), -1, np.take_along_axis(items, order, axis=1))
-    gap = (0, max(0, k - m))
     out_features, out_sources = None, None
     if features is not None:
         out_features = np.take_along_axis(features, order[:, :, None], axis=1)
-        out_features = np.where(out_items[:, :, None] < 0, np.float32(0), out_features)
-        out_features = np.pad(out_features, ((0, 0), gap, (0, 0)))
+        out_features[out_items < 0] = 0
     if sources is not None:
-        out_sources = np.where(out_items < 0, 0, np.take_along_axis(sources, order, axis=1))
-        out_sources = np.pad(out_sources.astype(np.uint32), ((0, 0), gap))
-    return Candidates(
-        np.pad(out_items, ((0, 0), gap), constant_values=-1).astype(np.int64),
-        np.pad(out_scores, ((0, 0), gap), constant_values=-np.inf),
-        out_features,
-        out_sources,
-    )
+        out_sources = np.take_along_axis(sources, order, axis=1)
+        out_sources[out_items < 0] = 0
+    found = Candidates(out_items, out_scores, out_features, out_sources)
+    return found if m >= k else found.padded(k)

@@ -18,7 +18,7 @@ def feature_names(sources: Sequence[str]) -> tuple[str, ...]:
 
 
 def standardise(
-    scores: Sequence[Floats], proposed: npt.NDArray[np.uint32], mask: npt.NDArray[np.bool_]
+    scores: Floats, proposed: npt.NDArray[np.uint32], mask: npt.NDArray[np.bool_]
 ) -> Floats:
     """Return the features of merged candidates, ``float32 (n, m, 3 * n_sources)``.
 
@@ -30,7 +30,7 @@ def standardise(
     Parameters
     ----------
     scores
-        One array a source, ``(n, m)``.
+        What each source says, ``float32 (n_sources, n, m)``.
     proposed
         Bit ``s`` is set where source ``s`` proposed the item, ``uint32 (n, m)``.
     mask
@@ -40,15 +40,14 @@ def standardise(
     out = np.zeros((n, m, 3 * len(scores)), dtype=np.float32)
     if not out.size:
         return out
-    each = np.stack(scores)
     count = np.maximum(mask.sum(axis=1, keepdims=True), 1)
-    values = np.where(mask, each, 0.0).astype(np.float64)
+    values = np.where(mask, scores, 0.0).astype(np.float64)
     mean = values.sum(axis=2, keepdims=True) / count
     rest = np.where(mask, values - mean, 0.0)
     deviation = np.sqrt(np.square(rest).sum(axis=2, keepdims=True) / count)
     flat = deviation <= 1e-6 * np.maximum(1.0, np.abs(mean))
     z = np.where(flat, 0.0, rest / np.where(flat, 1.0, deviation))
-    place = _places(np.where(mask, each, -np.inf).reshape(-1, m)).reshape(each.shape)
+    place = _places(np.where(mask, scores, -np.inf).reshape(-1, m)).reshape(scores.shape)
     log_rank = 0.5 - np.log1p(place) / np.log1p(100.0)
     rank = np.where(mask & ~flat, log_rank, 0.0)
     bits = np.arange(len(scores), dtype=np.uint32)[:, None, None]
@@ -60,7 +59,7 @@ def standardise(
 
 def _places(scores: Floats) -> npt.NDArray[np.float64]:
     """Return how many of the row stand before each, from 0; ties share their mean."""
-    order = np.argsort(-scores, axis=1, kind="stable")
+    order = np.argsort(-scores, axis=1)
     ranked = np.take_along_axis(scores, order, axis=1)
     n, m = scores.shape
     starts = np.ones((n, m), dtype=bool)

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
-from twofold.retrieval.answers import Answer
+from twofold.retrieval.answers import Answer, Board, DenseAnswer
 from twofold.retrieval.candidates import Candidates, rank
 from twofold.retrieval.features import feature_names, standardise
 from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.queries import Queries
-from twofold.retrieval.sources import Source
+from twofold.retrieval.sources import Source, answers_of
 
-CHUNK_SCORES = 8_000_000
+# Scores of all sources that are held at once: about 16 MB.
+CHUNK_SCORES = 4_000_000
+# Bits of what says who proposed an item.
+MOST_SOURCES = 32
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ class Retriever:
         """
         if k is not None and k < 1:
             raise InputError(f"k must be at least 1, not {k}")
-        step = max(1, CHUNK_SCORES // max(1, queries.n_items))
+        step = max(1, CHUNK_SCORES // max(1, queries.n_items * len(self.sources)))
         parts = []
         with (progress or Silent()).step("retrieve", total=len(queries)) as task:
             for start in range(0, len(queries), step):
@@ -119,9 +123,9 @@ class Retriever:
         return stacked.take(np.argsort(np.concatenate(order)))
 
     def _fused(self, queries: Queries, k: int | None) -> Candidates:
-        answers = [source.answer(queries) for source in self.sources]
-        items, proposed = merge(answers, self.per_source)
-        features = standardise([answer.at(items) for answer in answers], proposed, items >= 0)
+        answers = answers_of(self.sources, queries)
+        items, proposed, told = merge(answers, len(queries), self.per_source)
+        features = standardise(told, proposed, items >= 0)
         scores = np.where(items >= 0, self.fusion.score(features), -np.inf).astype(np.float32)
         width = items.shape[1] if k is None else k
         return rank(items, scores, max(1, width), features=features, sources=proposed)
@@ -136,37 +140,66 @@ class Retriever:
         return rank(items, scores, max(1, width), features=features, sources=proposed)
 
 
-def merge(
-    answers: Sequence[Answer], per_source: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
-    """Return the union of all proposals a query and who made them.
+class Merged(NamedTuple):
+    """The union of all proposals a query.
 
-    Returns
-    -------
-    tuple
-        Items in ascending order, -1 at the end, ``int64 (n, m)``, and bits of the proposing
-        sources, ``uint32 (n, m)``.
+    Parameters
+    ----------
+    items
+        In ascending order, -1 at the end, ``int64 (n, m)``.
+    proposed
+        Bit ``s`` is set where source ``s`` proposed the item, ``uint32 (n, m)``.
+    scores
+        What every source says of them, ``float32 (n_sources, n, m)``.
     """
-    proposals = [answer.top(per_source)[0] for answer in answers]
-    n = proposals[0].shape[0]
-    items = np.concatenate(proposals, axis=1)
-    bits = np.repeat(
-        [1 << number for number in range(len(proposals))], [one.shape[1] for one in proposals]
-    )
-    rows, columns = np.nonzero(items >= 0)
-    found = items[rows, columns]
+
+    items: npt.NDArray[np.int64]
+    proposed: npt.NDArray[np.uint32]
+    scores: npt.NDArray[np.float32]
+
+
+def merge(answers: Sequence[Answer], n: int, per_source: int) -> Merged:
+    """Return what sources propose to `n` queries, each item once, `per_source` of each."""
+    dense = [number for number, one in enumerate(answers) if isinstance(one, DenseAnswer)]
+    board = Board([one for one in answers if isinstance(one, DenseAnswer)]) if dense else None
+    told = []
+    if board is not None:
+        voices, queries, found = board.proposals(per_source)
+        told.append((np.array(dense)[voices], queries, found))
+    for number, one in enumerate(answers):
+        if not isinstance(one, DenseAnswer):
+            tops = one.top(per_source)[0]
+            queries, columns = np.nonzero(tops >= 0)
+            told.append((np.full(len(queries), number), queries, tops[queries, columns]))
+    items, proposed = _united(told, n)
+    scores = np.empty((len(answers), *items.shape), dtype=np.float32)
+    if board is not None:
+        scores[dense] = board.at(items)
+    for number, one in enumerate(answers):
+        if not isinstance(one, DenseAnswer):
+            scores[number] = one.at(items)
+    return Merged(items, proposed, scores)
+
+
+def _united(
+    told: Sequence[tuple[npt.NDArray[np.int64], ...]], n: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
+    """Return the union of proposals: triples of source, query and item."""
+    sources, queries, found = (np.concatenate(part) for part in zip(*told, strict=True))
     width = int(found.max(initial=0)) + 1
-    keys, inverse = np.unique(rows * width + found, return_inverse=True)
-    proposed = np.zeros(len(keys), dtype=np.uint32)
-    # A source proposes an item once, so adding its bits is the same as joining them.
-    np.add.at(proposed, inverse, bits[columns].astype(np.uint32))
+    # One sort of plain numbers: query, item and source in the digits of one.
+    sorts = np.sort((queries * width + found) * MOST_SOURCES + sources)
+    keys, bits = sorts // MOST_SOURCES, np.uint32(1) << (sorts % MOST_SOURCES).astype(np.uint32)
+    starts = np.flatnonzero(np.diff(keys, prepend=-1))
+    keys = keys[starts]
     counts = np.bincount(keys // width, minlength=n)
     place = np.arange(len(keys)) - np.repeat(np.cumsum(counts) - counts, counts)
     shape = (n, int(counts.max(initial=0)))
-    out_items, out_bits = np.full(shape, -1, dtype=np.int64), np.zeros(shape, dtype=np.uint32)
-    out_items[keys // width, place] = keys % width
-    out_bits[keys // width, place] = proposed
-    return out_items, out_bits
+    items, proposed = np.full(shape, -1, dtype=np.int64), np.zeros(shape, dtype=np.uint32)
+    if len(keys):
+        items[keys // width, place] = keys % width
+        proposed[keys // width, place] = np.bitwise_or.reduceat(bits, starts)
+    return items, proposed
 
 
 def _stacked(parts: Sequence[Candidates], k: int, n_features: int) -> Candidates:
@@ -178,17 +211,10 @@ def _stacked(parts: Sequence[Candidates], k: int, n_features: int) -> Candidates
     if len(parts) == 1:
         return parts[0]
     width = max(part.k for part in parts)
-    items, scores, features, sources = [], [], [], []
-    for part in parts:
-        gap = (0, width - part.k)
-        items.append(np.pad(part.items, ((0, 0), gap), constant_values=-1))
-        scores.append(np.pad(part.scores, ((0, 0), gap), constant_values=-np.inf))
-        if part.features is not None and part.sources is not None:
-            features.append(np.pad(part.features, ((0, 0), gap, (0, 0))))
-            sources.append(np.pad(part.sources, ((0, 0), gap)))
+    padded = [part.padded(width) for part in parts]
     return Candidates(
-        np.concatenate(items),
-        np.concatenate(scores),
-        np.concatenate(features),
-        np.concatenate(sources),
+        np.concatenate([one.items for one in padded]),
+        np.concatenate([one.scores for one in padded]),
+        np.concatenate([one.needed_features() for one in padded]),
+        np.concatenate([one.sources for one in padded if one.sources is not None]),
     )

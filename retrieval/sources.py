@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -13,9 +13,13 @@ import scipy.sparse as sp
 from twofold.indexing.collaborative import Factors
 from twofold.indexing.vectors import VectorIndex
 from twofold.retrieval.answers import Answer, DenseAnswer, Silence, SparseAnswer, nearest, products
+from twofold.retrieval.lookup import entries_of
 from twofold.retrieval.queries import Queries
 
 Floats = npt.NDArray[np.float32]
+# In catalogues up to this size the few related items are written out among all others: looking
+# through zeros is quicker there than sorting what is not zero.
+WRITTEN_OUT = 1 << 16
 
 
 class Source(Protocol):
@@ -49,18 +53,20 @@ class View:
     last: int | None = None
     weighted: bool = True
 
-    def matrix(self, queries: Queries) -> sp.csr_matrix:
-        """Return what each item of the histories counts, ``float32 (n, n_items)``."""
+    def counts(self, queries: Queries) -> Floats:
+        """Return what each event of the histories counts, ``float32 (n_events,)``."""
         ages = queries.ages()
         counted = np.power(self.decay, ages)
         if self.weighted:
             counted = counted * queries.weights
         if self.last is not None:
             counted = np.where(ages < self.last, counted, 0.0)
+        return np.asarray(counted, dtype=np.float32)
+
+    def matrix(self, queries: Queries) -> sp.csr_matrix:
+        """Return what each item of the histories counts, ``float32 (n, n_items)``."""
         shape = (len(queries), queries.n_items)
-        out = sp.csr_matrix(
-            (counted.astype(np.float32), queries.items, queries.indptr), shape=shape
-        )
+        out = sp.csr_matrix((self.counts(queries), queries.items, queries.indptr), shape=shape)
         out.eliminate_zeros()
         return out
 
@@ -99,9 +105,7 @@ class Related:
 
     def answer(self, queries: Queries) -> Answer:
         """Return the weighted sums over the history; items related to nothing are not proposed."""
-        scores = (self.view.matrix(queries) @ self.related).tocsr()
-        scores.sort_indices()
-        return SparseAnswer(scores, queries.excluded)
+        return _related(self.related, [self.view], queries)[0]
 
 
 @dataclass(frozen=True)
@@ -110,11 +114,15 @@ class Trending:
 
     popularity: Floats
     name: str = "trending"
+    _scores: Floats = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_scores", np.log1p(self.popularity))
 
     def answer(self, queries: Queries) -> Answer:
         """Return the logarithm of popularity."""
-        scores = np.log1p(np.broadcast_to(self.popularity, (len(queries), len(self.popularity))))
-        return DenseAnswer(np.ascontiguousarray(scores), queries.excluded, 0.0)
+        scores = np.broadcast_to(self._scores, (len(queries), len(self._scores)))
+        return DenseAnswer(scores, queries.excluded, 0.0)
 
 
 @dataclass(frozen=True)
@@ -137,8 +145,7 @@ class TextProfile:
 
     def answer(self, queries: Queries) -> Answer:
         """Return cosines with the profile; queries without history get no proposals."""
-        profiles = self.view.matrix(queries) @ self.index.vectors
-        return nearest(unit(np.asarray(profiles, dtype=np.float32)), self.index, queries.excluded)
+        return _alike(self.index, [self.view], queries)[0]
 
 
 @dataclass(frozen=True)
@@ -162,6 +169,57 @@ class TextQuery:
         if queries.texts is None:
             return Silence(queries)
         return nearest(unit(self.encode(queries.texts)), self.index, queries.excluded)
+
+
+def answers_of(sources: Sequence[Source], queries: Queries) -> list[Answer]:
+    """Return what each source says; those that read the same table read it together."""
+    out: dict[int, Answer] = {}
+    related: dict[int, list[tuple[int, Related]]] = {}
+    texts: dict[int, list[tuple[int, TextProfile]]] = {}
+    for number, one in enumerate(sources):
+        if isinstance(one, Related):
+            related.setdefault(id(one.related), []).append((number, one))
+        elif isinstance(one, TextProfile):
+            texts.setdefault(id(one.index), []).append((number, one))
+        else:
+            out[number] = one.answer(queries)
+    for kin in related.values():
+        told = _related(kin[0][1].related, [one.view for _, one in kin], queries)
+        out |= {number: answer for (number, _), answer in zip(kin, told, strict=True)}
+    for alike in texts.values():
+        told = _alike(alike[0][1].index, [one.view for _, one in alike], queries)
+        out |= {number: answer for (number, _), answer in zip(alike, told, strict=True)}
+    return [out[number] for number in range(len(sources))]
+
+
+def _related(related: sp.csr_matrix, views: Sequence[View], queries: Queries) -> list[Answer]:
+    """Return the sums over the history under several views."""
+    n, n_items = len(queries), queries.n_items
+    if n_items > WRITTEN_OUT:
+        sums = [(view.matrix(queries) @ related).tocsr() for view in views]
+        for one in sums:
+            one.sort_indices()
+        return [SparseAnswer(one, queries.excluded) for one in sums]
+    entries = entries_of(related, queries.items)
+    keys = queries.rows()[entries.which] * n_items + entries.columns
+    out: list[Answer] = []
+    for view in views:
+        weighed = view.counts(queries)[entries.which] * entries.values
+        scores = np.bincount(keys, weighed, minlength=n * n_items).reshape(n, n_items)
+        out.append(DenseAnswer(scores.astype(np.float32), queries.excluded, 0.0))
+    return out
+
+
+def _alike(index: VectorIndex, views: Sequence[View], queries: Queries) -> list[Answer]:
+    """Return cosines with the weighted mean of a history's vectors, under several views."""
+    read = index.vectors[queries.items]
+    profiles = np.zeros((len(views), len(queries), read.shape[1]), dtype=np.float32)
+    filled = np.flatnonzero(queries.lengths())
+    for profile, view in zip(profiles, views, strict=True):
+        if len(filled):
+            weighed = view.counts(queries)[:, None] * read
+            profile[filled] = np.add.reduceat(weighed, queries.indptr[:-1][filled])
+    return [nearest(unit(profile), index, queries.excluded) for profile in profiles]
 
 
 def unit(vectors: Floats) -> Floats:

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from twofold.indexing.vectors import VectorIndex, normalised
 from twofold.retrieval import answers
-from twofold.retrieval.answers import DenseAnswer, SparseAnswer, VectorAnswer, nearest, products
+from twofold.retrieval.answers import (
+    Board,
+    DenseAnswer,
+    SparseAnswer,
+    VectorAnswer,
+    nearest,
+    products,
+)
 
 N, N_ITEMS = 6, 90
 ALL = np.tile(np.arange(N_ITEMS, dtype=np.int64), (N, 1))
@@ -37,6 +44,36 @@ def test_a_sparse_answer_equals_the_dense_one(seed: int, k: int, share: float) -
     for one, other in zip(dense.top(k), sparse.top(k), strict=True):
         np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(dense.at(ALL), sparse.at(ALL))
+
+
+@given(seed=st.integers(0, 1000), k=st.integers(1, N_ITEMS + 5), share=st.sampled_from([0, 0.3, 1]))
+def test_a_board_proposes_what_its_answers_do(seed: int, k: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    excluded = _excluded(rng, share)
+    silent = rng.random(N) < 0.3
+    levels = rng.integers(-2, 3, (3, N, N_ITEMS)).astype(np.float32)
+    told = [
+        DenseAnswer(levels[0], excluded, 0.0),
+        DenseAnswer(levels[1], excluded, -np.inf, silent),
+        DenseAnswer(rng.standard_normal((N, N_ITEMS)).astype(np.float32), excluded, 0.0),
+    ]
+    board = Board(told)
+    found = set(zip(*(part.tolist() for part in board.proposals(k)), strict=True))
+    wanted = set()
+    for number, answer in enumerate(told):
+        items, _ = answer.top(k)
+        rows, places = np.nonzero(items >= 0)
+        wanted |= {
+            (number, int(row), int(item))
+            for row, item in zip(rows, items[rows, places], strict=True)
+        }
+    assert found == wanted
+    open_items = [np.flatnonzero(~row) for row in excluded.toarray()]
+    asked = np.full((N, N_ITEMS), -1, dtype=np.int64)
+    for row, items in zip(asked, open_items, strict=True):
+        row[: len(items)] = items
+    for answer, scores in zip(told, board.at(asked), strict=True):
+        np.testing.assert_array_equal(scores[asked >= 0], answer.at(asked)[asked >= 0])
 
 
 def test_a_sparse_answer_may_be_empty() -> None:

@@ -17,7 +17,7 @@ Z, RANK, PROPOSED = range(3)
 
 def _one(scores: Floats, mask: npt.NDArray[np.bool_] | None = None) -> Floats:
     mask = np.ones(scores.shape, dtype=bool) if mask is None else mask
-    return standardise([scores], np.zeros(scores.shape, dtype=np.uint32), mask)
+    return standardise(scores[None], np.zeros(scores.shape, dtype=np.uint32), mask)
 
 
 def _batch(seed: int, n: int = 6, m: int = 12) -> tuple[list[Floats], npt.NDArray[np.bool_]]:
@@ -35,11 +35,11 @@ SCORES = st.lists(st.sampled_from([-2.0, 0.0, 0.25, 1.0, 7.0]), min_size=2, max_
 def test_a_row_does_not_depend_on_its_batch_mates_or_its_padding(seed: int) -> None:
     scores, mask = _batch(seed)
     bits = np.random.default_rng(seed).integers(0, 8, mask.shape).astype(np.uint32) * mask
-    together = standardise(scores, bits, mask)
+    together = standardise(np.stack(scores), bits, mask)
     for row in range(len(mask)):
         n = int(mask[row].sum())
         cut = slice(row, row + 1), slice(0, n)
-        alone = standardise([one[cut] for one in scores], bits[cut], mask[cut])
+        alone = standardise(np.stack([one[cut] for one in scores]), bits[cut], mask[cut])
         np.testing.assert_allclose(together[row, :n], alone[0], rtol=1e-6, atol=1e-7)
         assert not together[row, n:].any()
 
@@ -94,7 +94,7 @@ def test_bits_say_which_source_proposed() -> None:
     scores, mask = _batch(0, n=1, m=4)
     mask[:] = True
     bits = np.array([[0b000, 0b001, 0b110, 0b111]], dtype=np.uint32)
-    found = standardise(scores, bits, mask)[0, :, PROPOSED::3]
+    found = standardise(np.stack(scores), bits, mask)[0, :, PROPOSED::3]
     assert found.tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 1], [1, 1, 1]]
 
 
@@ -108,7 +108,7 @@ def test_names_follow_the_features() -> None:
     names = feature_names(["a", "b"])
     assert names == ("a.z", "a.rank", "a.proposed", "b.z", "b.rank", "b.proposed")
     scores, mask = _batch(1)
-    shape = standardise(scores[:2], np.zeros(mask.shape, dtype=np.uint32), mask).shape
+    shape = standardise(np.stack(scores[:2]), np.zeros(mask.shape, dtype=np.uint32), mask).shape
     assert shape == (*mask.shape, len(names))
 
 

@@ -97,7 +97,7 @@ def test_a_row_is_the_union_of_proposals_in_the_order_of_the_fusion() -> None:
             dtype=np.uint32,
         )[None]
         scores = [answer.at(union[None]) for answer in answers]
-        features = standardise(scores, bits, np.ones(bits.shape, dtype=bool))
+        features = standardise(np.stack(scores), bits, np.ones(bits.shape, dtype=bool))
         wanted = retriever.fusion.score(features)[0]
         n = len(union)
         at = found.items[query, :n]
@@ -124,7 +124,7 @@ def test_a_row_does_not_depend_on_other_rows() -> None:
 def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     queries, retriever = _queries(), _retriever()
     whole = retriever.retrieve(queries, None)
-    monkeypatch.setattr(module, "CHUNK_SCORES", 3 * N_ITEMS)
+    monkeypatch.setattr(module, "CHUNK_SCORES", 3 * 4 * N_ITEMS)
     _assert_same(retriever.retrieve(queries, None), whole)
 
 
@@ -219,7 +219,7 @@ class _Shown:
 
 
 def test_progress_adds_up_to_the_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CHUNK_SCORES", 4 * N_ITEMS)
+    monkeypatch.setattr(module, "CHUNK_SCORES", 4 * 4 * N_ITEMS)
     shown = _Shown()
     _retriever().retrieve(_queries(), 3, progress=shown)
     assert shown.told == [N_USERS, 4, 4, 2]
@@ -241,7 +241,9 @@ PROPOSALS = st.lists(
 def test_merging_equals_a_slow_union(scores: list[list[list[float]]], per_source: int) -> None:
     nothing = sp.csr_matrix((3, 6), dtype=bool)
     answers = [DenseAnswer(np.array(one, dtype=np.float32), nothing, 0.0) for one in scores]
-    items, proposed = merge(answers, per_source)
+    items, proposed, told = merge(answers, 3, per_source)
+    for answer, found in zip(answers, told, strict=True):
+        np.testing.assert_array_equal(found[items >= 0], answer.at(items)[items >= 0])
     width = 0
     for row in range(3):
         tops = [[int(i) for i in answer.top(per_source)[0][row] if i >= 0] for answer in answers]

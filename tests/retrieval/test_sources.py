@@ -23,7 +23,8 @@ from twofold.indexing.neighbours import (
     trending,
 )
 from twofold.indexing.vectors import VectorIndex, normalised
-from twofold.retrieval.answers import Answer, DenseAnswer, Silence, best
+from twofold.retrieval import sources as module
+from twofold.retrieval.answers import Answer, DenseAnswer, Silence, SparseAnswer, best
 from twofold.retrieval.queries import Queries, queries_of_users
 from twofold.retrieval.sources import (
     Collaborative,
@@ -33,6 +34,7 @@ from twofold.retrieval.sources import (
     TextQuery,
     Trending,
     View,
+    answers_of,
 )
 
 N_USERS, N_ITEMS = 12, 60
@@ -252,6 +254,31 @@ def test_neighbours_of_the_history_are_added_up() -> None:
     items, scores = Related("r", related, View(decay=0.5)).answer(queries).top(9)
     assert items.tolist() == [[2, 3, -1, -1]]
     assert scores.tolist() == [[4.5, 1.0, -INF, -INF]]
+
+
+@everything
+def test_sources_asked_together_say_what_they_say_alone(name: str, view: str) -> None:
+    queries = _queries(_log())
+    sources = [_source(name, view), _source("trending", "all"), _source(name, view)]
+    for source, answer in zip(sources, answers_of(sources, queries), strict=True):
+        alone = source.answer(queries)
+        np.testing.assert_array_equal(answer.top(9)[0], alone.top(9)[0])
+        np.testing.assert_array_equal(_all_scores(answer, queries), _all_scores(alone, queries))
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_large_catalogues_get_the_same_from_sparse_sums(
+    view: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries, source = _queries(_log()), _source("neighbours", view)
+    dense = source.answer(queries)
+    monkeypatch.setattr(module, "WRITTEN_OUT", N_ITEMS - 1)
+    sparse = source.answer(queries)
+    assert isinstance(dense, DenseAnswer)
+    assert isinstance(sparse, SparseAnswer)
+    np.testing.assert_allclose(
+        _all_scores(dense, queries), _all_scores(sparse, queries), rtol=1e-5, atol=1e-6
+    )
 
 
 @settings(deadline=None)
