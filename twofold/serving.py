@@ -98,7 +98,7 @@ class Stages:
             nothing = found.top(0)
             parts = (nothing, nothing.scores, found.top(longest), np.zeros_like(lengths))
         else:
-            deadlines = np.array([one.deadline for one in asked]) - NAMING
+            deadlines = np.array([one.deadline for one in asked]) - NAMING * len(asked)
             partly = rerank_until(
                 self.ranker, queries, found, longest, deadlines=deadlines, pace=self.pace
             )
