@@ -29,7 +29,7 @@ from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.queries import Queries, queries_of_users, query_of_events
 from twofold.retrieval.stage_one import StageOne
 from twofold.runtimes import with_best_runtime
-from twofold.serving import Asked, Stages, deadline_in, usual_places
+from twofold.serving import Answers, Asked, Stages, deadline_in, usual_places
 from twofold.settings_file import from_values
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Engine:
         ranker = self._open_ranker(index, runtime)
         self._stages = Stages(self._retriever, ranker, settings.ranker.rerank)
         self._batcher: Batcher[Asked, Recommendations] = Batcher(
-            self._found, places=threads, most=MOST_TOGETHER
+            Answers(self._stages, self._names).find, places=threads, most=MOST_TOGETHER
         )
         # More than the places, so that requests of one event loop meet.
         self._pool = ThreadPoolExecutor(threads + MOST_TOGETHER, thread_name_prefix="twofold")
@@ -347,21 +347,6 @@ class Engine:
         self._check()
         kind = (self._stages.width(k), queries.texts is not None)
         return self._batcher.ask(kind, Asked(queries, k, deadline))
-
-    def _found(self, asked: Sequence[Asked]) -> list[Recommendations]:
-        """Return the answers to requests that meet, names and all.
-
-        Naming in each request's own thread would have them all take turns at the interpreter just
-        when the next batch needs it.
-        """
-        out = []
-        for one, found in zip(asked, self._stages.find(asked), strict=True):
-            named = self._names.told(one.query, found.ranked, found.probabilities)
-            rest = found.rest.top(one.k - len(named))
-            named += self._names.told(one.query, rest, first=len(named) + 1)
-            answer = Recommendations(named, reranked=found.reranked, candidates=found.candidates)
-            out.append(answer)
-        return out
 
     def _of_user(self, user: str) -> Queries:
         if user in self._dataset.users:

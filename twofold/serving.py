@@ -16,6 +16,7 @@ from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress
 from twofold.ranking.deadlines import Pace, rerank_until
 from twofold.ranking.ranker import Ranker
+from twofold.recommendation import Names, Recommendations
 from twofold.retrieval.candidates import Candidates
 from twofold.retrieval.queries import Queries, joined
 from twofold.retrieval.retriever import Retriever
@@ -126,6 +127,29 @@ class Stages:
             return top, np.full(top.scores.shape, np.nan, dtype=np.float32)
         ranked = self.ranker.rerank(queries, found, k, progress=progress)
         return ranked, self.ranker.probabilities(queries, ranked.scores)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Both stages and the names of what they find.
+
+    Naming in each request's own thread would have them all take turns at the interpreter just when
+    the next batch needs it.
+    """
+
+    stages: Stages
+    names: Names
+
+    def find(self, asked: Sequence[Asked]) -> list[Recommendations]:
+        """Return the answers to requests of one width, computed together."""
+        out = []
+        for one, found in zip(asked, self.stages.find(asked), strict=True):
+            named = self.names.told(one.query, found.ranked, found.probabilities)
+            rest = found.rest.top(one.k - len(named))
+            named += self.names.told(one.query, rest, first=len(named) + 1)
+            answer = Recommendations(named, reranked=found.reranked, candidates=found.candidates)
+            out.append(answer)
+        return out
 
 
 def _row(candidates: Candidates, row: int, k: int) -> Candidates:

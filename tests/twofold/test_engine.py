@@ -22,8 +22,8 @@ from twofold.engine import Engine, EngineError
 from twofold.indexing.artefact import GenerationWriter, open_artefact
 from twofold.indexing.errors import InputError, UnknownIdError
 from twofold.indexing.generation import Generation
-from twofold.recommendation import Recommendation
-from twofold.serving import Asked, Found
+from twofold.recommendation import Recommendation, Recommendations
+from twofold.serving import Asked
 from twofold.settings import Settings
 
 
@@ -252,7 +252,7 @@ def test_requests_that_meet_are_computed_together(
     sizes: list[int] = []
     find = engine._batcher._run
 
-    def noted(asked: Sequence[Asked]) -> Sequence[Found]:
+    def noted(asked: Sequence[Asked]) -> Sequence[Recommendations]:
         sizes.append(len(asked))
         return find(asked)
 
