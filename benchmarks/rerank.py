@@ -147,10 +147,9 @@ def _time_peers(
 
 def _time_ours(ranker: Ranker, lists: Lists) -> dict[tuple[str, Form], npt.NDArray[np.float64]]:
     """Return the seconds a list of each runtime and form of the history, taking turns."""
+    new = replace(ranker.settings, history_cache_mb=0)
     served = {
-        (name, form): replace(
-            ranker.with_runtime(name), settings=replace(ranker.settings, history=form)
-        )
+        (name, form): replace(ranker.with_runtime(name), settings=replace(new, history=form))
         for name in RUNTIMES
         for form in FORMS
     }

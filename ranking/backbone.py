@@ -8,6 +8,10 @@ from torch import Tensor, nn
 from twofold.indexing.errors import EncoderError
 from twofold.ranking.layers import BackboneShape, Embeddings, Layer, make_norm
 
+# What is added to the scores of what must not be seen. Very negative rather than -inf: a row of
+# nothing but padding must stay finite, since a NaN there would spread through the backward pass.
+HIDDEN = -1e9
+
 
 class Backbone(nn.Module):
     """Embeddings and layers of a pretrained model.
@@ -77,10 +81,6 @@ class Backbone(nn.Module):
 
 
 def padding_bias(mask: Tensor) -> Tensor:
-    """Return what to add to attention scores, ``(B, 1, 1, T)`` from a mask ``bool (B, T)``.
-
-    Very negative rather than -inf: a row of nothing but padding must stay finite, since a NaN there
-    would spread through the backward pass.
-    """
+    """Return what to add to attention scores, ``(B, 1, 1, T)`` from a mask ``bool (B, T)``."""
     bias = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
-    return bias.masked_fill(~mask, -1e9)[:, None, None, :]
+    return bias.masked_fill(~mask, HIDDEN)[:, None, None, :]

@@ -153,6 +153,27 @@ def history_batch(
     )
 
 
+def history_keys(queries: Queries, as_text: Sequence[npt.NDArray[np.int32]] | None) -> list[bytes]:
+    """Return what tells each query's history from others, as the model reads it.
+
+    Parameters
+    ----------
+    queries
+        The queries, no longer than the model reads them.
+    as_text
+        As in :func:`history_batch`.
+    """
+    gaps = gap_buckets(queries)
+    out = []
+    for row, (start, end) in enumerate(zip(queries.indptr[:-1], queries.indptr[1:], strict=True)):
+        if as_text is not None and len(as_text[row]):
+            out.append(b"text" + as_text[row].tobytes())
+            continue
+        parts = (queries.items, queries.kinds, gaps)
+        out.append(b"events" + b"".join(one[start:end].tobytes() for one in parts))
+    return out
+
+
 def evidence_batch(
     queries: Queries,
     candidates: npt.NDArray[np.int64],

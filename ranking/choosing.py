@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,8 @@ def measure_runtimes(
     rounds
         How often each list is scored.
     """
+    # Each list is scored several times over: as if nothing were known of its history.
+    ranker = replace(ranker, settings=replace(ranker.settings, history_cache_mb=0))
     with_each = {name: ranker.with_runtime(name) for name in dict.fromkeys((REFERENCE, *runtimes))}
     lists = [(queries.take(one), candidates.take(one)) for one in np.arange(len(queries))[:, None]]
     for each in with_each.values():

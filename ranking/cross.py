@@ -9,6 +9,7 @@ et al. 2020).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from twofold.ranking.backbone import padding_bias
+from twofold.ranking.backbone import HIDDEN, padding_bias
 from twofold.ranking.layers import Layer
 
 
@@ -78,6 +79,44 @@ class HistoryMemory:
     keys_values: tuple[tuple[Tensor, Tensor], ...]
     bias: Tensor
     places: Tensor
+
+    def n_bytes(self) -> int:
+        """Return how much memory the tensors take."""
+        tensors = [self.bias, self.places, *(one for pair in self.keys_values for one in pair)]
+        return sum(one.numel() * one.element_size() for one in tensors)
+
+    def row(self, number: int) -> HistoryMemory:
+        """Return one history's, its padding left out, in memory of its own."""
+        there = (self.bias[number, 0, 0] == 0).nonzero().squeeze(1)
+        return HistoryMemory(
+            tuple(
+                (keys[number : number + 1, :, there], values[number : number + 1, :, there])
+                for keys, values in self.keys_values
+            ),
+            self.bias[number : number + 1, :, :, there],
+            self.places[number : number + 1, there],
+        )
+
+    @classmethod
+    def joined(cls, rows: Sequence[HistoryMemory]) -> HistoryMemory:
+        """Return several histories', padded to the longest."""
+        if len(rows) == 1:
+            return rows[0]
+        longest = max(one.places.shape[1] for one in rows)
+        gaps = [longest - one.places.shape[1] for one in rows]
+
+        def together(parts: Sequence[Tensor], shared: int, value: float = 0.0) -> Tensor:
+            """Return tensors side by side, their events `shared` dimensions from the last."""
+            before = (0, 0) * shared
+            each = zip(parts, gaps, strict=True)
+            return torch.cat([F.pad(one, (*before, 0, gap), value=value) for one, gap in each])
+
+        keys_values = tuple(
+            (together([keys for keys, _ in each], 1), together([values for _, values in each], 1))
+            for each in zip(*(one.keys_values for one in rows), strict=True)
+        )
+        bias = together([one.bias for one in rows], 0, HIDDEN)
+        return cls(keys_values, bias, together([one.places for one in rows], 0))
 
 
 def read_history(

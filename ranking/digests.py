@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +12,29 @@ from torch import Tensor
 
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
+from twofold.ranking.caches import RowCache
 from twofold.ranking.cross import Digest
 from twofold.ranking.items import ItemTables
-from twofold.ranking.model import RankerModel
+from twofold.ranking.model import ModelShape, RankerModel
+from twofold.ranking.stored import Form, Rows, empty_rows, open_rows
 
 if TYPE_CHECKING:
     from twofold.indexing.artefact import Generation, GenerationWriter
 
+Int64s = npt.NDArray[np.int64]
 BATCH_ITEMS = 256
+
+
+class ItemDigests(Protocol):
+    """Where requests read what they need of items."""
+
+    def of(self, items: Int64s) -> Digest:
+        """Return the digests of items ``(n,)``."""
+        ...
+
+    def soft_of(self, items: Int64s) -> Tensor:
+        """Return the soft tokens of any shape ``(...)`` of items, ``float32 (..., d)``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -32,48 +47,88 @@ class Digests:
     ----------
     vectors
         ``readers``, ``queries`` and ``gathered`` of :class:`~twofold.ranking.cross.Digest` beside
-        each other, in half or single precision, ``(n_items, d + 2 * heads * size)``.
+        each other, ``d + 2 * heads * size`` numbers an item.
     masses
         ``mass``: logarithms, which half precision would cut too short, ``float32 (n_items,
         heads)``.
     soft
-        What histories hold of the items: :meth:`~twofold.ranking.model.RankerModel.soft`, in the
-        precision of `vectors`, ``(n_items, d)``.
+        What histories hold of the items: :meth:`~twofold.ranking.model.RankerModel.soft`, ``d``
+        numbers an item.
     """
 
-    vectors: npt.NDArray[np.float16] | npt.NDArray[np.float32]
+    vectors: Rows
     masses: npt.NDArray[np.float32]
-    soft: npt.NDArray[np.float16] | npt.NDArray[np.float32]
+    soft: Rows
 
     def __post_init__(self) -> None:
         if not len(self.vectors) == len(self.masses) == len(self.soft):
             raise InputError("Digests: vectors, masses and soft tokens must be of one length")
 
-    def of(self, places: npt.NDArray[np.int64]) -> Digest:
-        """Return the digests at places ``(n,)``."""
-        width = self.soft.shape[1]
-        looked = (self.vectors.shape[1] - width) // 2
-        vectors = torch.from_numpy(self.vectors[places]).float()
-        readers, queries, gathered = torch.split(vectors, [width, looked, looked], dim=1)
-        return Digest(readers, queries, gathered, torch.from_numpy(self.masses[places]))
+    def of(self, items: Int64s) -> Digest:
+        """Return the digests of items ``(n,)``."""
+        masses = torch.from_numpy(self.masses[items])
+        return _parted(self.vectors.of(items), masses, self.soft.width)
 
-    def soft_of(self, items: npt.NDArray[np.int64]) -> Tensor:
+    def soft_of(self, items: Int64s) -> Tensor:
         """Return the soft tokens of any shape ``(...)`` of items, ``float32 (..., d)``."""
-        return torch.from_numpy(self.soft[items]).float()
+        return self.soft.of(items)
 
     def save(self, writer: GenerationWriter) -> None:
         """Write them under ``ranker/digests``."""
-        writer.put_array("ranker/digests/vectors", self.vectors)
+        self.vectors.save(writer, "ranker/digests/vectors")
+        self.soft.save(writer, "ranker/digests/soft")
         writer.put_array("ranker/digests/masses", self.masses)
-        writer.put_array("ranker/digests/soft", self.soft)
 
     @classmethod
-    def open(cls, generation: Generation) -> Digests:
-        """Return what :meth:`save` wrote, memory-mapped."""
-        vectors, masses, soft = (
-            generation.array(f"ranker/digests/{name}") for name in ("vectors", "masses", "soft")
-        )
-        return cls(vectors, masses, soft)
+    def open(cls, generation: Generation, shape: ModelShape) -> Digests | None:
+        """Return what :meth:`save` wrote, memory-mapped; ``None`` if there is nothing."""
+        vectors = open_rows(generation, "ranker/digests/vectors", _width(shape))
+        soft = open_rows(generation, "ranker/digests/soft", shape.backbone.hidden)
+        if vectors is None or soft is None:
+            return None
+        return cls(vectors, generation.array("ranker/digests/masses"), soft)
+
+
+class DigestsOnDemand:
+    """Digests that are made when they are asked for, the latest kept.
+
+    Parameters
+    ----------
+    model, tables
+        Whose digests.
+    n_bytes
+        Most bytes of digests that are kept.
+    """
+
+    def __init__(self, model: RankerModel, tables: ItemTables, n_bytes: int) -> None:
+        self._model, self._tables = model, tables
+        width = _width(model.shape) + model.shape.backbone.heads
+        self._cache = RowCache(len(tables.tokens), width, n_bytes)
+
+    def of(self, items: Int64s) -> Digest:
+        """Return the digests of items ``(n,)``."""
+        rows = torch.from_numpy(self._cache.of(items, self._rows))
+        width = _width(self._model.shape)
+        return _parted(rows[:, :width], rows[:, width:], self._model.shape.backbone.hidden)
+
+    def soft_of(self, items: Int64s) -> Tensor:
+        """Return the soft tokens of any shape ``(...)`` of items, ``float32 (..., d)``."""
+        return self._model.soft(self._tables.soft(items))
+
+    def _rows(self, items: Int64s) -> npt.NDArray[np.float32]:
+        made = digest_items(self._model, self._tables, items, form="single")
+        vectors = made.vectors.of(np.arange(len(items))).numpy()
+        return np.concatenate([vectors, made.masses], axis=1)
+
+
+def _width(shape: ModelShape) -> int:
+    return shape.backbone.hidden + 2 * shape.backbone.attention_width
+
+
+def _parted(vectors: Tensor, masses: Tensor, hidden: int) -> Digest:
+    looked = (vectors.shape[1] - hidden) // 2
+    readers, queries, gathered = torch.split(vectors, [hidden, looked, looked], dim=1)
+    return Digest(readers, queries, gathered, masses)
 
 
 @torch.inference_mode()
@@ -82,7 +137,7 @@ def digest_items(
     tables: ItemTables,
     items: npt.NDArray[np.int64] | None = None,
     *,
-    precision: Literal["half", "single"] = "half",
+    form: Form = "half",
     progress: Progress | None = None,
 ) -> Digests:
     """Return the digests of items, which are read in order of length to save padding.
@@ -95,8 +150,8 @@ def digest_items(
         What it reads of items.
     items
         Item numbers, ``int64 (n,)``; ``None`` takes all.
-    precision
-        Of the vectors.
+    form
+        How vectors and soft tokens are stored.
     progress
         Told of every batch.
 
@@ -111,10 +166,8 @@ def digest_items(
         raise InputError(f"digests need one joint layer; this model has {shape.joint_layers}")
     model.eval()
     items = np.arange(len(tables.tokens)) if items is None else items
-    dtype = np.float16 if precision == "half" else np.float32
-    width = shape.backbone.hidden + 2 * shape.backbone.attention_width
-    vectors = np.empty((len(items), width), dtype=dtype)
-    soft = np.empty((len(items), shape.backbone.hidden), dtype=dtype)
+    vectors = empty_rows(len(items), _width(shape), form)
+    soft = empty_rows(len(items), shape.backbone.hidden, form)
     masses = np.empty((len(items), shape.backbone.heads), dtype=np.float32)
     order = np.argsort(tables.tokens.lengths()[items], kind="stable")
     with (progress or Silent()).step("digest items", total=len(items)) as task:
@@ -124,8 +177,8 @@ def digest_items(
             states, lengths = tables.token_states(which, model.backbone)
             parts = tables.soft(which)
             found = model.digest(model.blocks(states, lengths, parts))
-            vectors[places] = torch.cat(found[:3], dim=1).numpy()
+            vectors.put(places, torch.cat(found[:3], dim=1).numpy())
             masses[places] = found.mass.numpy()
-            soft[places] = model.soft(parts).numpy()
+            soft.put(places, model.soft(parts).numpy())
             task.advance(len(places))
     return Digests(vectors, masses, soft)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +14,10 @@ from torch import Tensor
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
 from twofold.ranking.backbone import Backbone
+from twofold.ranking.caches import RowCache
 from twofold.ranking.model import SoftItems
 from twofold.ranking.relations import Relations
+from twofold.ranking.stored import Form, Rows, empty_rows
 
 DEFAULT_LONGEST = 64
 
@@ -133,15 +135,18 @@ class ItemTables:
     relations
         How items go with items.
     states
-        Lower-layer token states beside `tokens`, ``float16 (n_tokens, d)``, or ``None`` where they
-        are computed on demand.
+        Lower-layer token states beside `tokens`, ``d`` numbers a token, or ``None`` where they are
+        computed on demand.
+    cache
+        Keeps those that were computed on demand; ``None`` keeps none.
     """
 
     tokens: ItemTokens
     texts: npt.NDArray[np.float32]
     factors: npt.NDArray[np.float32]
     relations: Relations
-    states: npt.NDArray[np.float16] | None = None
+    states: Rows | None = None
+    cache: RowCache | None = None
 
     def __post_init__(self) -> None:
         sizes = {len(self.tokens), len(self.texts), len(self.factors)}
@@ -163,9 +168,27 @@ class ItemTables:
     ) -> tuple[Tensor, Tensor]:
         """Return packed lower-layer states ``(n_tokens, d)`` and lengths ``(n,)`` of items."""
         lengths = torch.from_numpy(self.tokens.lengths()[items])
-        if self.states is None:
+        if self.states is not None:
+            return self.states.of(self.tokens.rows(items)), lengths
+        if self.cache is None:
             return lower_states(backbone, self.tokens, items), lengths
-        return torch.from_numpy(self.states[self.tokens.rows(items)]).float(), lengths
+        rows = torch.from_numpy(self.cache.of(items, lambda some: self._padded(some, backbone)))
+        rows = rows.view(len(items), -1, backbone.shape.hidden)
+        there = torch.arange(rows.shape[1])[None, :] < lengths[:, None]
+        return rows[there], lengths
+
+    def caching(self, backbone: Backbone, n_bytes: int) -> ItemTables:
+        """Return the same tables, which keep so many bytes of states computed on demand."""
+        width = int(self.tokens.lengths().max(initial=0)) * backbone.shape.hidden
+        return replace(self, states=None, cache=RowCache(len(self.tokens), width, n_bytes))
+
+    def _padded(self, items: npt.NDArray[np.int64], backbone: Backbone) -> npt.NDArray[np.float32]:
+        """Return lower-layer states of items, each a row as long as the longest item's."""
+        lengths = self.tokens.lengths()
+        there = np.arange(lengths.max(initial=0))[None, :] < lengths[items][:, None]
+        out = np.zeros((*there.shape, backbone.shape.hidden), dtype=np.float32)
+        out[there] = lower_states(backbone, self.tokens, items).numpy()
+        return out.reshape(len(items), -1)
 
 
 @torch.no_grad()
@@ -184,14 +207,15 @@ def compute_states(
     backbone: Backbone,
     tokens: ItemTokens,
     *,
+    form: Form = "half",
     batch_tokens: int = 8192,
     progress: Progress | None = None,
-) -> npt.NDArray[np.float16]:
-    """Return the lower-layer token states of all items, ``float16 (n_tokens, d)``.
+) -> Rows:
+    """Return the lower-layer token states of all items, ``d`` numbers a token.
 
     Items are read in order of length, so that batches hold little padding.
     """
-    out = np.empty((len(tokens.tokens), backbone.shape.hidden), dtype=np.float16)
+    out = empty_rows(len(tokens.tokens), backbone.shape.hidden, form)
     lengths = tokens.lengths()
     order = np.argsort(lengths, kind="stable")
     with (progress or Silent()).step("item states", total=len(order)) as task:
@@ -201,7 +225,7 @@ def compute_states(
             size = np.arange(1, len(order) - start + 1) * lengths[order[start:]]
             count = max(1, int(np.searchsorted(size, batch_tokens, side="right")))
             items = order[start : start + count]
-            out[tokens.rows(items)] = lower_states(backbone, tokens, items).numpy()
+            out.put(tokens.rows(items), lower_states(backbone, tokens, items).numpy())
             start += count
             task.advance(count)
     return out

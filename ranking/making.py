@@ -25,6 +25,7 @@ from twofold.ranking.ranker import Ranker
 from twofold.ranking.relations import Relations
 from twofold.ranking.scoring import served_logits
 from twofold.ranking.settings import RankerSettings
+from twofold.ranking.stored import Form, Rows
 from twofold.ranking.training import Trained, fine_tune
 
 FEWEST_HITS = 20
@@ -99,8 +100,10 @@ def make_ranker(
     limit = backbone.shape.max_tokens
     causal = backbone.shape.traits.causal
     tokens = tokenise_items(tokenizer, texts, settings.max_item_tokens, limit, causal=causal)
+    # Training reads them many times, whatever is stored in the end.
+    form: Form = "int8" if settings.item_states == "int8" and backbone.n_lower else "half"
     states = (
-        compute_states(backbone, tokens, progress=progress) if _stored(settings, backbone) else None
+        compute_states(backbone, tokens, form=form, progress=progress) if backbone.n_lower else None
     )
     with progress.step("Smoothing relations"):
         tables = _tables(windows, tokens, vectors, states, seed)
@@ -200,7 +203,7 @@ def _tables(
     windows: Sequence[Window],
     tokens: ItemTokens,
     vectors: npt.NDArray[np.float32],
-    states: npt.NDArray[np.float16] | None,
+    states: Rows | None,
     seed: int,
 ) -> list[ItemTables]:
     """Return the item tables of every window, factors in the basis of the latest."""
@@ -225,12 +228,6 @@ def _calibrated(
     ]
     labels = pooled([part.lists for part in unseen]).labels
     return calibrate(stacked(logits, -np.inf), labels, method=settings.calibration, seed=seed)
-
-
-def _stored(settings: RankerSettings, backbone: Backbone) -> bool:
-    if settings.item_states == "auto":
-        return backbone.n_lower > 0
-    return settings.item_states == "half"
 
 
 def _new_model(

@@ -17,19 +17,23 @@ from safetensors.torch import save_file
 
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress
+from twofold.ranking.caches import MemoryCache
 from twofold.ranking.calibration import Calibration, levelled
-from twofold.ranking.digests import Digests, digest_items
+from twofold.ranking.digests import Digests, DigestsOnDemand, ItemDigests, digest_items
 from twofold.ranking.items import ItemTables, ItemTokens, Marks
 from twofold.ranking.model import ModelShape, RankerModel
 from twofold.ranking.relations import Relations
 from twofold.ranking.runtime import Runtime, SinglePrecision, runtime_of
 from twofold.ranking.scoring import head_logits, logits_of, served_logits
 from twofold.ranking.settings import RankerSettings
+from twofold.ranking.stored import Form, open_rows
 from twofold.retrieval.candidates import Candidates, rank
 from twofold.retrieval.queries import Queries
 
 if TYPE_CHECKING:
     from twofold.indexing.artefact import Generation, GenerationWriter
+
+MEGABYTE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -61,14 +65,18 @@ class Ranker:
     tokenizer: Any
     calibration: Calibration
     settings: RankerSettings
-    digests: Digests | None = None
+    digests: ItemDigests | None = None
     runtime: Runtime = field(default_factory=SinglePrecision)
     _served: RankerModel = field(init=False, repr=False)
+    # Belongs to this model, its runtime and these tables: with any other it begins anew.
+    _memories: MemoryCache = field(init=False, repr=False)
     # Fast tokenizers keep truncation as state: two threads at once would clash.
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_served", self.runtime.prepare(self.model))
+        n_bytes = self.settings.history_cache_mb * MEGABYTE
+        object.__setattr__(self, "_memories", MemoryCache(n_bytes))
 
     def rerank(
         self, queries: Queries, candidates: Candidates, k: int, *, progress: Progress | None = None
@@ -133,6 +141,7 @@ class Ranker:
             candidates,
             form,
             digests=self.digests,
+            memories=self._memories,
             progress=progress,
         )
 
@@ -149,6 +158,7 @@ class Ranker:
             as_text=self._query_rows(queries.texts),
             likeness=np.where(candidates.items >= 0, candidates.scores, np.float32(np.nan)),
             digests=self.digests,
+            memories=self._memories,
         )
 
     def without_text(self, queries: Queries, candidates: Candidates) -> npt.NDArray[np.float32]:
@@ -177,9 +187,18 @@ class Ranker:
 
     def with_tables(self, tables: ItemTables) -> Ranker:
         """Return the same ranker over other item tables, digested where one layer is joint."""
-        stored = self.model.shape.joint_layers == 1 and self.settings.item_states != "off"
-        digests = digest_items(self.model, tables) if stored else None
-        return replace(self, tables=tables, digests=digests)
+        wanted, n_bytes = self.settings.item_states, self.settings.item_cache_mb * MEGABYTE
+        if self.model.shape.joint_layers == 1:
+            digests: ItemDigests
+            if wanted == "off":
+                digests = DigestsOnDemand(self.model, tables, n_bytes)
+            else:
+                form: Form = "int8" if wanted == "int8" else "half"
+                digests = digest_items(self.model, tables, form=form)
+            return replace(self, tables=tables, digests=digests)
+        if wanted == "off":
+            tables = tables.caching(self.model.backbone, n_bytes)
+        return replace(self, tables=tables, digests=None)
 
     def with_runtime(self, name: str) -> Ranker:
         """Return the same ranker in another runtime.
@@ -222,10 +241,10 @@ class Ranker:
         writer.put_array("ranker/offsets", self.tables.tokens.offsets)
         writer.put_array("ranker/factors", self.tables.factors)
         self.tables.relations.save(writer)
-        if self.digests is not None:
+        if isinstance(self.digests, Digests):
             self.digests.save(writer)
-        elif self.tables.states is not None:
-            writer.put_array("ranker/states", self.tables.states)
+        elif self.digests is None and self.tables.states is not None:
+            self.tables.states.save(writer, "ranker/states")
 
     @classmethod
     def open(
@@ -260,17 +279,20 @@ class Ranker:
             generation.array("ranker/offsets"),
             opened=not model.shape.backbone.traits.causal,
         )
-        states = generation.array("ranker/states") if generation.has("ranker/states") else None
-        digested = generation.has("ranker/digests/vectors")
+        states = open_rows(generation, "ranker/states", model.shape.backbone.hidden)
+        digests = Digests.open(generation, model.shape)
         factors = np.asarray(generation.array("ranker/factors"))
-        return cls(
+        tables = ItemTables(tokens, texts, factors, Relations.open(generation, relations), states)
+        opened = cls(
             model,
-            ItemTables(tokens, texts, factors, Relations.open(generation, relations), states),
+            tables,
             AutoTokenizer.from_pretrained(str(generation.path("ranker/tokenizer"))),
             Calibration.from_dict(generation.json("ranker/calibration")),
             settings,
-            Digests.open(generation) if digested else None,
+            digests,
         )
+        stored = digests is not None or states is not None
+        return opened if stored else opened.with_tables(tables)
 
 
 def _weights(file: Path) -> dict[str, torch.Tensor]:

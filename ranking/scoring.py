@@ -14,11 +14,13 @@ from twofold.indexing.progress import Progress, Silent
 from twofold.ranking.batches import (
     evidence_batch,
     history_batch,
+    history_keys,
     text_queries,
     told_histories,
 )
-from twofold.ranking.cross import Blocks, Digest
-from twofold.ranking.digests import Digests, digest_items
+from twofold.ranking.caches import MemoryCache
+from twofold.ranking.cross import Blocks, Digest, HistoryMemory
+from twofold.ranking.digests import Digests, ItemDigests, digest_items
 from twofold.ranking.head import EvidenceHead, EvidenceHeads, TextQueries
 from twofold.ranking.items import ItemTables
 from twofold.ranking.model import RankerModel
@@ -26,6 +28,8 @@ from twofold.retrieval.candidates import Candidates
 from twofold.retrieval.queries import Queries
 
 HEAD_CHUNK = 16
+# Requests that meet are few; of whole batches nothing is kept, they would push out all others.
+MOST_KEPT = 16
 FEW_CANDIDATES = 2000
 # About 250 MB of a small encoder's.
 MOST_DIGESTED = 50_000
@@ -38,7 +42,8 @@ def served_logits(
     candidates: Candidates,
     form: Literal["vectors", "text"],
     *,
-    digests: Digests | None = None,
+    digests: ItemDigests | None = None,
+    memories: MemoryCache | None = None,
     progress: Progress | None = None,
 ) -> npt.NDArray[np.float32]:
     """Return the logits of candidates as they are served: histories in the ranker's own form.
@@ -55,6 +60,8 @@ def served_logits(
         Whether histories are read as vectors or as text.
     digests
         Those of all items for this model and these tables, where they are at hand.
+    memories
+        What was made of the histories of earlier requests with this model and these tables.
     progress
         Shown for long jobs.
 
@@ -78,6 +85,7 @@ def served_logits(
         candidates.needed_features(),
         as_text=rows,
         digests=digests,
+        memories=memories,
         progress=progress,
     )
 
@@ -91,7 +99,8 @@ def logits_of(
     *,
     as_text: Sequence[npt.NDArray[np.int32]] | None = None,
     likeness: npt.NDArray[np.float32] | None = None,
-    digests: Digests | None = None,
+    digests: ItemDigests | None = None,
+    memories: MemoryCache | None = None,
     chunk_pairs: int | None = None,
     progress: Progress | None = None,
 ) -> npt.NDArray[np.float32]:
@@ -114,7 +123,7 @@ def logits_of(
     likeness
         Cosine of the query's and the candidate's text vectors where the query is a text, NaN where
         it is a history, ``float32 (n, m)``; ``None`` where none is a text.
-    digests
+    digests, memories
         As in :func:`served_logits`.
     chunk_pairs
         About how many candidates are scored at once; ``None`` takes so many that what is read of
@@ -134,17 +143,12 @@ def logits_of(
     step = max(1, (chunk_pairs or source.chunk_pairs) // m)
     longest = model.shape.max_history
     queries = queries.last(longest)
+    reader = _Histories(model, tables, digests, memories if n <= MOST_KEPT else None)
     with (progress or Silent()).step("rerank", total=n) as task, torch.inference_mode():
         for start in range(0, n, step):
             which = np.arange(start, min(start + step, n))
             asked = queries if len(which) == n else queries.take(which)
-            history = history_batch(
-                asked,
-                tables,
-                max_history=longest,
-                as_text=None if as_text is None else [as_text[i] for i in which],
-                soft_of=None if digests is None else digests.soft_of,
-            )
+            told = None if as_text is None else [as_text[i] for i in which]
             texts = (
                 TextQueries.none(len(which), m)
                 if likeness is None
@@ -152,7 +156,7 @@ def logits_of(
             )
             logits = model.logits(
                 source.read(which),
-                model.remember(history),
+                reader.memory(asked, told),
                 torch.from_numpy(features[which]),
                 evidence_batch(asked, items[which], tables, max_history=longest),
                 texts,
@@ -180,7 +184,7 @@ class _Source:
     model: RankerModel
     tables: ItemTables
     places: npt.NDArray[np.int64]
-    digests: Digests | None
+    digests: ItemDigests | None
 
     @classmethod
     def of(
@@ -188,18 +192,19 @@ class _Source:
         model: RankerModel,
         tables: ItemTables,
         items: npt.NDArray[np.int64],
-        digests: Digests | None,
+        digests: ItemDigests | None,
     ) -> _Source:
         """Return the source for candidates ``(n, m)``; padding reads item 0.
 
-        Where there are no digests, but could be, and few items make up many candidates, those are
+        Where no digests are stored, but could be, and few items make up many candidates, those are
         digested first.
         """
         places = np.maximum(items, 0)
-        if digests is None and model.shape.joint_layers == 1 and items.size > FEW_CANDIDATES:
+        stored = isinstance(digests, Digests)
+        if not stored and model.shape.joint_layers == 1 and items.size > FEW_CANDIDATES:
             distinct, where = np.unique(places, return_inverse=True)
             if len(distinct) <= min(items.size / 2, MOST_DIGESTED):
-                digests = digest_items(model, tables, distinct, precision="single")
+                digests = digest_items(model, tables, distinct, form="single")
                 places = where.reshape(items.shape)
         return cls(model, tables, places, digests)
 
@@ -215,6 +220,46 @@ class _Source:
             return self.digests.of(places)
         states, lengths = self.tables.token_states(places, self.model.backbone)
         return self.model.blocks(states, lengths, self.tables.soft(places))
+
+
+@dataclass(frozen=True)
+class _Histories:
+    """Makes of histories what candidates look at, or takes it from an earlier request."""
+
+    model: RankerModel
+    tables: ItemTables
+    digests: ItemDigests | None
+    kept: MemoryCache | None
+
+    def memory(
+        self, queries: Queries, as_text: Sequence[npt.NDArray[np.int32]] | None
+    ) -> HistoryMemory:
+        """Return the memory of queries."""
+        if self.kept is None:
+            return self._made(queries, as_text)
+        keys = history_keys(queries, as_text)
+        found = [self.kept.get(key) for key in keys]
+        missing = np.array([n for n, one in enumerate(found) if one is None], dtype=np.int64)
+        if len(missing):
+            texts = None if as_text is None else [as_text[n] for n in missing]
+            every = len(missing) == len(queries)
+            made = self._made(queries if every else queries.take(missing), texts)
+            for row, number in enumerate(missing):
+                found[number] = made.row(row)
+                self.kept.put(keys[number], made.row(row))
+        return HistoryMemory.joined([one for one in found if one is not None])
+
+    def _made(
+        self, queries: Queries, as_text: Sequence[npt.NDArray[np.int32]] | None
+    ) -> HistoryMemory:
+        history = history_batch(
+            queries,
+            self.tables,
+            max_history=self.model.shape.max_history,
+            as_text=as_text,
+            soft_of=None if self.digests is None else self.digests.soft_of,
+        )
+        return self.model.remember(history)
 
 
 def head_logits(

@@ -35,9 +35,14 @@ class RankerSettings:
         that 95 % of the item texts fit into, at most 64.
     item_states
         ``"half"`` stores what requests need of every item in half precision: with one joint layer
-        its digest, with more the lower layers' states of its tokens. ``"off"`` computes them when
-        they are needed. ``"auto"`` stores them unless all layers are joint, where there is nothing
-        to store but embeddings.
+        its digest, with more the lower layers' states of its tokens. ``"int8"`` stores them in
+        bytes, in half of the space. ``"off"`` computes them when they are needed, and keeps the
+        latest. ``"auto"`` is ``"half"`` unless all layers are joint, where there is nothing to
+        store but embeddings.
+    item_cache_mb
+        With `item_states` off, how many megabytes of them are kept.
+    history_cache_mb
+        How many megabytes are kept of what was made of the histories of earlier requests.
     text_query_share
         Share of the training lists that stand for a free text query: the texts of one to three
         items of the history in place of history and stage-one features, those items among the hits.
@@ -81,7 +86,9 @@ class RankerSettings:
     history: Literal["vectors", "text"] = "vectors"
     max_history: int = 20
     max_item_tokens: int | None = None
-    item_states: Literal["auto", "half", "off"] = "auto"
+    item_states: Literal["auto", "half", "int8", "off"] = "auto"
+    item_cache_mb: int = 64
+    history_cache_mb: int = 32
     text_query_share: float = 0.1
     objective: Literal["bce", "listwise"] = "bce"
     negatives: int = 31
@@ -112,8 +119,11 @@ class RankerSettings:
             raise SettingsError(
                 f"ranker.max_item_tokens must be at least 4, not {self.max_item_tokens}"
             )
-        if self.negatives < 0:
-            raise SettingsError(f"ranker.negatives must not be negative, not {self.negatives}")
+        for name in ("negatives", "item_cache_mb", "history_cache_mb"):
+            if getattr(self, name) < 0:
+                raise SettingsError(
+                    f"ranker.{name} must not be negative, not {getattr(self, name)}"
+                )
         shares = ("text_query_share", "dropout", "collaborative_dropout", "warmup_ratio")
         for name in (*shares, "averaging", "stop_share", "calibration_share"):
             if not 0 <= getattr(self, name) < 1:

@@ -21,10 +21,11 @@ from tests.ranking.worlds import (
 from twofold.indexing.errors import InputError
 from twofold.ranking import scoring
 from twofold.ranking.batches import history_as_text
-from twofold.ranking.digests import Digests, digest_items
+from twofold.ranking.digests import Digests, DigestsOnDemand, ItemDigests, digest_items
 from twofold.ranking.items import ItemTables
 from twofold.ranking.model import RankerModel
 from twofold.ranking.scoring import logits_of
+from twofold.ranking.stored import FloatRows, empty_rows
 
 World = tuple[RankerModel, ItemTables]
 histories = st.lists(st.lists(st.integers(0, N_ITEMS - 1), max_size=6), min_size=1, max_size=4)
@@ -47,8 +48,11 @@ def test_scores_from_digests_are_those_from_tokens(
     said = history_as_text(queries, rng.random(len(past)) < 0.5, tables, limit=40, max_history=3)
     texts = said.rows if any(len(row) for row in said.rows) else None
     slow = logits_of(model, tables, queries, items, features, as_text=texts)
-    single, half = digest_items(model, tables, precision="single"), digest_items(model, tables)
-    for digests, close in ((single, 1e-4), (half, 3e-2)):
+    single, half = digest_items(model, tables, form="single"), digest_items(model, tables)
+    # So small that most of what was kept has to make room.
+    demanded = DigestsOnDemand(model, tables, 4 * 4 * (3 * 32 + 2))
+    stored: list[tuple[ItemDigests, float]] = [(single, 1e-4), (half, 3e-2), (demanded, 1e-4)]
+    for digests, close in stored:
         fast = logits_of(model, tables, queries, items, features, as_text=texts, digests=digests)
         np.testing.assert_allclose(fast, slow, atol=close)
 
@@ -58,7 +62,8 @@ def test_histories_are_read_from_the_stored_soft_tokens(world: World) -> None:
     queries, items = make_queries([[1, 2], [], [3]]), np.tile(np.arange(N_ITEMS), (3, 1))
     digests, features = digest_items(model, tables), make_features((3, N_ITEMS))
     told = logits_of(model, tables, queries, items, features, digests=digests)
-    other = replace(digests, soft=digests.soft[::-1])
+    turned = FloatRows(digests.soft.of(np.arange(N_ITEMS)[::-1].copy()).numpy())
+    other = replace(digests, soft=turned)
     changed = logits_of(model, tables, queries, items, features, digests=other) != told
     assert changed.any(axis=1).tolist() == [True, False, True]
 
@@ -89,7 +94,8 @@ def test_digests_of_some_items_are_those_of_all(world: World) -> None:
     model, tables = world
     some = np.array([5, 2, 9])
     whole, part = digest_items(model, tables), digest_items(model, tables, some)
-    np.testing.assert_allclose(part.vectors, whole.vectors[some], atol=1e-3)
+    found = part.vectors.of(np.arange(3)).numpy()
+    np.testing.assert_allclose(found, whole.vectors.of(some).numpy(), atol=1e-3)
     np.testing.assert_allclose(part.masses, whole.masses[some], atol=1e-5)
 
 
@@ -97,11 +103,14 @@ def test_an_item_takes_few_bytes_and_follows_its_table(world: World) -> None:
     model, tables = world
     digests = digest_items(model, tables)
     width, heads = model.shape.backbone.hidden, model.shape.backbone.heads
-    assert digests.vectors[:1].nbytes + digests.masses[:1].nbytes == 2 * 3 * width + 4 * heads
+    assert digests.vectors.row_bytes() + digests.masses[:1].nbytes == 2 * 3 * width + 4 * heads
+    small = digest_items(model, tables, form="int8")
+    assert small.vectors.row_bytes() == 3 * width + 2 * (3 * width // 32)
     changed = tables.factors.copy()
     changed[3] += 1
     moved = digest_items(model, replace(tables, factors=changed))
-    same = (moved.vectors == digests.vectors).all(axis=1)
+    everyone = np.arange(N_ITEMS)
+    same = (moved.vectors.of(everyone) == digests.vectors.of(everyone)).all(dim=1)
     assert not same[3]
     assert same.sum() == N_ITEMS - 1
 
@@ -110,6 +119,6 @@ def test_several_joint_layers_have_no_digests(tiny_bert: Path) -> None:
     with pytest.raises(InputError, match="one joint layer; this model has 2"):
         digest_items(make_model(tiny_bert, 2), make_tables(tiny_bert))
     with pytest.raises(InputError, match="one length"):
-        Digests(np.zeros((2, 3), "f2"), np.zeros((1, 2), "f4"), np.zeros((2, 1), "f2"))
+        Digests(empty_rows(2, 3, "half"), np.zeros((1, 2), "f4"), empty_rows(2, 1, "half"))
     with pytest.raises(InputError, match="one length"):
-        Digests(np.zeros((2, 3), "f2"), np.zeros((2, 2), "f4"), np.zeros((1, 1), "f2"))
+        Digests(empty_rows(2, 3, "half"), np.zeros((2, 2), "f4"), empty_rows(1, 1, "half"))

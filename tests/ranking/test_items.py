@@ -9,6 +9,7 @@ import pytest
 from tests.ranking.worlds import make_model, make_tables, make_texts, make_tokenizer
 from twofold.indexing.errors import InputError
 from twofold.ranking.items import compute_states, lower_states, tokenise_items
+from twofold.ranking.stored import Form, empty_rows
 
 
 def test_an_empty_text_is_cls_and_sep(tiny_bert: Path) -> None:
@@ -56,15 +57,22 @@ def test_stored_states_agree_with_those_computed_on_demand(tiny_bert: Path) -> N
     backbone = make_model(tiny_bert, 1).backbone
     tables = make_tables(tiny_bert, make_texts(40))
     # Small batches, so that items of many lengths land in batches of their own.
-    stored = compute_states(backbone, tables.tokens, batch_tokens=16)
-    assert stored.dtype == np.float16
-    kept = replace(tables, states=stored)
     items = np.array([7, 0, 39, 7, 21], dtype=np.int64)
-    half, lengths = kept.token_states(items, backbone)
-    full, again = tables.token_states(items, backbone)
-    assert lengths.tolist() == again.tolist() == tables.tokens.lengths()[items].tolist()
-    np.testing.assert_allclose(half.numpy(), full.numpy(), atol=1e-2)
+    full, lengths = tables.token_states(items, backbone)
+    assert lengths.tolist() == tables.tokens.lengths()[items].tolist()
     assert float(full.std()) > 0.1
+    forms: tuple[tuple[Form, float], ...] = (("single", 1e-5), ("half", 1e-2), ("int8", 4e-2))
+    for form, close in forms:
+        stored = compute_states(backbone, tables.tokens, form=form, batch_tokens=16)
+        found, again = replace(tables, states=stored).token_states(items, backbone)
+        assert again.tolist() == lengths.tolist()
+        np.testing.assert_allclose(found.numpy(), full.numpy(), atol=close)
+    assert tables.caching(backbone, 0).token_states(items, backbone)[0].equal(full)
+    keeping = tables.caching(backbone, 10 * 12 * 32 * 4)
+    for _ in range(3):
+        found, again = keeping.token_states(items, backbone)
+        assert again.tolist() == lengths.tolist()
+        np.testing.assert_allclose(found.numpy(), full.numpy(), atol=1e-5)
 
 
 def test_no_items_have_no_states(tiny_bert: Path) -> None:
@@ -72,7 +80,7 @@ def test_no_items_have_no_states(tiny_bert: Path) -> None:
     tables = make_tables(tiny_bert)
     assert lower_states(backbone, tables.tokens, np.zeros(0, dtype=np.int64)).shape == (0, 32)
     empty = tokenise_items(make_tokenizer(tiny_bert), [], None, 64)
-    assert compute_states(backbone, empty).shape == (0, 32)
+    assert len(compute_states(backbone, empty)) == 0
 
 
 def test_tables_of_different_lengths_are_refused(tiny_bert: Path) -> None:
@@ -80,4 +88,4 @@ def test_tables_of_different_lengths_are_refused(tiny_bert: Path) -> None:
     with pytest.raises(InputError, match="one length"):
         replace(tables, texts=tables.texts[1:])
     with pytest.raises(InputError, match="beside tokens"):
-        replace(tables, states=np.zeros((3, 32), np.float16))
+        replace(tables, states=empty_rows(3, 32, "half"))

@@ -83,7 +83,7 @@ def test_logits_equal_the_slow_implementation(
     model, tables = randomise(make_model(folder, joint_layers)), make_tables(folder)
     queries, features = make_queries(HISTORIES), make_features(CANDIDATES.shape)
     slow = _slow(folder, model, tables)
-    digests = digest_items(model, tables, precision="single") if joint_layers == 1 else None
+    digests = digest_items(model, tables, form="single") if joint_layers == 1 else None
     if history == "vectors":
         for stored in {id(None): None, id(digests): digests}.values():
             found = logits_of(model, tables, queries, CANDIDATES, features, digests=stored)
@@ -152,7 +152,7 @@ def test_any_history_and_any_candidates_equal_the_slow_implementation(
     queries, features = make_queries([history], n_items, times=times), make_features(items.shape)
     stored = None
     if joint_layers == 1:
-        stored = digest_items(model, many_items, precision="single")
+        stored = digest_items(model, many_items, form="single")
     found = logits_of(model, many_items, queries, items, features, digests=stored)
     slow = _slow(tiny_bert, model, many_items)
     kinds = [item % N_KINDS for item in history]
