@@ -184,6 +184,21 @@ class GenerationWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
+    def take_over(self, generation: Generation, *, but: str) -> None:
+        """Copy what another generation holds, except one folder.
+
+        Parameters
+        ----------
+        generation
+            A whole generation.
+        but
+            Name of the folder at its top that is left out.
+        """
+        for name in generation.manifest["files"]:
+            top = PurePosixPath(name).parts[0]
+            if top not in (but, MEASUREMENTS, STAGES):
+                shutil.copyfile(generation.path(name), self.path(name))
+
     def commit(
         self, about: Mapping[str, Any], *, measurements: Mapping[str, Any] | None = None
     ) -> Generation:

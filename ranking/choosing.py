@@ -101,6 +101,62 @@ def measure_runtimes(
     return tuple(out)
 
 
+@dataclass(frozen=True)
+class Compared:
+    """Two rankers on the same lists.
+
+    Parameters
+    ----------
+    times
+        Each one's median milliseconds a list, of a history and of a free text.
+    same_top
+        Mean share of each list's ten best by the first that the second has among its ten best.
+    error
+        Root mean squared distance of their logits.
+    """
+
+    times: tuple[tuple[float, float], ...]
+    same_top: float
+    error: float
+
+
+def compare(
+    rankers: Sequence[Ranker], queries: Queries, candidates: Candidates, texts: Sequence[str]
+) -> Compared:
+    """Return how two rankers do on lists, one list at a time, taking turns.
+
+    Parameters
+    ----------
+    rankers
+        Two rankers over the same items.
+    queries, candidates
+        Lists of histories, at least one; each is scored once more as the answer to a text.
+    texts
+        Free texts to ask for, used in turn.
+    """
+    new = [replace(one, settings=replace(one.settings, history_cache_mb=0)) for one in rankers]
+    spent: list[tuple[list[float], list[float]]] = [([], []) for _ in new]
+    told: list[list[npt.NDArray[np.float32]]] = [[] for _ in new]
+    for number in range(len(queries)):
+        which = np.array([number])
+        asked, served = queries.take(which), candidates.take(which)
+        spoken = replace(asked.last(0), texts=(texts[number % len(texts)],))
+        for ranker, (histories, words), logits in zip(new, spent, told, strict=True):
+            begun = time.perf_counter_ns()
+            logits.append(ranker.logits(asked, served)[0, served.items[0] >= 0])
+            middle = time.perf_counter_ns()
+            ranker.logits(spoken, served)
+            histories.append((middle - begun) / 1e6)
+            words.append((time.perf_counter_ns() - middle) / 1e6)
+    pairs = list(zip(told[1], told[0], strict=True))
+    squares = np.concatenate([np.square(a - b) for a, b in pairs])
+    return Compared(
+        tuple((float(np.median(a)), float(np.median(b))) for a, b in spent),
+        float(np.mean([_same(a, b) for a, b in pairs])),
+        float(np.sqrt(squares.mean())),
+    )
+
+
 def fastest(measured: Sequence[Measured]) -> str:
     """Return the name of the fastest runtime whose scores are sound; single precision's are."""
     sound = [one for one in measured if one.sound]

@@ -73,6 +73,11 @@ class Digests:
         """Return the soft tokens of any shape ``(...)`` of items, ``float32 (..., d)``."""
         return self.soft.of(items)
 
+    def bytes_an_item(self) -> int:
+        """Return what an item takes."""
+        masses = self.masses.shape[1] * self.masses.itemsize
+        return int(self.vectors.row_bytes() + self.soft.row_bytes() + masses)
+
     def save(self, writer: GenerationWriter) -> None:
         """Write them under ``ranker/digests``."""
         self.vectors.save(writer, "ranker/digests/vectors")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -121,6 +122,15 @@ class BackboneShape:
     def max_tokens(self) -> int:
         """Longest sequence that positions can number."""
         return self.positions - self.first_position
+
+    def with_layers(self, kept: Sequence[int]) -> BackboneShape:
+        """Return the shape of the same model with some of its layers, in their order."""
+        return replace(
+            self,
+            layers=len(kept),
+            rotations=tuple(self.rotations[n] for n in kept) if self.rotations else (),
+            windows=tuple(self.windows[n] for n in kept) if self.windows else (),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the shape as plain values."""

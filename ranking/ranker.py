@@ -210,6 +210,15 @@ class Ranker:
         """
         return replace(self, runtime=runtime_of(name))
 
+    def bytes_an_item(self) -> int:
+        """Return what is stored of an item for requests, on average; 0 where nothing is."""
+        if isinstance(self.digests, Digests):
+            return self.digests.bytes_an_item()
+        if self.tables.states is None:
+            return 0
+        each = self.tables.states.row_bytes()
+        return round(each * len(self.tables.states) / max(1, len(self.tables.tokens)))
+
     def levelled(self, queries: Queries, candidates: Candidates, rate: float) -> Ranker:
         """Return the same ranker, its probabilities of these served lists averaging to `rate`.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,21 +15,13 @@ from torch import Tensor
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
 from twofold.ranking.averaging import WeightMean
-from twofold.ranking.batches import (
-    drop_factors,
-    evidence_batch,
-    history_batch,
-    text_queries,
-    told_histories,
-)
-from twofold.ranking.items import ItemTables
-from twofold.ranking.labelled import Labelled, batches, draw
-from twofold.ranking.lists import Lists, mean_ndcg
+from twofold.ranking.labelled import Labelled, batches
+from twofold.ranking.lists import mean_ndcg
 from twofold.ranking.losses import loss_of, mean_loss
-from twofold.ranking.model import RankerModel, SoftItems
+from twofold.ranking.model import RankerModel
 from twofold.ranking.scoring import served_logits
 from twofold.ranking.settings import RankerSettings
-from twofold.ranking.text_rows import text_rows
+from twofold.ranking.training_batch import batch_logits, read_batch
 
 
 @dataclass(frozen=True)
@@ -112,24 +105,72 @@ def fine_tune(
     if not any(len(part.lists.hits()) for part in train):
         n = sum(len(part.lists) for part in train)
         raise InputError(f"fine-tuning needs a training list that holds a hit; none of {n} does")
-    n_batches = sum(-(-len(part.lists.hits()) // settings.batch_lists) for part in train)
-    steps = settings.max_epochs * n_batches
+
+    def loss(part: Labelled, which: npt.NDArray[np.int64]) -> Tensor:
+        lists = part.lists.take(which)
+        batch = read_batch(model.shape, part.tables, lists, settings, rng)
+        logits = batch_logits(model, part.tables, batch)
+        return loss_of(logits, batch.drawn.labels, batch.drawn.weights, settings.objective)
+
+    task = Task(
+        n_batches=sum(-(-len(part.lists.hits()) // settings.batch_lists) for part in train),
+        batches=lambda: batches(train, settings.batch_lists, rng),
+        loss=loss,
+        measure=lambda: _stopping(model, stop, settings),
+    )
+    return train_by(model, task, settings, seed=seed, progress=progress)
+
+
+class Task(NamedTuple):
+    """What a model is trained to do.
+
+    Parameters
+    ----------
+    n_batches
+        Batches an epoch.
+    batches
+        Gives the batches of an epoch, each time in another order.
+    loss
+        Of one batch.
+    measure
+        Gives loss and NDCG@10 on lists for early stopping.
+    """
+
+    n_batches: int
+    batches: Callable[[], Sequence[tuple[Any, ...]]]
+    loss: Callable[..., Tensor]
+    measure: Callable[[], tuple[float, float]]
+
+
+def train_by(
+    model: RankerModel,
+    task: Task,
+    settings: RankerSettings,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train joint layers, soft tokens and head of `model` in place; the best epoch is kept.
+
+    Parameters as in :func:`fine_tune`.
+    """
+    steps = settings.max_epochs * task.n_batches
     optimiser, schedule = _optimiser(model, settings, steps)
     trainable = [one for one in model.parameters() if one.requires_grad]
     mean = WeightMean(trainable, settings.averaging)
     begun = time.perf_counter()
-    epochs = [Epoch(0, None, *_stopping(model, stop, settings), time.perf_counter() - begun)]
+    epochs = [Epoch(0, None, *task.measure(), time.perf_counter() - begun)]
     kept, best = mean.copy(), epochs[0]
     with (
         torch.random.fork_rng(devices=[]),
-        (progress or Silent()).step("fine-tune", total=steps) as task,
+        (progress or Silent()).step("fine-tune", total=steps) as shown,
     ):
         torch.manual_seed(seed)
         for number in range(1, settings.max_epochs + 1):
             begun, losses = time.perf_counter(), []
             model.train()
-            for part, which in batches(train, settings.batch_lists, rng):
-                loss = _loss(model, part.tables, part.lists.take(which), settings, rng)
+            for batch in task.batches():
+                loss = task.loss(*batch)
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_(trainable, 1.0)
@@ -137,10 +178,10 @@ def fine_tune(
                 schedule.step()
                 mean.update()
                 losses.append(loss.item())
-                task.advance()
-                task.note(f"loss {np.mean(losses[-50:]):.4f}")
+                shown.advance()
+                shown.note(f"loss {np.mean(losses[-50:]):.4f}")
             with mean.standing_in():
-                found = _stopping(model, stop, settings)
+                found = task.measure()
             seconds = time.perf_counter() - begun
             epochs.append(Epoch(number, float(np.mean(losses)), *found, seconds))
             if epochs[-1].stop_loss < best.stop_loss:
@@ -182,51 +223,6 @@ def _optimiser(
         return min(rising, max(0.0, (steps - step) / max(1, steps - warmup)))
 
     return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
-
-
-def _loss(
-    model: RankerModel,
-    tables: ItemTables,
-    lists: Lists,
-    settings: RankerSettings,
-    rng: np.random.Generator,
-) -> Tensor:
-    """Return the loss of one batch of lists."""
-    asked = rng.random(len(lists)) < settings.text_query_share
-    dropped = rng.random(len(lists)) < settings.collaborative_dropout
-    limit, longest = model.shape.backbone.max_tokens, model.shape.max_history
-    drawn = draw(lists, settings.negatives, rng)
-    said = text_rows(lists.queries, drawn, asked, tables, limit=limit, rng=rng)
-    told = told_histories(lists.queries, tables, settings.history, limit=limit, max_history=longest)
-    history = history_batch(
-        lists.queries,
-        tables,
-        max_history=longest,
-        as_text=_either(said.tokens, told),
-        factors_dropped=dropped,
-    )
-    items = said.drawn.items
-    states, lengths = tables.token_states(np.maximum(items, 0).ravel(), model.backbone)
-    soft = tables.soft(items)
-    factors = drop_factors(soft.factors, dropped).flatten(0, 1)
-    blocks = model.blocks(states, lengths, SoftItems(soft.texts.flatten(0, 1), factors))
-    logits = model.logits(
-        blocks,
-        model.remember(history),
-        drawn.features,
-        evidence_batch(lists.queries, items, tables, max_history=longest),
-        text_queries(said.likeness),
-    )
-    return loss_of(logits, said.drawn.labels, said.drawn.weights, settings.objective)
-
-
-def _either(
-    said: tuple[npt.NDArray[np.int32], ...], told: tuple[npt.NDArray[np.int32], ...] | None
-) -> tuple[npt.NDArray[np.int32], ...] | None:
-    """Return what each list says, or else its history as text, ``None`` where no list has one."""
-    if told is not None:
-        return tuple(a if len(a) else b for a, b in zip(said, told, strict=True))
-    return said if any(len(row) for row in said) else None
 
 
 def _stopping(

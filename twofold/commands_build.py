@@ -87,6 +87,56 @@ def inspect(
         raise typer.Exit(1)
 
 
+@app.command()
+def compress(
+    artefact: Artefact,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Folder to write to; ARTEFACT gets a generation."
+        ),
+    ],
+    layers: Annotated[
+        int, typer.Option("--layers", "-l", min=2, help="Layers of the smaller text model.")
+    ],
+    joint_layers: Annotated[
+        int | None,
+        typer.Option("--joint-layers", min=1, help="How many of them are joint; as many as now."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write an artefact with a smaller ranker, taught by the one that is there.
+
+    Layers of its text model are left out, and the others learn to say what all of them said on the
+    lists of the artefact's own users. Both are compared on users that nothing was learned from.
+    """
+    progress = begin(as_json=as_json)
+    from twofold.compress import compress as compress_artefact
+
+    report = compress_artefact(
+        artefact, out, layers=layers, joint_layers=joint_layers, progress=progress
+    )
+    if as_json:
+        say_json(report.to_dict())
+        return
+    say(f"wrote {report.path}, generation {report.generation}")
+    say_rows(
+        [
+            {
+                "ranker": name,
+                "layers": one.layers,
+                "joint": one.joint_layers,
+                "history ms": round(one.history_ms, 2),
+                "text ms": round(one.text_ms, 2),
+                "bytes an item": one.bytes_an_item,
+            }
+            for name, one in (("larger", report.larger), ("smaller", report.smaller))
+        ],
+        as_json=False,
+    )
+    say(f"They share {report.same_top:.1%} of their ten best; logits differ by {report.error:.3f}.")
+
+
 def _show(generation: Generation) -> None:
     own = {"files", "settings", "versions"}
     say(f"generation    {generation.name}")

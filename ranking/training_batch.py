@@ -1,0 +1,126 @@
+"""A batch of training lists as the model reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from twofold.ranking.batches import (
+    drop_factors,
+    evidence_batch,
+    history_batch,
+    text_queries,
+    told_histories,
+)
+from twofold.ranking.items import ItemTables
+from twofold.ranking.labelled import Drawn, draw
+from twofold.ranking.lists import Lists
+from twofold.ranking.model import ModelShape, RankerModel, SoftItems
+from twofold.ranking.settings import RankerSettings
+from twofold.ranking.text_rows import text_rows
+from twofold.retrieval.queries import Queries
+
+
+@dataclass(frozen=True)
+class ReadBatch:
+    """A batch with all that was drawn for it: any model may score it.
+
+    Parameters
+    ----------
+    queries
+        The histories.
+    items
+        Candidates, those that a text query names among them, ``int64 (B, m)``.
+    features
+        Stage-one features, ``float32 (B, m, n_features)``.
+    drawn
+        Candidates with labels and weights.
+    tokens
+        Token rows of lists read as text, ``None`` where none is.
+    likeness
+        As of :class:`~twofold.ranking.text_rows.TextRows`.
+    dropped
+        Lists that go without collaborative factors, ``bool (B,)``.
+    """
+
+    queries: Queries
+    items: npt.NDArray[np.int64]
+    features: Tensor
+    drawn: Drawn
+    tokens: tuple[npt.NDArray[np.int32], ...] | None
+    likeness: npt.NDArray[np.float32]
+    dropped: npt.NDArray[np.bool_]
+
+
+def read_batch(
+    shape: ModelShape,
+    tables: ItemTables,
+    lists: Lists,
+    settings: RankerSettings,
+    rng: np.random.Generator,
+) -> ReadBatch:
+    """Return a batch of lists: candidates drawn, some lists turned into text queries.
+
+    Parameters
+    ----------
+    shape
+        Sizes of the model.
+    tables
+        What it reads of items.
+    lists
+        The batch.
+    settings
+        How much is drawn, said and dropped.
+    rng
+        Draws.
+    """
+    asked = rng.random(len(lists)) < settings.text_query_share
+    dropped = rng.random(len(lists)) < settings.collaborative_dropout
+    limit, longest = shape.backbone.max_tokens, shape.max_history
+    drawn = draw(lists, settings.negatives, rng)
+    said = text_rows(lists.queries, drawn, asked, tables, limit=limit, rng=rng)
+    told = told_histories(lists.queries, tables, settings.history, limit=limit, max_history=longest)
+    return ReadBatch(
+        lists.queries,
+        said.drawn.items,
+        drawn.features,
+        said.drawn,
+        _either(said.tokens, told),
+        said.likeness,
+        dropped,
+    )
+
+
+def batch_logits(model: RankerModel, tables: ItemTables, batch: ReadBatch) -> Tensor:
+    """Return the logits of a batch, ``float32 (B, m)``."""
+    longest = model.shape.max_history
+    history = history_batch(
+        batch.queries,
+        tables,
+        max_history=longest,
+        as_text=batch.tokens,
+        factors_dropped=batch.dropped,
+    )
+    states, lengths = tables.token_states(np.maximum(batch.items, 0).ravel(), model.backbone)
+    soft = tables.soft(batch.items)
+    factors = drop_factors(soft.factors, batch.dropped).flatten(0, 1)
+    blocks = model.blocks(states, lengths, SoftItems(soft.texts.flatten(0, 1), factors))
+    return model.logits(
+        blocks,
+        model.remember(history),
+        batch.features,
+        evidence_batch(batch.queries, batch.items, tables, max_history=longest),
+        text_queries(batch.likeness),
+    )
+
+
+def _either(
+    said: tuple[npt.NDArray[np.int32], ...], told: tuple[npt.NDArray[np.int32], ...] | None
+) -> tuple[npt.NDArray[np.int32], ...] | None:
+    """Return what each list says, or else its history as text, ``None`` where no list has one."""
+    if told is not None:
+        return tuple(a if len(a) else b for a, b in zip(said, told, strict=True))
+    return said if any(len(row) for row in said) else None
