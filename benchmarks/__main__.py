@@ -2,8 +2,9 @@
 
 ``quality`` measures both stages beside their opponents, ``als`` tunes alternating least squares
 alone, ``rerank`` times stage two beside sentence-transformers' cross-encoder, ``serving`` a whole
-engine under load. Data sets are read from the folder named by ``TWOFOLD_DATA`` (MovieLens-100k is
-fetched). With ``--record`` a finished run appends its rows to ``benchmarks/results/SUITE.jsonl``.
+engine under load, ``layers`` tells what joint layers and layers altogether are worth. Data sets are
+read from the folder named by ``TWOFOLD_DATA`` (MovieLens-100k is fetched). With ``--record`` each
+finished row is appended to ``benchmarks/results/SUITE.jsonl``.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from benchmarks.als import tune_als
 from benchmarks.datasets import BEAUTY, IFDB, MOVIELENS, data_set
+from benchmarks.layers import measure_layers
 from benchmarks.rerank import measure_reranking
 from benchmarks.serving import measure_serving
 from twofold.commands_measure import show
@@ -68,17 +72,16 @@ def als(name: str, overrides: list[str], *, record: bool) -> None:
         _append("als", lines)
 
 
-def timed(suite: str, name: str, overrides: list[str], *, quick: bool, record: bool) -> None:
-    """Time one data set: stage two beside its peer, or a whole engine under load."""
-    progress = make_progress(make_console(), as_json=False)
-    measured = {"rerank": measure_reranking, "serving": measure_serving}[suite]
-    lines, run = [], datetime.now(UTC).isoformat(timespec="seconds")
-    command = " ".join([name, *(shlex.join(("--set", one)) for one in overrides)])
-    for line in measured(data_set(name), tuple(overrides), quick=quick, progress=progress):
-        lines.append(json.dumps({**line, "run": run, "command": command}))
-        say(lines[-1])
-    if record:
-        _append(suite, lines)
+def stepwise(
+    measured: Iterator[dict[str, Any]], suite: str, command: list[str], *, record: bool
+) -> None:
+    """Print each row of a suite as it is finished, and keep it."""
+    run = datetime.now(UTC).isoformat(timespec="seconds")
+    for row in measured:
+        line = json.dumps({**row, "run": run, "command": shlex.join(command)})
+        say(line)
+        if record:
+            _append(suite, [line])
 
 
 def _append(suite: str, lines: list[str]) -> None:
@@ -90,11 +93,13 @@ def _append(suite: str, lines: list[str]) -> None:
 def main() -> int:
     """Run the suite that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("suite", choices=["quality", "als", "rerank", "serving"])
+    parser.add_argument("suite", choices=["quality", "als", "rerank", "serving", "layers"])
     parser.add_argument("dataset", choices=[MOVIELENS, BEAUTY, IFDB])
     parser.add_argument("--skip", type=int, default=0, help="labels a user to leave out first")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--quick", action="store_true", help="ask less (rerank, serving)")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings a ranker (layers)")
+    parser.add_argument("--search", action="store_true", help="search the rate (layers)")
     parser.add_argument(
         "--record", action="store_true", help="append the rows to benchmarks/results"
     )
@@ -102,8 +107,18 @@ def main() -> int:
     try:
         if given.suite == "als":
             als(given.dataset, given.set, record=given.record)
-        elif given.suite in ("rerank", "serving"):
-            timed(given.suite, given.dataset, given.set, quick=given.quick, record=given.record)
+        elif given.suite != "quality":
+            progress = make_progress(make_console(), as_json=False)
+            data, own = data_set(given.dataset), tuple(given.set)
+            if given.suite == "layers":
+                rows = measure_layers(
+                    data, own, seeds=given.seeds, search=given.search, progress=progress
+                )
+            else:
+                measure = {"rerank": measure_reranking, "serving": measure_serving}[given.suite]
+                rows = measure(data, own, quick=given.quick, progress=progress)
+            command = [one for one in sys.argv[2:] if one != "--record"]
+            stepwise(rows, given.suite, command, record=given.record)
         else:
             quality(given.dataset, given.set, skip=given.skip, record=given.record)
     except TwofoldError as error:

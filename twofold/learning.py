@@ -28,6 +28,7 @@ from twofold.ranking.lists import Lists, Window, label_lists, share_of_hits
 from twofold.ranking.making import make_ranker
 from twofold.ranking.ranker import Ranker
 from twofold.ranking.relations import Relations
+from twofold.ranking.settings import RankerSettings
 from twofold.retrieval.fusion import Fusion, learn_weights
 from twofold.retrieval.queries import Queries, queries_of_users
 from twofold.retrieval.retriever import Retriever
@@ -96,6 +97,21 @@ def learn(
     InputError
         If no user has a label to hold out, or too few for a ranker.
     """
+    lessons = lessons_of(dataset, log, index, settings, progress)
+    final, about, ranker = lessons.final(), dict(lessons.about), None
+    if settings.ranker.train:
+        ranker, about["ranker"] = lessons.taught(final, settings.ranker, settings.seed)
+    return Learned(final, lessons.fusion, ranker, lessons.lists, about)
+
+
+def lessons_of(
+    dataset: Dataset,
+    log: Interactions,
+    index: VectorIndex,
+    settings: Settings,
+    progress: Progress,
+) -> Lessons:
+    """Return what rankers are taught with. Parameters and errors as of :func:`learn`."""
     learner = _Learner(dataset, log, index, settings, progress)
     n_labels = settings.window_labels or usual_labels(log)
     before = learner.before(n_labels, settings.skip_labels)
@@ -112,28 +128,15 @@ def learn(
         "n_window_users": [len(before.queries)],
         "fusion": fusion_about,
     }
-    if not settings.ranker.train:
-        return Learned(learner.fitted(log), fusion, None, (windows[0].lists,), about)
     wanted = settings.windows or min(MOST_WINDOWS, -(-ENOUGH_LISTS // len(before.queries)))
-    for number in range(1, wanted):
+    # Without a ranker the first window, which the fusion was learned on, is all there is to know.
+    for number in range(1, wanted if settings.ranker.train else 1):
         before = learner.before(n_labels, settings.skip_labels + number * n_labels)
         if not len(before.labels):
             break
         windows.append(learner.window(before, fusion))
         about["n_window_users"].append(len(before.queries))
-    made = make_ranker(
-        windows,
-        dataset.texts,
-        index.vectors,
-        len(dataset.kinds),
-        settings.ranker,
-        seed=settings.seed,
-        progress=progress,
-    )
-    about["ranker"] = made.about
-    final, lists = learner.fitted(log), tuple(window.lists for window in windows)
-    ranker = learner.over(made.ranker, final, windows[0].factors)
-    return Learned(final, fusion, learner.levelled(ranker, final, fusion, lists), lists, about)
+    return Lessons(learner, fusion, tuple(windows), about)
 
 
 class _Before(NamedTuple):
@@ -212,6 +215,54 @@ class _Learner:
         served = final.retriever(fusion).retrieve(queries, self.settings.ranker.rerank)
         with self.progress.step("Levelling probabilities"):
             return ranker.levelled(queries, served, share_of_hits(lists))
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Labelled windows and the fusion: what any number of rankers can be taught with.
+
+    Parameters
+    ----------
+    learner
+        Takes the steps.
+    fusion
+        The order of merged candidates.
+    windows
+        Label windows, the latest first.
+    about
+        How they came about: JSON values.
+    """
+
+    learner: _Learner
+    fusion: Fusion
+    windows: tuple[Window, ...]
+    about: dict[str, Any]
+
+    @property
+    def lists(self) -> tuple[Lists, ...]:
+        """The windows' labelled lists."""
+        return tuple(window.lists for window in self.windows)
+
+    def final(self) -> StageOne:
+        """Return stage one fitted on all that may be known."""
+        return self.learner.fitted(self.learner.log)
+
+    def taught(
+        self, final: StageOne, settings: RankerSettings, seed: int
+    ) -> tuple[Ranker, dict[str, Any]]:
+        """Return a ranker over the final stage one, and how its training went."""
+        learner = self.learner
+        made = make_ranker(
+            self.windows,
+            learner.dataset.texts,
+            learner.index.vectors,
+            len(learner.dataset.kinds),
+            settings,
+            seed=seed,
+            progress=learner.progress,
+        )
+        ranker = learner.over(made.ranker, final, self.windows[0].factors)
+        return learner.levelled(ranker, final, self.fusion, self.lists), made.about
 
 
 def n_threads(settings: Settings) -> int:
