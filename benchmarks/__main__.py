@@ -2,9 +2,10 @@
 
 ``quality`` measures both stages beside their opponents, ``als`` tunes alternating least squares
 alone, ``rerank`` times stage two beside sentence-transformers' cross-encoder, ``serving`` a whole
-engine under load, ``layers`` tells what joint layers and layers altogether are worth. Data sets are
-read from the folder named by ``TWOFOLD_DATA`` (MovieLens-100k is fetched). With ``--record`` each
-finished row is appended to ``benchmarks/results/SUITE.jsonl``.
+engine under load, ``layers`` tells what joint layers and layers altogether are worth, ``soak``
+checks every answer of a long time under load. Data sets are read from the folder named by
+``TWOFOLD_DATA`` (MovieLens-100k is fetched). With ``--record`` each finished row is appended to
+``benchmarks/results/SUITE.jsonl``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from benchmarks.datasets import BEAUTY, IFDB, MOVIELENS, data_set
 from benchmarks.layers import measure_layers
 from benchmarks.rerank import measure_reranking
 from benchmarks.serving import measure_serving
+from benchmarks.soak import soak
 from twofold.commands_measure import show
 from twofold.console import make_console, make_progress
 from twofold.evaluate import evaluate
@@ -93,12 +95,13 @@ def _append(suite: str, lines: list[str]) -> None:
 def main() -> int:
     """Run the suite that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("suite", choices=["quality", "als", "rerank", "serving", "layers"])
+    parser.add_argument("suite", choices=["quality", "als", "rerank", "serving", "layers", "soak"])
     parser.add_argument("dataset", choices=[MOVIELENS, BEAUTY, IFDB])
     parser.add_argument("--skip", type=int, default=0, help="labels a user to leave out first")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--quick", action="store_true", help="ask less (rerank, serving)")
     parser.add_argument("--seeds", type=int, default=1, help="trainings a ranker (layers)")
+    parser.add_argument("--minutes", type=float, default=10.0, help="how long (soak)")
     parser.add_argument("--search", action="store_true", help="search the rate (layers)")
     parser.add_argument(
         "--record", action="store_true", help="append the rows to benchmarks/results"
@@ -114,6 +117,8 @@ def main() -> int:
                 rows = measure_layers(
                     data, own, seeds=given.seeds, search=given.search, progress=progress
                 )
+            elif given.suite == "soak":
+                rows = soak(data, own, minutes=given.minutes, progress=progress)
             else:
                 measure = {"rerank": measure_reranking, "serving": measure_serving}[given.suite]
                 rows = measure(data, own, quick=given.quick, progress=progress)

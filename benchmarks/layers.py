@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from benchmarks.datasets import DataSet
 from twofold.embedding import embedded
@@ -102,7 +103,7 @@ def measure_layers(
             "candidates": settings.ranker.rerank,
             "n_users": len(users),
             "windows": len(lessons.windows),
-            "hardware": describe_hardware(threads=settings.threads),
+            "hardware": describe_hardware(threads=torch.get_num_threads()),
             "versions": library_versions(),
             "commit": source_commit(),
         }

@@ -15,6 +15,7 @@ import typer
 
 from twofold.cli import app
 from twofold.evaluation.report import Circumstances, Row, markdown_table, read_line
+from twofold.ranking.runtime import RUNTIMES
 from twofold.settings import Settings
 from twofold.settings_file import default_toml
 
@@ -83,7 +84,7 @@ def page(name: str) -> str:
     if name == "settings.md":
         return f"{SETTINGS}{default_toml(Settings)}```\n"
     if name == "results.md":
-        return RESULTS + "\n".join([*_quality(), *_reranking(), *_serving(), *_als()])
+        return RESULTS + "\n".join([*_quality(), *_reranking(), *_layers(), *_serving(), *_als()])
     group = typer.main.get_command(app)
     sections = (f"## `{path}`\n\n```text\n{text}\n```\n" for path, text in _helps(group, "twofold"))
     return "\n".join([COMMAND_LINE, *sections])
@@ -245,6 +246,53 @@ def _reranking() -> Iterator[str]:
                 f"{one['p95_ms']:.2f} | {one['p99_ms']:.2f} | {faster} | {floor} | {times} |"
             )
         yield f"\n{_ran_on(about)}"
+
+
+def _layers() -> Iterator[str]:
+    """Return what layers are worth, a table a data set: the latest run of each command."""
+    runs: dict[str, list[dict[str, Any]]] = {}
+    file = RECORDED / "layers.jsonl"
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
+        told = json.loads(line)
+        if told["command"] not in runs or runs[told["command"]][0]["run"] != told["run"]:
+            runs[told["command"]] = []
+        runs[told["command"]].append(told)
+    for command, lines in runs.items():
+        about = lines[0]
+        yield f"## {about['dataset']}: what layers are worth\n"
+        yield f"```sh\npython -m benchmarks layers {command} --record\n```\n"
+        yield (
+            f"{about['n_users']:,} users of the test, {about['windows']} label windows; "
+            "milliseconds to rerank one new history's list in each runtime, and in brackets the "
+            "share of float32's ten best that are among its ten best.\n"
+        )
+        head = ["ranker", "layers", "joint", "seed", "rate", "NDCG@10", "bytes an item"]
+        yield f"| {' | '.join([*head, *RUNTIMES])} |"
+        yield "|---|---|---|---|---|---|---|---|---|---|"
+        for one in lines:
+            if "ranker" not in one:
+                continue
+            quality = f"{one['ndcg10']:.4f} [{one['ndcg10_low']:.4f}, {one['ndcg10_high']:.4f}]"
+            told = [str(one.get(k, "–")) for k in ("layers", "joint_layers", "seed")]
+            rate = f"{one['learning_rate']:g}" if "learning_rate" in one else "–"
+            times = {each["runtime"]: each for each in one.get("runtimes", ())}
+            found = (times.get(runtime) for runtime in RUNTIMES)
+            spent = [
+                "–" if t is None else f"{t['milliseconds']:.1f} ({t['same_top']:.0%})"
+                for t in found
+            ]
+            each = f"{one['bytes_an_item']:,}" if "bytes_an_item" in one else "–"
+            yield f"| {' | '.join([one['ranker'], *told, rate, quality, each, *spent])} |"
+        yield ""
+        for one in lines:
+            if "comparison" in one:
+                yield (
+                    f"- {one['comparison']} joint, {one['seeds']} seed(s): NDCG@10 "
+                    f"{one['relative_difference']:+.1%} "
+                    f"[{one['relative_low']:+.1%}, {one['relative_high']:+.1%}] of all joint's."
+                )
+        threads = about["hardware"]["threads"] or about["hardware"]["cores"]
+        yield f"\n{_ran_on({**about, 'threads': threads})}"
 
 
 def _serving() -> Iterator[str]:
