@@ -147,7 +147,9 @@ class _Teaching:
         if default is not None:
             yield from self._smaller(default, told[1][0])
         full = np.mean(told["all"], axis=0)
-        for joint in (1, 2, 3):
+        for joint in told:
+            if joint == "all":
+                continue
             mean = np.mean(told[joint], axis=0)
             yield {
                 "comparison": f"{joint} - all",

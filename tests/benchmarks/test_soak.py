@@ -1,0 +1,27 @@
+"""The soak suite finds wrong answers, and says what memory did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import soak as suite
+from benchmarks.datasets import DataSet
+from twofold.engine import Engine
+from twofold.indexing.progress import Silent
+
+
+@pytest.mark.parametrize("mixed_up", [False, True])
+def test_wrong_answers_are_counted(
+    tmp_path: Path, small_data: DataSet, monkeypatch: pytest.MonkeyPatch, mixed_up: bool
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(suite, "SAMPLED_EVERY", 0.1)
+    if mixed_up:
+        of_user = Engine._of_user
+        monkeypatch.setattr(Engine, "_of_user", lambda engine, _: of_user(engine, "u1"))
+    (found,) = suite.soak(small_data, (), minutes=0.03, progress=Silent())
+    assert found["requests"] > 20
+    assert (found["wrong"] > 0) == mixed_up
+    assert found["rss_mb_most"] >= found["rss_mb_last"] > 100
