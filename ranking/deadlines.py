@@ -154,9 +154,9 @@ def _only(
     scores: npt.NDArray[np.float32],
     k: int,
 ) -> Candidates:
-    """Return the best `k` by `scores` of the candidates that `which` marks, without features."""
+    """Return the best `k` by `scores` of the candidates that `which` marks."""
     if not which.any():
-        return rank(candidates.items[:, :0], scores[:, :0], k)
+        return candidates.top(0)
     return rank(
         np.where(which, candidates.items, -1),
         np.where(which, scores, np.float32(-np.inf)),
