@@ -14,11 +14,15 @@ from benchmarks.engines import circumstances, short_engine
 from twofold.engine import Engine
 from twofold.evaluation.latency import Latency, measure
 from twofold.indexing.progress import Progress
+from twofold.retrieval.queries import Queries
+from twofold.retrieval.retriever import Retriever
+from twofold.retrieval.sources import Collaborative, Related, TextProfile, unit
 
 CLIENTS = 8
 BATCHES = (1, 10, 100, 1000, 10_000)
 BUDGET_MS, LOAD = 50.0, 0.7
 K = 10
+SOME = 200
 
 
 def measure_serving(
@@ -50,7 +54,13 @@ def measure_serving(
         users = [engine.user_ids[i] for i in rng.integers(0, len(engine.user_ids), n)]
         with progress.step("One client"):
             alone = measure(lambda user: engine.recommend(user, K), users)
-        yield {**about, "asked": "one client", "queries_a_second": 1e3 / alone.mean, **_ms(alone)}
+        yield {
+            **about,
+            "asked": "one client",
+            "queries_a_second": 1e3 / alone.mean,
+            **_ms(alone),
+            **_parts(engine, users[:SOME]),
+        }
         with progress.step(f"{CLIENTS} clients"):
             together, rate = _closed_loop(engine, users)
         yield {
@@ -66,6 +76,50 @@ def measure_serving(
         with progress.step(f"Within {BUDGET_MS:.0f} ms at {LOAD:.0%} of capacity"):
             found = _open_loop(engine, users, LOAD * rate)
         yield {**about, "asked": "budget", "budget_ms": BUDGET_MS, "load": LOAD, **found}
+
+
+def _parts(engine: Engine, users: Sequence[str]) -> dict[str, float]:
+    """Return what a request could not do without, in milliseconds: medians over users.
+
+    Reranking, and stage one's bare library calls: one sparse product a relation and view, one
+    search a text profile, one product with the factors, each with the choice of its best.
+    """
+    numbers = {user: number for number, user in enumerate(engine.user_ids)}
+    stages, spent = engine.stages, []
+    for user in users:
+        asked = engine.histories.take(np.array([numbers[user]]))
+        served = stages.retriever.retrieve(asked, stages.rerank)
+        begun = time.perf_counter()
+        if stages.ranker is not None:
+            stages.ranker.logits(asked, served)
+        spent.append((time.perf_counter() - begun, _bare(stages.retriever, asked)))
+    reranking, bare = 1e3 * np.median(np.array(spent), axis=0)
+    bound = float(reranking + 1.3 * bare + 2.0)
+    return {"rerank_ms": float(reranking), "bare_calls_ms": float(bare), "bound_ms": bound}
+
+
+def _bare(retriever: Retriever, asked: Queries) -> float:
+    """Return the seconds of stage one's library calls for one query."""
+    k, seconds = retriever.per_source, 0.0
+    for source in retriever.sources:
+        if isinstance(source, Related):
+            history = source.view.matrix(asked)
+            begun = time.perf_counter()
+            found = history @ source.related
+            np.argsort(-found.data)[:k]
+        elif isinstance(source, TextProfile):
+            profile = unit(source.view.matrix(asked) @ source.index.vectors)
+            begun = time.perf_counter()
+            source.index.search(profile, k)
+        elif isinstance(source, Collaborative):
+            history = source.view.matrix(asked)
+            begun = time.perf_counter()
+            scores = source.factors.fold_in(history) @ source.factors.items.T
+            np.argpartition(-scores[0], min(k, scores.shape[1] - 1))
+        else:
+            continue
+        seconds += time.perf_counter() - begun
+    return seconds
 
 
 def _closed_loop(engine: Engine, users: Sequence[str]) -> tuple[Latency, float]:

@@ -28,5 +28,7 @@ def test_every_way_of_asking_is_timed(
     for one in (*found[:2], found[-1]):
         assert 0 < one["p50_ms"] <= one["p95_ms"] <= one["p99_ms"]
     assert all(one["queries_a_second"] > 0 for one in found[:-1])
+    assert found[0]["bound_ms"] > found[0]["rerank_ms"] + 2 > 2
+    assert found[0]["bare_calls_ms"] > 0
     assert found[-1]["reranked_share"] == reranked
     assert found[-1]["none_reranked_share"] == 1.0 - reranked
