@@ -176,20 +176,26 @@ class EvidenceHead(nn.Module):
         texts
             Which of the queries are texts.
         """
+        # In training every weight takes part in every step.
+        spoken = self.training or bool(texts.which.any())
         is_text = texts.which[:, None, None]
         strengths = evidence.strengths
         mean = torch.einsum("bhk,bhmr->bmkr", self.shares(evidence.events), strengths)
         # Padding is 0, so the strongest is at least that, whether a history is padded or not.
         strongest = strengths.amax(dim=1).clamp(min=0.0)
         told = torch.cat([mean.flatten(2), strongest], dim=-1)
-        told = torch.where(is_text, 0.0, told)
+        if spoken:
+            told = torch.where(is_text, 0.0, told)
+            features = torch.where(is_text, self.absent, features)
         told = told.sign() * torch.log1p(STEEPNESS * told.abs())
-        features = torch.where(is_text, self.absent, features)
         out: Tensor = self.features(features) + self.events(told)
         inner = F.gelu(self.inner(torch.cat([features, told], dim=-1)))
         out = out + self.outer(self.dropout(inner))
-        likeness = LIKENESS_SCALE * self.likeness * texts.likeness
-        return out.squeeze(-1) + torch.where(texts.which[:, None], likeness, 0.0)
+        out = out.squeeze(-1)
+        if spoken:
+            likeness = LIKENESS_SCALE * self.likeness * texts.likeness
+            out = out + torch.where(texts.which[:, None], likeness, 0.0)
+        return out
 
 
 class EvidenceHeads(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -96,13 +97,20 @@ class Candidates:
         return self.columns(slice(k))
 
     def columns(self, which: slice) -> Candidates:
-        """Return some columns of all rows."""
-        return Candidates(
-            self.items[:, which],
-            self.scores[:, which],
-            None if self.features is None else self.features[:, which],
-            None if self.sources is None else self.sources[:, which],
-        )
+        """Return some columns of all rows, in their order."""
+        return self._part((slice(None), which))
+
+    def take(self, which: npt.NDArray[np.int64]) -> Candidates:
+        """Return the rows at positions `which`, in that order."""
+        return self._part((which,))
+
+    def _part(self, which: tuple[Any, ...]) -> Candidates:
+        """Return rows or columns, which are sound where the whole is: nothing is checked again."""
+        out = object.__new__(Candidates)
+        for name in ("items", "scores", "features", "sources"):
+            whole = getattr(self, name)
+            object.__setattr__(out, name, None if whole is None else whole[which])
+        return out
 
     def padded(self, k: int) -> Candidates:
         """Return the same rows, `k` long; `k` is at least their length."""
@@ -112,15 +120,6 @@ class Candidates:
             np.pad(self.scores, ((0, 0), gap), constant_values=-np.inf),
             None if self.features is None else np.pad(self.features, ((0, 0), gap, (0, 0))),
             None if self.sources is None else np.pad(self.sources, ((0, 0), gap)),
-        )
-
-    def take(self, which: npt.NDArray[np.int64]) -> Candidates:
-        """Return the rows at positions `which`, in that order."""
-        return Candidates(
-            self.items[which],
-            self.scores[which],
-            None if self.features is None else self.features[which],
-            None if self.sources is None else self.sources[which],
         )
 
 
