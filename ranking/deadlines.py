@@ -13,8 +13,11 @@ from twofold.ranking.ranker import Ranker
 from twofold.retrieval.candidates import Candidates, rank
 from twofold.retrieval.queries import Queries
 
-# A call is planned to take this share of the time that is left: its pace is only known roughly.
-SHARE = 0.8
+# A call is planned to take this share of the time that is left. Its pace is only known roughly; and
+# where requests meet, others will have come before it ends, who must not wait for all of that time.
+SHARE_ALONE, SHARE_TOGETHER = 0.8, 0.4
+# Those whose time left is this many times that of the nearest deadline are worth another call.
+MUCH_LATER = 4.0
 FEWEST = 8
 
 
@@ -125,7 +128,12 @@ def rerank_until(
         begun = time.perf_counter()
         nearest = deadlines[waiting].min()
         left = width - done
-        fits = pace.fits(SHARE * (nearest - begun)) / len(waiting)
+        room = nearest - begun
+        share = SHARE_ALONE if len(waiting) == 1 else SHARE_TOGETHER
+        fits = pace.fits(share * room) / len(waiting)
+        if fits < FEWEST:
+            # A few are worth all of the time: better the best than none.
+            fits = min(FEWEST, pace.fits(room) / len(waiting))
         if fits < min(left, FEWEST):
             waiting = waiting[deadlines[waiting] > nearest]
             if nearest > begun and not done:
@@ -139,6 +147,9 @@ def rerank_until(
         pace.note(part.items.size, time.perf_counter() - begun)
         done = columns.stop
         counts[waiting] = done
+        # Whoever shared this call's deadline is done: more calls would use up what is left to the
+        # last millisecond, while the requests that come next wait.
+        waiting = waiting[deadlines[waiting] - begun > MUCH_LATER * room]
     counts = np.minimum(counts, candidates.lengths())
     read = np.arange(width) < counts[:, None]
     return Partly(

@@ -101,10 +101,25 @@ def test_the_most_pressed_give_way(ranker: Ranker) -> None:
     np.testing.assert_array_equal(found.rest.items[0], candidates.items[0, :5])
 
 
+def test_requests_that_meet_leave_time_for_those_that_come_next(ranker: Ranker) -> None:
+    queries, candidates = make_queries(PAST[:2]), make_served(2)
+    pace = Fixed(call=0.0, candidate=1.0)
+    now = time.perf_counter()
+    # A few are worth all of the time there is, more than those two fifths of it.
+    wanted = ((22.0, [8, 8]), (51.0, [10, 10]))
+    for room, counts in wanted:
+        deadlines = np.array([now + room, now + 1.5 * room])
+        found = rerank_until(ranker, queries, candidates, 5, deadlines=deadlines, pace=pace)
+        assert found.reranked.tolist() == counts
+    deadlines = np.array([now + 51.0, np.inf])
+    found = rerank_until(ranker, queries, candidates, 5, deadlines=deadlines, pace=pace)
+    assert found.reranked.tolist() == [10, N_ITEMS]
+
+
 def test_fewer_than_a_handful_are_not_worth_a_call(ranker: Ranker) -> None:
     queries, candidates = make_queries(PAST[:1]), make_served(1)
     pace = Fixed(call=0.0, candidate=100.0)
-    deadline = np.array([time.perf_counter() + 100.0 * (FEWEST - 1) / 0.8])
+    deadline = np.array([time.perf_counter() + 100.0 * (FEWEST - 1)])
     found = rerank_until(ranker, queries, candidates, 5, deadlines=deadline, pace=pace)
     assert found.reranked.tolist() == [0]
 
