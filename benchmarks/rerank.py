@@ -24,7 +24,7 @@ from twofold.evaluation.latency import Latency
 from twofold.indexing.models import resolve_model
 from twofold.indexing.progress import Progress
 from twofold.ranking.ranker import Ranker
-from twofold.ranking.runtime import RUNTIMES
+from twofold.ranking.runtime import RUNTIMES, runtime_of
 from twofold.retrieval.candidates import Candidates
 from twofold.retrieval.queries import Queries
 from twofold.settings import Settings
@@ -147,9 +147,11 @@ def _time_peers(
 
 def _time_ours(ranker: Ranker, lists: Lists) -> dict[tuple[str, Form], npt.NDArray[np.float64]]:
     """Return the seconds a list of each runtime and form of the history, taking turns."""
-    new = replace(ranker.settings, history_cache_mb=0)
+    new = ranker.forgetting()
     served = {
-        (name, form): replace(ranker.with_runtime(name), settings=replace(new, history=form))
+        (name, form): replace(
+            new, runtime=runtime_of(name), settings=replace(new.settings, history=form)
+        )
         for name in RUNTIMES
         for form in FORMS
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -95,8 +96,7 @@ def _expected(engine: Engine) -> list[Expected]:
     stages, users = engine.stages, engine.histories
     if stages.ranker is None:
         raise RuntimeError("the suite builds with a ranker")
-    new = replace(stages.ranker.settings, history_cache_mb=0)
-    slow = replace(stages.ranker, settings=new)
+    slow = stages.ranker.forgetting()
     # Token by token: as far away as half precision of what is stored.
     slowest = replace(slow, digests=None)
     ids = engine.items["item_id"].to_list()
@@ -115,7 +115,7 @@ def _expected(engine: Engine) -> list[Expected]:
 
 def _resident_mb() -> float:
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * 4096 / 2**20
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def _growth(memory: npt.NDArray[np.float64]) -> dict[str, float]:

@@ -6,11 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from twofold.indexing.errors import EncoderError
-from twofold.ranking.layers import BackboneShape, Embeddings, Layer, make_norm
-
-# What is added to the scores of what must not be seen. Very negative rather than -inf: a row of
-# nothing but padding must stay finite, since a NaN there would spread through the backward pass.
-HIDDEN = -1e9
+from twofold.ranking.layers import HIDDEN, BackboneShape, Embeddings, Layer, make_norm
 
 
 class Backbone(nn.Module):

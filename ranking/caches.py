@@ -93,6 +93,11 @@ class MemoryCache:
         self._lock = threading.Lock()
 
     @property
+    def keeps(self) -> bool:
+        """Whether there is room for anything."""
+        return self._most > 0
+
+    @property
     def size(self) -> int:
         """Bytes that are kept now."""
         return self._size

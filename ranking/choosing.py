@@ -76,7 +76,7 @@ def measure_runtimes(
         How often each list is scored.
     """
     # Each list is scored several times over: as if nothing were known of its history.
-    ranker = replace(ranker, settings=replace(ranker.settings, history_cache_mb=0))
+    ranker = ranker.forgetting()
     with_each = {name: ranker.with_runtime(name) for name in dict.fromkeys((REFERENCE, *runtimes))}
     lists = [(queries.take(one), candidates.take(one)) for one in np.arange(len(queries))[:, None]]
     for each in with_each.values():
@@ -134,7 +134,7 @@ def compare(
     texts
         Free texts to ask for, used in turn.
     """
-    new = [replace(one, settings=replace(one.settings, history_cache_mb=0)) for one in rankers]
+    new = [one.forgetting() for one in rankers]
     spent: list[tuple[list[float], list[float]]] = [([], []) for _ in new]
     told: list[list[npt.NDArray[np.float32]]] = [[] for _ in new]
     for number in range(len(queries)):

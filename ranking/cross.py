@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from twofold.ranking.backbone import HIDDEN, padding_bias
-from twofold.ranking.layers import Layer
+from twofold.ranking.backbone import padding_bias
+from twofold.ranking.layers import HIDDEN, Layer
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,9 @@ FAMILIES = {
     "modernbert": Family("model.", pre_norm=True, gated=True),
     "qwen3": Family("model.", pre_norm=True, rms=True, gated=True, causal=True, head_norms=True),
 }
+# What is added to the scores of what must not be seen. Very negative rather than -inf: a row of
+# nothing but padding must stay finite, since a NaN there would spread through the backward pass.
+HIDDEN = -1e9
 ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu")
 
 
@@ -338,7 +341,7 @@ class Layer(nn.Module):
         """
         ahead = torch.ones(length, length, dtype=torch.bool, device=self.query.weight.device)
         ahead = ahead.triu(1) if self.causal else torch.zeros_like(ahead)
-        out = torch.zeros(ahead.shape, device=ahead.device).masked_fill(ahead, -1e9)
+        out = torch.zeros(ahead.shape, device=ahead.device).masked_fill(ahead, HIDDEN)
         return out + self.out_of_sight(places, places) if self.window else out[None, None]
 
     def out_of_sight(self, asking: Tensor | None, asked: Tensor | None) -> Tensor:
@@ -352,5 +355,7 @@ class Layer(nn.Module):
         if asking is None or asked is None:
             raise ValueError("a layer with a window needs places")
         far = (asking[:, :, None] - asked[:, None, :]).abs() > self.window
-        out = torch.zeros(far.shape, dtype=torch.float32, device=far.device).masked_fill(far, -1e9)
+        out = torch.zeros(far.shape, dtype=torch.float32, device=far.device).masked_fill(
+            far, HIDDEN
+        )
         return out[:, None]

@@ -219,6 +219,10 @@ class Ranker:
         each = self.tables.states.row_bytes()
         return round(each * len(self.tables.states) / max(1, len(self.tables.tokens)))
 
+    def forgetting(self) -> Ranker:
+        """Return the same ranker, for which every history is new."""
+        return replace(self, settings=replace(self.settings, history_cache_mb=0))
+
     def levelled(self, queries: Queries, candidates: Candidates, rate: float) -> Ranker:
         """Return the same ranker, its probabilities of these served lists averaging to `rate`.
 

@@ -143,7 +143,8 @@ def logits_of(
     step = max(1, (chunk_pairs or source.chunk_pairs) // m)
     longest = model.shape.max_history
     queries = queries.last(longest)
-    reader = _Histories(model, tables, digests, memories if n <= MOST_KEPT else None)
+    keeps = memories is not None and memories.keeps and n <= MOST_KEPT
+    reader = _Histories(model, tables, digests, memories if keeps else None)
     with (progress or Silent()).step("rerank", total=n) as task, torch.inference_mode():
         for start in range(0, n, step):
             which = np.arange(start, min(start + step, n))
@@ -245,8 +246,8 @@ class _Histories:
             every = len(missing) == len(queries)
             made = self._made(queries if every else queries.take(missing), texts)
             for row, number in enumerate(missing):
-                found[number] = made.row(row)
-                self.kept.put(keys[number], made.row(row))
+                found[number] = own = made.row(row)
+                self.kept.put(keys[number], own)
         return HistoryMemory.joined([one for one in found if one is not None])
 
     def _made(

@@ -108,7 +108,7 @@ def compress(
     """Write an artefact with a smaller ranker, taught by the one that is there.
 
     Layers of its text model are left out, and the others learn to say what all of them said on the
-    lists of the artefact's own users. Both are compared on users that nothing was learned from.
+    lists of the artefact's own users. Both are compared on users that it learned nothing from.
     """
     progress = begin(as_json=as_json)
     from twofold.compress import compress as compress_artefact

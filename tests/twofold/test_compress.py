@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from tests.ranking.worlds import make_queries
 from tests.twofold.small_world import build_small
 from twofold.cli import app
-from twofold.compress import compress
+from twofold.compress import _dealt, compress
 from twofold.engine import Engine
 from twofold.indexing.artefact import open_artefact, verify
 from twofold.indexing.errors import InputError
@@ -42,12 +44,15 @@ def test_the_smaller_artefact_serves_as_it_was_compared(
         assert larger.stages.ranker is not None
         assert smaller.stages.ranker is not None
         assert smaller.stages.ranker.model.shape.backbone.layers == 2
-        told = smaller.stages.ranker.logits(queries, served)
-        wanted = larger.stages.ranker.logits(queries, served)
+        # What is served from the folder is what was compared, on the same users.
+        held, fit = _dealt(queries, open_artefact(small_artefact).manifest["seed"])
+        assert not set(held.users) & set(fit.users)
+        served = larger.stages.retriever.retrieve(held, larger.stages.rerank)
+        told = smaller.stages.ranker.logits(held, served)
+        wanted = larger.stages.ranker.logits(held, served)
         there = np.isfinite(wanted)
         error = np.sqrt(np.square(told[there] - wanted[there]).mean())
-        # Over all users; the report's is over some that nothing was learned from.
-        assert error == pytest.approx(report.error, rel=1.0)
+        assert error == pytest.approx(report.error, rel=1e-3)
         assert smaller.search("red comedy", 3)
 
 
@@ -67,11 +72,19 @@ def test_what_cannot_be_compressed_leaves_nothing(
     out = tmp_path / "out"
     with pytest.raises(InputError, match="layers must be from 2 to 2"):
         compress(small_artefact, out, layers=3)
+    with pytest.raises(InputError, match="joint_layers must be between 1 and 2, not 3"):
+        compress(small_artefact, out, layers=2, joint_layers=3)
     assert not out.exists()
-    from dataclasses import replace
-
     bare = replace(small_settings, ranker=replace(small_settings.ranker, train=False))
     build_small(tmp_path / "bare", bare)
     with pytest.raises(InputError, match="has no ranker"):
         compress(tmp_path / "bare", out, layers=2)
     assert not out.exists()
+
+
+def test_too_few_users_are_refused() -> None:
+    few = make_queries([[1], [2], [], [3], [4]])
+    with pytest.raises(InputError, match="at least 5 users with a history; got 4"):
+        _dealt(few, 0)
+    held, fit = _dealt(make_queries([[1], [2], [5], [3], [4]]), 0)
+    assert (len(held), len(fit)) == (1, 4)
