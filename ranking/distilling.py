@@ -144,7 +144,7 @@ def _with_states(model: RankerModel, tables: ItemTables, progress: Progress | No
     states = None
     if model.backbone.n_lower:
         states = compute_states(model.backbone, tables.tokens, progress=progress)
-    return replace(tables, states=states, cache=None)
+    return replace(tables, states=states, on_demand=None)
 
 
 def _lists(ranker: Ranker, queries: Queries, candidates: Candidates) -> Lists:

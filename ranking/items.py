@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -136,9 +136,9 @@ class ItemTables:
         How items go with items.
     states
         Lower-layer token states beside `tokens`, ``d`` numbers a token, or ``None`` where they are
-        computed on demand.
-    cache
-        Keeps those that were computed on demand; ``None`` keeps none.
+        computed when they are needed.
+    on_demand
+        Computes them and keeps the latest; ``None`` keeps none.
     """
 
     tokens: ItemTokens
@@ -146,7 +146,7 @@ class ItemTables:
     factors: npt.NDArray[np.float32]
     relations: Relations
     states: Rows | None = None
-    cache: RowCache | None = None
+    on_demand: StatesOnDemand | None = None
 
     def __post_init__(self) -> None:
         sizes = {len(self.tokens), len(self.texts), len(self.factors)}
@@ -170,25 +170,45 @@ class ItemTables:
         lengths = torch.from_numpy(self.tokens.lengths()[items])
         if self.states is not None:
             return self.states.of(self.tokens.rows(items)), lengths
-        if self.cache is None:
-            return lower_states(backbone, self.tokens, items), lengths
-        rows = torch.from_numpy(self.cache.of(items, lambda some: self._padded(some, backbone)))
-        rows = rows.view(len(items), -1, backbone.shape.hidden)
-        there = torch.arange(rows.shape[1])[None, :] < lengths[:, None]
-        return rows[there], lengths
+        if self.on_demand is not None:
+            return self.on_demand.of(items), lengths
+        return lower_states(backbone, self.tokens, items), lengths
 
-    def caching(self, backbone: Backbone, n_bytes: int) -> ItemTables:
-        """Return the same tables, which keep so many bytes of states computed on demand."""
-        width = int(self.tokens.lengths().max(initial=0)) * backbone.shape.hidden
-        return replace(self, states=None, cache=RowCache(len(self.tokens), width, n_bytes))
 
-    def _padded(self, items: npt.NDArray[np.int64], backbone: Backbone) -> npt.NDArray[np.float32]:
-        """Return lower-layer states of items, each a row as long as the longest item's."""
-        lengths = self.tokens.lengths()
-        there = np.arange(lengths.max(initial=0))[None, :] < lengths[items][:, None]
-        out = np.zeros((*there.shape, backbone.shape.hidden), dtype=np.float32)
-        out[there] = lower_states(backbone, self.tokens, items).numpy()
+class StatesOnDemand:
+    """Lower-layer states that are computed when they are asked for, the latest kept.
+
+    They are those of one backbone in single precision, in whatever runtime the upper layers run.
+
+    Parameters
+    ----------
+    backbone, tokens
+        Whose states of what.
+    n_bytes
+        Most bytes of states that are kept.
+    """
+
+    def __init__(self, backbone: Backbone, tokens: ItemTokens, n_bytes: int) -> None:
+        self._backbone, self._tokens = backbone, tokens
+        self._lengths = tokens.lengths()
+        # A row holds an item of any length.
+        self._longest = int(self._lengths.max(initial=0))
+        width = self._longest * backbone.shape.hidden
+        self._cache = RowCache(len(tokens), width, n_bytes)
+
+    def of(self, items: npt.NDArray[np.int64]) -> Tensor:
+        """Return the states of items, packed, ``float32 (n_tokens, d)``."""
+        rows = self._cache.of(items, self._rows).reshape(len(items), self._longest, -1)
+        return torch.from_numpy(rows[self._there(items)])
+
+    def _rows(self, items: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        there = self._there(items)
+        out = np.zeros((*there.shape, self._backbone.shape.hidden), dtype=np.float32)
+        out[there] = lower_states(self._backbone, self._tokens, items).numpy()
         return out.reshape(len(items), -1)
+
+    def _there(self, items: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        return np.asarray(np.arange(self._longest) < self._lengths[items][:, None])
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from twofold.indexing.progress import Progress
 from twofold.ranking.caches import MemoryCache
 from twofold.ranking.calibration import Calibration, levelled
 from twofold.ranking.digests import Digests, DigestsOnDemand, ItemDigests, digest_items
-from twofold.ranking.items import ItemTables, ItemTokens, Marks
+from twofold.ranking.items import ItemTables, ItemTokens, Marks, StatesOnDemand
 from twofold.ranking.model import ModelShape, RankerModel
 from twofold.ranking.relations import Relations
 from twofold.ranking.runtime import Runtime, SinglePrecision, runtime_of
@@ -197,7 +197,8 @@ class Ranker:
                 digests = digest_items(self.model, tables, form=form)
             return replace(self, tables=tables, digests=digests)
         if wanted == "off":
-            tables = tables.caching(self.model.backbone, n_bytes)
+            kept = StatesOnDemand(self.model.backbone, tables.tokens, n_bytes)
+            tables = replace(tables, states=None, on_demand=kept)
         return replace(self, tables=tables, digests=None)
 
     def with_runtime(self, name: str) -> Ranker:

@@ -153,3 +153,17 @@ def test_several_joint_layers_are_cached_too(tiny_bert: Path) -> None:
         found = logits_of(model, tables, queries, items, features, memories=memories)
         wanted = logits_of(model, tables, queries, items, features)
         np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_states_on_demand_are_the_same_in_every_runtime(tiny_bert: Path) -> None:
+    whole = make_ranker(tiny_bert)
+    settings = replace(whole.settings, joint_layers=2, item_states="off")
+    model = randomise(make_model(tiny_bert, 2))
+    ranker = replace(whole, model=model, settings=settings, digests=None)
+    ranker = ranker.with_tables(whole.tables)
+    asked, served = make_queries([[1, 2, 3]]), make_served(1)
+    wanted = ranker.logits(asked, served)
+    # What another runtime asked for first is kept for all of them.
+    first = ranker.with_tables(whole.tables)
+    first.with_runtime("int8").logits(asked, served)
+    np.testing.assert_allclose(first.logits(asked, served), wanted, atol=1e-5)

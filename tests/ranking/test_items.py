@@ -8,7 +8,7 @@ import pytest
 
 from tests.ranking.worlds import make_model, make_tables, make_texts, make_tokenizer
 from twofold.indexing.errors import InputError
-from twofold.ranking.items import compute_states, lower_states, tokenise_items
+from twofold.ranking.items import StatesOnDemand, compute_states, lower_states, tokenise_items
 from twofold.ranking.stored import Form, empty_rows
 
 
@@ -67,12 +67,12 @@ def test_stored_states_agree_with_those_computed_on_demand(tiny_bert: Path) -> N
         found, again = replace(tables, states=stored).token_states(items, backbone)
         assert again.tolist() == lengths.tolist()
         np.testing.assert_allclose(found.numpy(), full.numpy(), atol=close)
-    assert tables.caching(backbone, 0).token_states(items, backbone)[0].equal(full)
-    keeping = tables.caching(backbone, 10 * 12 * 32 * 4)
-    for _ in range(3):
-        found, again = keeping.token_states(items, backbone)
-        assert again.tolist() == lengths.tolist()
-        np.testing.assert_allclose(found.numpy(), full.numpy(), atol=1e-5)
+    for size in (0, 10 * 12 * 32 * 4):
+        keeping = replace(tables, on_demand=StatesOnDemand(backbone, tables.tokens, size))
+        for _ in range(3):
+            found, again = keeping.token_states(items, backbone)
+            assert again.tolist() == lengths.tolist()
+            np.testing.assert_allclose(found.numpy(), full.numpy(), atol=1e-5)
 
 
 def test_no_items_have_no_states(tiny_bert: Path) -> None:
