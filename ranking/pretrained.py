@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,9 @@ def backbone_from_pretrained(folder: str, joint_layers: int, dropout: float) -> 
 
     shape = _shape_of(AutoConfig.from_pretrained(folder))
     backbone = Backbone(shape, joint_layers or shape.layers, dropout)
-    renamed = _RENAMED.get(shape.family, _bert_weights)
-    backbone.load_state_dict(renamed(_weights(folder, shape), shape))
+    state = _thirds(_weights(folder, shape))
+    names = _NAMES.get(shape.family, _NAMES["bert"])
+    backbone.load_state_dict(names.renamed(state, shape))
     return backbone
 
 
@@ -144,100 +146,109 @@ def _base(parameters: Mapping[str, Any]) -> float:
     return float(parameters["rope_theta"])
 
 
-def _bert_weights(state: Weights, shape: BackboneShape) -> dict[str, Tensor]:
-    out = {
-        "embeddings.words.weight": state["embeddings.word_embeddings.weight"],
-        "embeddings.positions.weight": state["embeddings.position_embeddings.weight"],
-        "embeddings.types.weight": state["embeddings.token_type_embeddings.weight"],
-        "embeddings.norm.weight": state["embeddings.LayerNorm.weight"],
-        "embeddings.norm.bias": state["embeddings.LayerNorm.bias"],
+@dataclass(frozen=True)
+class _Names:
+    """What a family of transformers calls the weights of a backbone.
+
+    Parameters
+    ----------
+    whole
+        Our module -> theirs, outside of the layers.
+    layer
+        What stands before the number of a layer.
+    parts
+        Our module of a layer -> theirs, or several whose outputs ours has one after another.
+    """
+
+    whole: Mapping[str, str]
+    layer: str
+    parts: Mapping[str, tuple[str, ...]]
+
+    def renamed(self, state: Weights, shape: BackboneShape) -> dict[str, Tensor]:
+        """Return the weights of a backbone."""
+        out: dict[str, Tensor] = {}
+        for ours, theirs in self.whole.items():
+            out |= _joined(state, ours, (theirs,))
+        for number in range(shape.layers):
+            for ours, several in self.parts.items():
+                names = tuple(f"{self.layer}.{number}.{theirs}" for theirs in several)
+                out |= _joined(state, f"layers.{number}.{ours}", names)
+        return out
+
+
+def _joined(state: Weights, ours: str, theirs: Sequence[str]) -> dict[str, Tensor]:
+    """Return the weight and, where there is one, the bias of modules one after another."""
+    return {
+        f"{ours}.{part}": torch.cat([state[f"{one}.{part}"] for one in theirs])
+        for part in ("weight", "bias")
+        if f"{theirs[0]}.{part}" in state
     }
-    names = {
-        "query": "attention.self.query",
-        "out": "attention.output.dense",
-        "attention_norm": "attention.output.LayerNorm",
-        "feed.up": "intermediate.dense",
-        "feed.down": "output.dense",
-        "feed_norm": "output.LayerNorm",
-    }
-    for number in range(shape.layers):
-        ours, theirs = f"layers.{number}", f"encoder.layer.{number}"
-        out |= _moved(state, ours, theirs, names)
-        for part in ("weight", "bias"):
-            pair = [state[f"{theirs}.attention.self.{one}.{part}"] for one in ("key", "value")]
-            out[f"{ours}.key_value.{part}"] = torch.cat(pair)
+
+
+def _thirds(state: Weights) -> Weights:
+    """Return ModernBERT's weights, its one product for queries, keys and values in three."""
+    out = dict(state)
+    for name, one in state.items():
+        before, found, part = name.partition("attn.Wqkv.")
+        if found:
+            for own, third in zip(("query", "key", "value"), one.chunk(3), strict=True):
+                out[f"{before}attn.{own}.{part}"] = third
     return out
 
 
-def _modernbert_weights(state: Weights, shape: BackboneShape) -> dict[str, Tensor]:
-    out = {
-        "embeddings.words.weight": state["embeddings.tok_embeddings.weight"],
-        **_moved(state, "embeddings", "embeddings", {"norm": "norm"}),
-        **_moved(state, "", "", {"final": "final_norm"}),
-    }
-    names = {
-        "out": "attn.Wo",
-        "feed.up": "mlp.Wi",
-        "feed.down": "mlp.Wo",
-        "attention_norm": "attn_norm",
-        "feed_norm": "mlp_norm",
-    }
-    for number in range(shape.layers):
-        ours = theirs = f"layers.{number}"
-        out |= _moved(state, ours, theirs, names)
-        for part in ("weight", "bias"):
-            if (name := f"{theirs}.attn.Wqkv.{part}") in state:
-                query, *pair = state[name].chunk(3)
-                out[f"{ours}.query.{part}"] = query
-                out[f"{ours}.key_value.{part}"] = torch.cat(pair)
-    return out
-
-
-def _qwen3_weights(state: Weights, shape: BackboneShape) -> dict[str, Tensor]:
-    out = {
-        "embeddings.words.weight": state["embed_tokens.weight"],
-        **_moved(state, "", "", {"final": "norm"}),
-    }
-    names = {
-        "query": "self_attn.q_proj",
-        "out": "self_attn.o_proj",
-        "query_norm": "self_attn.q_norm",
-        "key_norm": "self_attn.k_norm",
-        "feed.down": "mlp.down_proj",
-        "attention_norm": "input_layernorm",
-        "feed_norm": "post_attention_layernorm",
-    }
-    pairs = {
-        "key_value": ("self_attn.k_proj", "self_attn.v_proj"),
-        "feed.up": ("mlp.gate_proj", "mlp.up_proj"),
-    }
-    for number in range(shape.layers):
-        ours = theirs = f"layers.{number}"
-        out |= _moved(state, ours, theirs, names)
-        for new, old in pairs.items():
-            for part in ("weight", "bias"):
-                if f"{theirs}.{old[0]}.{part}" in state:
-                    pair = [state[f"{theirs}.{one}.{part}"] for one in old]
-                    out[f"{ours}.{new}.{part}"] = torch.cat(pair)
-    return out
-
-
-def _moved(state: Weights, ours: str, theirs: str, names: Mapping[str, str]) -> dict[str, Tensor]:
-    """Return weights and, where there are some, biases of modules under other names."""
-    out = {}
-    for new, old in names.items():
-        for part in ("weight", "bias"):
-            name = f"{theirs}.{old}.{part}".removeprefix(".")
-            if name in state:
-                out[f"{ours}.{new}.{part}".removeprefix(".")] = state[name]
-    return out
-
-
+_NAMES = {
+    "bert": _Names(
+        whole={
+            "embeddings.words": "embeddings.word_embeddings",
+            "embeddings.positions": "embeddings.position_embeddings",
+            "embeddings.types": "embeddings.token_type_embeddings",
+            "embeddings.norm": "embeddings.LayerNorm",
+        },
+        layer="encoder.layer",
+        parts={
+            "query": ("attention.self.query",),
+            "key_value": ("attention.self.key", "attention.self.value"),
+            "out": ("attention.output.dense",),
+            "attention_norm": ("attention.output.LayerNorm",),
+            "feed.up": ("intermediate.dense",),
+            "feed.down": ("output.dense",),
+            "feed_norm": ("output.LayerNorm",),
+        },
+    ),
+    "modernbert": _Names(
+        whole={
+            "embeddings.words": "embeddings.tok_embeddings",
+            "embeddings.norm": "embeddings.norm",
+            "final": "final_norm",
+        },
+        layer="layers",
+        parts={
+            "query": ("attn.query",),
+            "key_value": ("attn.key", "attn.value"),
+            "out": ("attn.Wo",),
+            "attention_norm": ("attn_norm",),
+            "feed.up": ("mlp.Wi",),
+            "feed.down": ("mlp.Wo",),
+            "feed_norm": ("mlp_norm",),
+        },
+    ),
+    "qwen3": _Names(
+        whole={"embeddings.words": "embed_tokens", "final": "norm"},
+        layer="layers",
+        parts={
+            "query": ("self_attn.q_proj",),
+            "key_value": ("self_attn.k_proj", "self_attn.v_proj"),
+            "query_norm": ("self_attn.q_norm",),
+            "key_norm": ("self_attn.k_norm",),
+            "out": ("self_attn.o_proj",),
+            "attention_norm": ("input_layernorm",),
+            "feed.up": ("mlp.gate_proj", "mlp.up_proj"),
+            "feed.down": ("mlp.down_proj",),
+            "feed_norm": ("post_attention_layernorm",),
+        },
+    ),
+}
 _SHAPES: Mapping[str, Callable[[Any], BackboneShape]] = {
     "modernbert": _modernbert_shape,
     "qwen3": _qwen3_shape,
-}
-_RENAMED: Mapping[str, Callable[[Weights, BackboneShape], dict[str, Tensor]]] = {
-    "modernbert": _modernbert_weights,
-    "qwen3": _qwen3_weights,
 }

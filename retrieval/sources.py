@@ -105,7 +105,29 @@ class Related:
 
     def answer(self, queries: Queries) -> Answer:
         """Return the weighted sums over the history; items related to nothing are not proposed."""
-        return _related(self.related, [self.view], queries)[0]
+        return self.answers([self.view], queries)[0]
+
+    @property
+    def table(self) -> object:
+        """What the source reads."""
+        return self.related
+
+    def answers(self, views: Sequence[View], queries: Queries) -> list[Answer]:
+        """Return the answer under each of several views."""
+        n, n_items = len(queries), queries.n_items
+        if n_items > WRITTEN_OUT:
+            sums = [(view.matrix(queries) @ self.related).tocsr() for view in views]
+            for one in sums:
+                one.sort_indices()
+            return [SparseAnswer(one, queries.excluded) for one in sums]
+        entries = entries_of(self.related, queries.items)
+        keys = queries.rows()[entries.which] * n_items + entries.columns
+        out: list[Answer] = []
+        for view in views:
+            weighed = view.counts(queries)[entries.which] * entries.values
+            scores = np.bincount(keys, weighed, minlength=n * n_items).reshape(n, n_items)
+            out.append(DenseAnswer(scores.astype(np.float32), queries.excluded, 0.0))
+        return out
 
 
 @dataclass(frozen=True)
@@ -145,7 +167,23 @@ class TextProfile:
 
     def answer(self, queries: Queries) -> Answer:
         """Return cosines with the profile; queries without history get no proposals."""
-        return _alike(self.index, [self.view], queries)[0]
+        return self.answers([self.view], queries)[0]
+
+    @property
+    def table(self) -> object:
+        """What the source reads."""
+        return self.index
+
+    def answers(self, views: Sequence[View], queries: Queries) -> list[Answer]:
+        """Return the answer under each of several views."""
+        read = self.index.vectors[queries.items]
+        profiles = np.zeros((len(views), len(queries), read.shape[1]), dtype=np.float32)
+        filled = np.flatnonzero(queries.lengths())
+        for profile, view in zip(profiles, views, strict=True):
+            if len(filled):
+                weighed = view.counts(queries)[:, None] * read
+                profile[filled] = np.add.reduceat(weighed, queries.indptr[:-1][filled])
+        return [nearest(unit(profile), self.index, queries.excluded) for profile in profiles]
 
 
 @dataclass(frozen=True)
@@ -171,55 +209,24 @@ class TextQuery:
         return nearest(unit(self.encode(queries.texts)), self.index, queries.excluded)
 
 
+# Sources that read a table under a view, as others may read the same table under theirs.
+Viewing = Related | TextProfile
+
+
 def answers_of(sources: Sequence[Source], queries: Queries) -> list[Answer]:
-    """Return what each source says; those that read the same table read it together."""
+    """Return what each source says; those that view the same table read it together."""
     out: dict[int, Answer] = {}
-    related: dict[int, list[tuple[int, Related]]] = {}
-    texts: dict[int, list[tuple[int, TextProfile]]] = {}
+    kin: dict[int, list[int]] = {}
     for number, one in enumerate(sources):
-        if isinstance(one, Related):
-            related.setdefault(id(one.related), []).append((number, one))
-        elif isinstance(one, TextProfile):
-            texts.setdefault(id(one.index), []).append((number, one))
+        if isinstance(one, Viewing):
+            kin.setdefault(id(one.table), []).append(number)
         else:
             out[number] = one.answer(queries)
-    for kin in related.values():
-        told = _related(kin[0][1].related, [one.view for _, one in kin], queries)
-        out |= {number: answer for (number, _), answer in zip(kin, told, strict=True)}
-    for alike in texts.values():
-        told = _alike(alike[0][1].index, [one.view for _, one in alike], queries)
-        out |= {number: answer for (number, _), answer in zip(alike, told, strict=True)}
+    for numbers in kin.values():
+        same = [one for one in (sources[n] for n in numbers) if isinstance(one, Viewing)]
+        told = same[0].answers([one.view for one in same], queries)
+        out |= dict(zip(numbers, told, strict=True))
     return [out[number] for number in range(len(sources))]
-
-
-def _related(related: sp.csr_matrix, views: Sequence[View], queries: Queries) -> list[Answer]:
-    """Return the sums over the history under several views."""
-    n, n_items = len(queries), queries.n_items
-    if n_items > WRITTEN_OUT:
-        sums = [(view.matrix(queries) @ related).tocsr() for view in views]
-        for one in sums:
-            one.sort_indices()
-        return [SparseAnswer(one, queries.excluded) for one in sums]
-    entries = entries_of(related, queries.items)
-    keys = queries.rows()[entries.which] * n_items + entries.columns
-    out: list[Answer] = []
-    for view in views:
-        weighed = view.counts(queries)[entries.which] * entries.values
-        scores = np.bincount(keys, weighed, minlength=n * n_items).reshape(n, n_items)
-        out.append(DenseAnswer(scores.astype(np.float32), queries.excluded, 0.0))
-    return out
-
-
-def _alike(index: VectorIndex, views: Sequence[View], queries: Queries) -> list[Answer]:
-    """Return cosines with the weighted mean of a history's vectors, under several views."""
-    read = index.vectors[queries.items]
-    profiles = np.zeros((len(views), len(queries), read.shape[1]), dtype=np.float32)
-    filled = np.flatnonzero(queries.lengths())
-    for profile, view in zip(profiles, views, strict=True):
-        if len(filled):
-            weighed = view.counts(queries)[:, None] * read
-            profile[filled] = np.add.reduceat(weighed, queries.indptr[:-1][filled])
-    return [nearest(unit(profile), index, queries.excluded) for profile in profiles]
 
 
 def unit(vectors: Floats) -> Floats:
