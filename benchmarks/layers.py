@@ -125,39 +125,34 @@ class _Teaching:
         told: dict[Joint, list[Floats]] = {}
         default: Ranker | None = None
         for joint in JOINT:
-            rate = self._rate(joint)
+            rate, first = self._best(joint)
             told[joint] = []
             for seed in range(seeds if joint in ("all", 1) else 1):
-                ranker, about = self._taught(joint, rate, seed)
+                ranker, about = self._taught(joint, rate, seed) if seed else first
+                default = ranker if joint == 1 and not seed else default
                 told[joint].append(self._values(ranker))
-                if seed == 0:
-                    default = ranker if joint == 1 else default
-                    times = self._times(ranker)
-                best = about["epochs"][about["best_epoch"]]
                 yield {
                     "ranker": "taught",
                     **_shape(ranker),
                     "seed": seed,
                     "learning_rate": rate,
                     "best_epoch": about["best_epoch"],
-                    "stop_loss": best["stop_loss"],
-                    **times,
+                    "stop_loss": _stop_loss(about),
+                    **self._times(ranker),
                     **_quality(told[joint][-1]),
                 }
         if default is not None:
             yield from self._smaller(default, told[1][0])
-        full = np.mean(told["all"], axis=0)
-        for joint in told:
-            if joint == "all":
-                continue
-            mean = np.mean(told[joint], axis=0)
+        full = np.mean(told.pop("all"), axis=0)
+        for joint, values in told.items():
+            mean = np.mean(values, axis=0)
             yield {
                 "comparison": f"{joint} - all",
-                "seeds": len(told[joint]),
+                "seeds": len(values),
                 "ndcg10": float(mean.mean()),
                 "ndcg10_full": float(full.mean()),
                 "full_minus_fused": _interval(full - fused),
-                **{f"relative_{k}": v for k, v in _interval((mean - full) / full.mean()).items()},
+                **_relative(mean, full),
             }
 
     def _smaller(self, ranker: Ranker, whole: Floats) -> Iterator[dict[str, Any]]:
@@ -173,24 +168,20 @@ class _Teaching:
 
     def _beside(self, ranker: Ranker, whole: Floats, name: str) -> dict[str, Any]:
         values = self._values(ranker)
-        relative = _interval((values - whole) / whole.mean())
         return {
             "ranker": name,
             **_shape(ranker),
             **self._times(ranker),
             **_quality(values),
-            **{f"relative_{key}": value for key, value in relative.items()},
+            **_relative(values, whole),
         }
 
-    def _rate(self, joint: Joint) -> float:
+    def _best(self, joint: Joint) -> tuple[float, tuple[Ranker, dict[str, Any]]]:
+        """Return the rate of the lowest loss on early-stopping users, and what it taught."""
         own = self.lessons.learner.settings.ranker.learning_rate
-        if not self.search:
-            return own
-        losses = {}
-        for rate in RATES:
-            _, about = self._taught(joint, rate, 0)
-            losses[rate] = about["epochs"][about["best_epoch"]]["stop_loss"]
-        return min(losses, key=lambda rate: losses[rate])
+        tried = {rate: self._taught(joint, rate, 0) for rate in (RATES if self.search else (own,))}
+        best = min(tried, key=lambda rate: _stop_loss(tried[rate][1]))
+        return best, tried[best]
 
     def _taught(self, joint: Joint, rate: float, seed: int) -> tuple[Ranker, dict[str, Any]]:
         own = self.lessons.learner.settings.ranker
@@ -209,6 +200,16 @@ class _Teaching:
             ranker, self.test.queries.take(which), self.test.served.take(which), rounds=1
         )
         return {"runtimes": [one.to_dict() for one in measured]}
+
+
+def _stop_loss(about: dict[str, Any]) -> float:
+    return float(about["epochs"][about["best_epoch"]]["stop_loss"])
+
+
+def _relative(values: Floats, whole: Floats) -> dict[str, float]:
+    """Return the paired difference of values from others, as a share of the others' mean."""
+    found = _interval((values - whole) / whole.mean())
+    return {f"relative_{name}": value for name, value in found.items()}
 
 
 def _shape(ranker: Ranker) -> dict[str, Any]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import faiss
 import numpy as np
+from implicit.cpu.als import AlternatingLeastSquares
+from threadpoolctl import threadpool_limits
 
 from benchmarks.datasets import DataSet
 from benchmarks.engines import circumstances, short_engine
@@ -15,8 +18,7 @@ from twofold.engine import Engine
 from twofold.evaluation.latency import Latency, measure
 from twofold.indexing.progress import Progress
 from twofold.retrieval.queries import Queries
-from twofold.retrieval.retriever import Retriever
-from twofold.retrieval.sources import Collaborative, Related, TextProfile, unit
+from twofold.retrieval.sources import Collaborative, Related, Source, TextProfile, unit
 
 CLIENTS = 8
 BATCHES = (1, 10, 100, 1000, 10_000)
@@ -81,45 +83,71 @@ def measure_serving(
 def _parts(engine: Engine, users: Sequence[str]) -> dict[str, float]:
     """Return what a request could not do without, in milliseconds: medians over users.
 
-    Reranking, and stage one's bare library calls: one sparse product a relation and view, one
-    search a text profile, one product with the factors, each with the choice of its best.
+    Reranking, and stage one's bare library calls: scipy's product of a history with a relation, a
+    view at a time, FAISS's search for a text profile, and implicit's recommendation to a user that
+    is folded in.
     """
     numbers = {user: number for number, user in enumerate(engine.user_ids)}
     stages, spent = engine.stages, []
+    calls = [call for call in map(_bare_call, stages.retriever.sources) if call is not None]
     for user in users:
         asked = engine.histories.take(np.array([numbers[user]]))
         served = stages.retriever.retrieve(asked, stages.rerank)
         begun = time.perf_counter()
         if stages.ranker is not None:
             stages.ranker.logits(asked, served)
-        spent.append((time.perf_counter() - begun, _bare(stages.retriever, asked)))
+        middle = time.perf_counter()
+        bare = sum(call(asked, stages.retriever.per_source) for call in calls)
+        spent.append((middle - begun, bare))
     reranking, bare = 1e3 * np.median(np.array(spent), axis=0)
     bound = float(reranking + 1.3 * bare + 2.0)
     return {"rerank_ms": float(reranking), "bare_calls_ms": float(bare), "bound_ms": bound}
 
 
-def _bare(retriever: Retriever, asked: Queries) -> float:
-    """Return the seconds of stage one's library calls for one query."""
-    k, seconds = retriever.per_source, 0.0
-    for source in retriever.sources:
-        if isinstance(source, Related):
-            history = source.view.matrix(asked)
+def _bare_call(source: Source) -> Callable[[Queries, int], float] | None:
+    """Return what times the library call that a source rests on, ``None`` where there is none."""
+    if isinstance(source, Related):
+        related, sums = source.related, source.view
+
+        def product(asked: Queries, k: int) -> float:
+            history = sums.matrix(asked)
             begun = time.perf_counter()
-            found = history @ source.related
-            np.argsort(-found.data)[:k]
-        elif isinstance(source, TextProfile):
-            profile = unit(source.view.matrix(asked) @ source.index.vectors)
+            np.argsort(-(history @ related).data)[:k]
+            return time.perf_counter() - begun
+
+        return product
+    if isinstance(source, TextProfile):
+        vectors, means = source.index.vectors, source.view
+        index = faiss.IndexFlatIP(vectors.shape[1])
+        index.add(np.array(vectors))
+
+        def search(asked: Queries, k: int) -> float:
+            profile = unit(means.matrix(asked) @ vectors)
             begun = time.perf_counter()
-            source.index.search(profile, k)
-        elif isinstance(source, Collaborative):
-            history = source.view.matrix(asked)
-            begun = time.perf_counter()
-            scores = source.factors.fold_in(history) @ source.factors.items.T
-            np.argpartition(-scores[0], min(k, scores.shape[1] - 1))
-        else:
-            continue
-        seconds += time.perf_counter() - begun
-    return seconds
+            index.search(profile, k)
+            return time.perf_counter() - begun
+
+        return search
+    if isinstance(source, Collaborative):
+        return _fold_in(source)
+    return None
+
+
+def _fold_in(source: Collaborative) -> Callable[[Queries, int], float]:
+    settings, items = source.factors.settings, np.array(source.factors.items)
+    with threadpool_limits(1, "blas"):
+        model = AlternatingLeastSquares(
+            factors=items.shape[1], regularization=settings.regularization, alpha=settings.alpha
+        )
+    model.item_factors = items
+
+    def recommend(asked: Queries, k: int) -> float:
+        history = source.view.matrix(asked)
+        begun = time.perf_counter()
+        model.recommend(0, history, N=k, recalculate_user=True)
+        return time.perf_counter() - begun
+
+    return recommend
 
 
 def _closed_loop(engine: Engine, users: Sequence[str]) -> tuple[Latency, float]:

@@ -89,24 +89,12 @@ def make_ranker(
     InputError
         If too few lists hold a hit to train, stop and calibrate on.
     """
-    from transformers import AutoTokenizer
-
     progress = progress or Silent()
     groups = deal([window.lists for window in windows], settings, seed)
-    source = resolve_model(settings.model, revision=settings.revision)
-    joint = 0 if settings.joint_layers == "all" else settings.joint_layers
-    backbone = backbone_from_pretrained(str(source.folder), joint, settings.dropout)
-    tokenizer = AutoTokenizer.from_pretrained(str(source.folder))
-    limit = backbone.shape.max_tokens
-    causal = backbone.shape.traits.causal
-    tokens = tokenise_items(tokenizer, texts, settings.max_item_tokens, limit, causal=causal)
-    # Training reads them many times, whatever is stored in the end.
-    form: Form = "int8" if settings.item_states == "int8" and backbone.n_lower else "half"
-    states = (
-        compute_states(backbone, tokens, form=form, progress=progress) if backbone.n_lower else None
-    )
+    read = _read(texts, settings, progress)
+    backbone = read.backbone
     with progress.step("Smoothing relations"):
-        tables = _tables(windows, tokens, vectors, states, seed)
+        tables = _tables(windows, read.tokens, vectors, read.states, seed)
     shape = ModelShape(
         backbone=backbone.shape,
         joint_layers=backbone.shape.layers - backbone.n_lower,
@@ -128,12 +116,44 @@ def make_ranker(
     with progress.step("Calibrating"):
         calibration = _calibrated(model, stop + rest, settings, seed)
     about = {
-        "encoder": {"model": source.name, "revision": source.revision, "origin": source.origin},
-        "max_item_tokens": int(tokens.lengths().max(initial=0)),
+        "encoder": read.encoder,
+        "max_item_tokens": int(read.tokens.lengths().max(initial=0)),
         "calibration": calibration.method,
         **_course(groups, heads, course),
     }
-    return Made(Ranker(model, tables[0], tokenizer, calibration, settings), course, about)
+    return Made(Ranker(model, tables[0], read.tokenizer, calibration, settings), course, about)
+
+
+class _Read(NamedTuple):
+    """A pretrained model, and what it reads of the items.
+
+    `encoder` says for the manifest which it is, `states` are ``None`` where no layer is lower.
+    """
+
+    encoder: dict[str, Any]
+    backbone: Backbone
+    tokenizer: Any
+    tokens: ItemTokens
+    states: Rows | None
+
+
+def _read(texts: Sequence[str], settings: RankerSettings, progress: Progress) -> _Read:
+    """Return the pretrained model that the settings name and what it reads of texts."""
+    from transformers import AutoTokenizer
+
+    source = resolve_model(settings.model, revision=settings.revision)
+    joint = 0 if settings.joint_layers == "all" else settings.joint_layers
+    backbone = backbone_from_pretrained(str(source.folder), joint, settings.dropout)
+    tokenizer = AutoTokenizer.from_pretrained(str(source.folder))
+    limit, causal = backbone.shape.max_tokens, backbone.shape.traits.causal
+    tokens = tokenise_items(tokenizer, texts, settings.max_item_tokens, limit, causal=causal)
+    states = None
+    if backbone.n_lower:
+        # Training reads them many times, whatever is stored in the end.
+        form: Form = "int8" if settings.item_states == "int8" else "half"
+        states = compute_states(backbone, tokens, form=form, progress=progress)
+    about = {"model": source.name, "revision": source.revision, "origin": source.origin}
+    return _Read(about, backbone, tokenizer, tokens, states)
 
 
 class Groups(NamedTuple):

@@ -29,6 +29,24 @@ def make_bert(folder: Path, *, seed: int = 0, layers: int = 3, width: int = 32) 
     return _save(BertModel, config, folder, seed)
 
 
+def make_roberta(folder: Path, *, seed: int = 0) -> Path:
+    """Write a RoBERTa encoder without a tokenizer, and return its folder."""
+    from transformers import RobertaConfig, RobertaModel
+
+    config = RobertaConfig(
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=20,
+        type_vocab_size=1,
+        pad_token_id=1,
+        hidden_act="gelu_new",
+    )
+    return _save(RobertaModel, config, folder, seed, uneven=0.2)
+
+
 def make_modernbert(folder: Path, *, seed: int = 0) -> Path:
     """Write a ModernBERT encoder with its tokenizer, and return its folder."""
     from transformers import ModernBertConfig, ModernBertModel
@@ -49,7 +67,7 @@ def make_modernbert(folder: Path, *, seed: int = 0) -> Path:
         cls_token_id=2,
         sep_token_id=3,
     )
-    return _save(ModernBertModel, config, folder, seed)
+    return _save(ModernBertModel, config, folder, seed, uneven=0.2)
 
 
 def make_qwen3(folder: Path, *, seed: int = 0) -> Path:
@@ -81,19 +99,22 @@ def make_qwen3(folder: Path, *, seed: int = 0) -> Path:
         max_position_embeddings=POSITIONS,
         eos_token_id=0,
     )
-    return _save(Qwen3Model, config, folder, seed)
+    return _save(Qwen3Model, config, folder, seed, uneven=0.2)
 
 
-def _save(kind: Any, config: Any, folder: Path, seed: int) -> Path:
+def _save(kind: Any, config: Any, folder: Path, seed: int, *, uneven: float = 0.0) -> Path:
     import torch
 
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
         model = kind(config)
-    # The usual start is so small that every vector looks alike; wider ones tell texts apart.
-    with torch.no_grad():
+        # The usual start is so small that every vector looks alike; wider ones tell texts apart.
+        # Norms and biases start alike too, and would hide that one was taken for another.
         for parameter in model.parameters():
-            parameter.mul_(4.0 if parameter.ndim > 1 else 1.0)
+            if parameter.ndim > 1:
+                parameter.mul_(4.0)
+            elif uneven:
+                parameter.add_(uneven * torch.randn(parameter.shape))
     model.save_pretrained(folder)
     return folder
 

@@ -14,10 +14,10 @@ from transformers import (
     DistilBertConfig,
     ModernBertModel,
     Qwen3Model,
-    RobertaConfig,
     RobertaModel,
 )
 
+from tests.indexing.tiny_models import make_roberta
 from twofold.indexing.errors import EncoderError
 from twofold.ranking.backbone import Backbone
 from twofold.ranking.layers import FAMILIES
@@ -28,26 +28,7 @@ LENGTHS = (9, 1, 4)
 
 @pytest.fixture(scope="module")
 def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "roberta"
-    config = RobertaConfig(
-        vocab_size=50,
-        hidden_size=16,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        intermediate_size=24,
-        max_position_embeddings=20,
-        type_vocab_size=1,
-        pad_token_id=1,
-        hidden_act="gelu_new",
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = RobertaModel(config)
-    with torch.no_grad():
-        for one in model.parameters():
-            one.add_(0.2 * torch.randn(one.shape, generator=torch.Generator().manual_seed(1)))
-    model.save_pretrained(folder)
-    return folder
+    return make_roberta(tmp_path_factory.mktemp("models") / "roberta")
 
 
 def _batch(vocabulary: int) -> tuple[Tensor, Tensor]:
