@@ -197,7 +197,9 @@ def _assert_same(found: Sequence[Recommendation], wanted: Sequence[Recommendatio
     assert ids(found) == ids(wanted)
     for one, other in zip(found, wanted, strict=True):
         assert one.score == pytest.approx(other.score, abs=1e-5)
-        assert (one.sources, one.reasons) == (other.sources, other.reasons)
+        assert one.probability == pytest.approx(other.probability, abs=1e-5)
+        told = (one.rank, one.sources, one.reasons)
+        assert told == (other.rank, other.sources, other.reasons)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
