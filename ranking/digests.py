@@ -120,8 +120,12 @@ class DigestsOnDemand:
         """Return the soft tokens of any shape ``(...)`` of items, ``float32 (..., d)``."""
         return self._model.soft(self._tables.soft(items))
 
+    def made(self, items: Int64s) -> Digests:
+        """Return the digests of items ``(n,)``, none of which is kept."""
+        return digest_items(self._model, self._tables, items, form="single")
+
     def _rows(self, items: Int64s) -> npt.NDArray[np.float32]:
-        made = digest_items(self._model, self._tables, items, form="single")
+        made = self.made(items)
         vectors = made.vectors.of(np.arange(len(items))).numpy()
         return np.concatenate([vectors, made.masses], axis=1)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress
 from twofold.ranking.items import ItemTables, compute_states
-from twofold.ranking.labelled import Labelled, batches
+from twofold.ranking.labelled import Labelled, batches, n_batches
 from twofold.ranking.lists import Lists, mean_ndcg
 from twofold.ranking.model import RankerModel
 from twofold.ranking.ranker import Ranker
@@ -191,7 +191,7 @@ def _taught(
         return error, mean_ndcg([stop.lists], [found])
 
     task = Task(
-        n_batches=-(-len(fit.lists.hits()) // settings.batch_lists),
+        n_batches=n_batches([fit], settings.batch_lists),
         batches=lambda: batches([fit], settings.batch_lists, rng),
         loss=loss,
         measure=measure,

@@ -20,7 +20,7 @@ from twofold.ranking.batches import (
 )
 from twofold.ranking.caches import MemoryCache
 from twofold.ranking.cross import Blocks, Digest, HistoryMemory
-from twofold.ranking.digests import Digests, ItemDigests, digest_items
+from twofold.ranking.digests import Digests, DigestsOnDemand, ItemDigests, digest_items
 from twofold.ranking.head import EvidenceHead, EvidenceHeads, TextQueries
 from twofold.ranking.items import ItemTables
 from twofold.ranking.model import RankerModel
@@ -205,7 +205,12 @@ class _Source:
         if not stored and model.shape.joint_layers == 1 and items.size > FEW_CANDIDATES:
             distinct, where = np.unique(places, return_inverse=True)
             if len(distinct) <= min(items.size / 2, MOST_DIGESTED):
-                digests = digest_items(model, tables, distinct, form="single")
+                # Those on demand know the model in single precision, whatever runtime serves.
+                digests = (
+                    digests.made(distinct)
+                    if isinstance(digests, DigestsOnDemand)
+                    else digest_items(model, tables, distinct, form="single")
+                )
                 places = where.reshape(items.shape)
         return cls(model, tables, places, digests)
 

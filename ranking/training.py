@@ -15,7 +15,7 @@ from torch import Tensor
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
 from twofold.ranking.averaging import WeightMean
-from twofold.ranking.labelled import Labelled, batches
+from twofold.ranking.labelled import Labelled, batches, n_batches
 from twofold.ranking.lists import mean_ndcg
 from twofold.ranking.losses import loss_of, mean_loss
 from twofold.ranking.model import RankerModel
@@ -113,7 +113,7 @@ def fine_tune(
         return loss_of(logits, batch.drawn.labels, batch.drawn.weights, settings.objective)
 
     task = Task(
-        n_batches=sum(-(-len(part.lists.hits()) // settings.batch_lists) for part in train),
+        n_batches=n_batches(train, settings.batch_lists),
         batches=lambda: batches(train, settings.batch_lists, rng),
         loss=loss,
         measure=lambda: _stopping(model, stop, settings),

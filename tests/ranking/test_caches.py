@@ -24,6 +24,7 @@ from tests.ranking.worlds import (
     make_tables,
     randomise,
 )
+from twofold.ranking import scoring
 from twofold.ranking.caches import MemoryCache, RowCache
 from twofold.ranking.cross import HistoryMemory
 from twofold.ranking.ranker import Ranker
@@ -167,3 +168,15 @@ def test_states_on_demand_are_the_same_in_every_runtime(tiny_bert: Path) -> None
     first = ranker.with_tables(whole.tables)
     first.with_runtime("int8").logits(asked, served)
     np.testing.assert_allclose(first.logits(asked, served), wanted, atol=1e-5)
+
+
+def test_many_digests_on_demand_are_the_same_in_every_runtime(
+    tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = make_ranker(tiny_bert)
+    settings = replace(whole.settings, item_states="off")
+    ranker = replace(whole, settings=settings).with_tables(whole.tables).with_runtime("int8")
+    asked, served = make_queries([[1, 2, 3], [4], [5, 6]]), make_served(3)
+    few = ranker.logits(asked, served)
+    monkeypatch.setattr(scoring, "FEW_CANDIDATES", 1)
+    np.testing.assert_allclose(ranker.logits(asked, served), few, atol=1e-5)
