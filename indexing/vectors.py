@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from twofold.indexing.errors import ArtefactError, InputError, MissingDependencyError
 from twofold.indexing.generation import AGAIN
+from twofold.indexing.item_set import ItemSet
 
 if TYPE_CHECKING:
     from twofold.indexing.generation import Generation
@@ -28,6 +29,8 @@ TOLERANCE = 1e-5
 GPU_K = 2048  # the longest list that FAISS returns on a GPU
 GPU_SCRATCH = 256 << 20  # bytes; its own default would take 1.5 GB from torch
 RESCORE = 1 << 24  # floats gathered at a time
+# A set of items up to this share of all is scanned itself; larger ones FAISS sifts as it goes.
+SELECTIVE = 0.1
 
 
 class VectorIndex:
@@ -151,7 +154,9 @@ class VectorIndex:
     def __len__(self) -> int:
         return int(self._index.ntotal)
 
-    def search(self, queries: Float32s, k: int) -> tuple[Float32s, Int64s]:
+    def search(
+        self, queries: Float32s, k: int, *, among: ItemSet | None = None
+    ) -> tuple[Float32s, Int64s]:
         """Return the `k` best items of each query, with their inner products.
 
         Parameters
@@ -159,7 +164,10 @@ class VectorIndex:
         queries
             ``float32 (n, d)``; unit vectors give cosines in -1..1.
         k
-            How many, at least 1. Where the index holds fewer, rows are padded.
+            How many, at least 1. Where there are fewer, rows are padded.
+        among
+            Only items of this set are found: searched in main memory wherever the index lives,
+            because FAISS takes no sets on a GPU. ``None`` for all.
 
         Returns
         -------
@@ -185,48 +193,58 @@ class VectorIndex:
             raise InputError("queries must be finite, but one holds NaN or infinity")
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         items = np.full((len(queries), k), -1, dtype=np.int64)
-        width = min(k + MARGIN, len(self))
-        if width and len(queries):
-            proposed, found = self._propose(queries, width)
-            step = max(1, RESCORE // (width * self.dimension))
-            for start in range(0, len(queries), step):
-                rows = slice(start, start + step)
-                self._decide(queries[rows], proposed[rows], found[rows], scores[rows], items[rows])
+        there = len(self) if among is None else len(among)
+        width = min(k + MARGIN, there)
+        if not width or not len(queries):
+            return scores, items
+        if among is not None and there <= max(width, SELECTIVE * len(self)):
+            for number, query in enumerate(queries):
+                _fill(scores[number], items[number], *self._scan(query, among, k))
+            return scores, items
+        proposed, found = self._propose(queries, width, among)
+        step = max(1, RESCORE // (width * self.dimension))
+        for start in range(0, len(queries), step):
+            rows = slice(start, start + step)
+            exact = np.vecdot(queries[rows, None], self._vectors[found[rows]])
+            _fill(scores[rows], items[rows], *_ordered(exact, found[rows], k))
+        if width < there:
+            scale = TOLERANCE * np.maximum(1, np.linalg.norm(queries, axis=1))
+            for row in np.flatnonzero(scores[:, -1] - proposed[:, -1] <= scale):
+                _fill(scores[row], items[row], *self._scan(queries[row], among, k))
         return scores, items
 
-    def _propose(self, queries: Float32s, width: int) -> tuple[Float32s, Int64s]:
+    def _propose(
+        self, queries: Float32s, width: int, among: ItemSet | None
+    ) -> tuple[Float32s, Int64s]:
+        """Return what FAISS finds, in its own order, with its own scores."""
         if os.getpid() != self._process:
             # After a fork neither FAISS's threads nor a GPU's context exist: a search would hang.
-            return _by_numpy(queries, self._vectors, width)
-        if self._gpu is None or width > GPU_K:
-            found = self._index.search(queries, width)
+            return _by_numpy(queries, self._vectors, width, among)
+        if among is not None:
+            faiss = _faiss()
+            bits = among.bits
+            chosen = faiss.IDSelectorBitmap(len(among.mask), faiss.swig_ptr(bits))
+            asked = faiss.SearchParameters(sel=chosen)
+            scores, items = self._index.search(queries, width, params=asked)
+        elif self._gpu is None or width > GPU_K:
+            scores, items = self._index.search(queries, width)
         else:
             with self._gpu_lock:
-                found = self._gpu.search(queries, width)
-        scores, items = found
+                scores, items = self._gpu.search(queries, width)
         return scores, items
 
-    def _decide(
-        self,
-        queries: Float32s,
-        proposed: Float32s,
-        found: Int64s,
-        scores: Float32s,
-        items: Int64s,
-    ) -> None:
-        """Fill `scores` and `items` of some queries from what FAISS proposed for them."""
-        k, width = scores.shape[1], found.shape[1]
-        exact = np.vecdot(queries[:, None], self._vectors[found])
-        best_scores, best_items = _ordered(exact, found, k)
-        n = best_scores.shape[1]
-        scores[:, :n], items[:, :n] = best_scores, best_items
-        if width == len(self):
-            return
-        scale = TOLERANCE * np.maximum(1, np.linalg.norm(queries, axis=1))
-        for row in np.flatnonzero(scores[:, -1] - proposed[:, -1] <= scale):
-            whole = np.vecdot(queries[row : row + 1, None], self._vectors[None])
-            everyone = np.arange(len(self), dtype=np.int64)[None]
-            scores[row], items[row] = (part[0] for part in _ordered(whole, everyone, k))
+    def _scan(self, query: Float32s, among: ItemSet | None, k: int) -> tuple[Float32s, Int64s]:
+        """Return one query's `k` best items by looking at every one."""
+        if among is None:
+            items = np.arange(len(self), dtype=np.int64)
+            return _ordered(np.vecdot(query, self._vectors), items, k)
+        items = among.items
+        step = max(1, RESCORE // self.dimension)
+        parts = [
+            np.vecdot(query, self._vectors[items[start : start + step]])
+            for start in range(0, len(items), step)
+        ]
+        return _ordered(np.concatenate(parts), items, k)
 
 
 def normalised(vectors: npt.NDArray[np.floating[Any]]) -> Float32s:
@@ -259,12 +277,16 @@ class _Memory:
         }
 
 
-def _by_numpy(queries: Float32s, vectors: Float32s, width: int) -> tuple[Float32s, Int64s]:
+def _by_numpy(
+    queries: Float32s, vectors: Float32s, width: int, among: ItemSet | None
+) -> tuple[Float32s, Int64s]:
     """Return the best `width` items of each query, highest first, as FAISS does."""
     scores = np.empty((len(queries), width), dtype=np.float32)
     items = np.empty((len(queries), width), dtype=np.int64)
     for row, query in enumerate(queries):
         everyone = vectors @ query
+        if among is not None:
+            everyone = np.where(among.mask, everyone, -np.inf)
         best = np.argpartition(-everyone, width - 1)[:width]
         items[row] = best[np.argsort(-everyone[best], kind="stable")]
         scores[row] = everyone[items[row]]
@@ -272,8 +294,15 @@ def _by_numpy(queries: Float32s, vectors: Float32s, width: int) -> tuple[Float32
 
 
 def _ordered(scores: Float32s, items: Int64s, k: int) -> tuple[Float32s, Int64s]:
-    order = np.lexsort((items, -scores), axis=1)[:, :k]
-    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(items, order, axis=1)
+    """Return the `k` highest scores of each row and their items, ties by lower item."""
+    order = np.lexsort((items, -scores), axis=-1)[..., :k]
+    return np.take_along_axis(scores, order, axis=-1), np.take_along_axis(items, order, axis=-1)
+
+
+def _fill(scores: Float32s, items: Int64s, best_scores: Float32s, best_items: Int64s) -> None:
+    """Write what was found to the head of rows, leaving their padding."""
+    n = best_items.shape[-1]
+    scores[..., :n], items[..., :n] = best_scores, best_items
 
 
 def _faiss() -> Any:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from twofold.indexing.vectors import VectorIndex
+from twofold.retrieval.admission import Admission
 from twofold.retrieval.queries import Queries
 
 Floats = npt.NDArray[np.float32]
@@ -25,7 +26,7 @@ class Answer(Protocol):
     """What a source says to a batch of queries."""
 
     def top(self, k: int) -> tuple[Int64s, Floats]:
-        """Return the best `k` items a query that are not excluded, and their scores.
+        """Return the best `k` items a query that may be proposed, and their scores.
 
         Both ``(n, at most k)``; -1 and ``-inf`` where the source has nothing to say.
         """
@@ -44,8 +45,8 @@ class DenseAnswer:
     ----------
     scores
         ``float32 (n, n_items)``.
-    excluded
-        Items that must not be proposed, ``bool (n, n_items)``.
+    admission
+        What may be proposed.
     least
         Only scores above this are proposals.
     silent
@@ -53,15 +54,14 @@ class DenseAnswer:
     """
 
     scores: Floats
-    excluded: sp.csr_matrix
+    admission: Admission
     least: float
     silent: npt.NDArray[np.bool_] | None = None
 
     def top(self, k: int) -> tuple[Int64s, Floats]:
-        """Return the best items that are not excluded."""
+        """Return the best items that may be proposed."""
         open_scores = self.scores.copy()
-        rows = np.repeat(np.arange(len(open_scores)), np.diff(self.excluded.indptr))
-        open_scores[rows, self.excluded.indices] = -np.inf
+        self.admission.strike(open_scores)
         if self.silent is not None:
             open_scores[self.silent] = -np.inf
         return best(open_scores, k, self.least)
@@ -77,15 +77,13 @@ class Board:
     Parameters
     ----------
     answers
-        At least one, all with the same exclusions.
+        At least one, all under one admission.
     """
 
     def __init__(self, answers: Sequence[DenseAnswer]) -> None:
-        # Excluded items are struck out for good: none of them is proposed, so none is asked for.
+        # What may not be proposed is struck out for good: none of it will be asked for.
         self._scores = np.stack([one.scores for one in answers])
-        excluded = answers[0].excluded
-        rows = np.repeat(np.arange(excluded.shape[0]), np.diff(excluded.indptr))
-        self._scores[:, rows, excluded.indices] = -np.inf
+        answers[0].admission.strike(self._scores)
         n_answers, n, _ = self._scores.shape
         self._least = np.empty((n_answers, n, 1), dtype=np.float32)
         for number, one in enumerate(answers):
@@ -125,20 +123,20 @@ class SparseAnswer:
     ----------
     scores
         ``float32 (n, n_items)``, CSR with sorted indices; only scores above 0 are proposals.
-    excluded
-        Items that must not be proposed, ``bool (n, n_items)``.
+    admission
+        What may be proposed.
     """
 
     scores: sp.csr_matrix
-    excluded: sp.csr_matrix
+    admission: Admission
 
     def top(self, k: int) -> tuple[Int64s, Floats]:
-        """Return the best items that are not excluded."""
+        """Return the best items that may be proposed."""
         n, n_items = self.scores.shape
         k = min(k, n_items)
         keys = _keys(self.scores)
-        banned = _found(_keys(self.excluded), keys)[1]
-        kept = np.flatnonzero((self.scores.data > 0) & ~banned)
+        barred = self.admission.bars(keys // n_items, keys % n_items)
+        kept = np.flatnonzero((self.scores.data > 0) & ~barred)
         rows, scores = keys[kept] // n_items, self.scores.data[kept]
         # A stable sort leaves ties in the order of their items.
         order = kept[np.lexsort((-scores, rows))]
@@ -171,29 +169,33 @@ class VectorAnswer:
         Unit or zero vectors, ``float32 (n, d)``.
     index
         Vectors of all items.
-    excluded
-        Items that must not be proposed.
+    admission
+        What may be proposed.
     """
 
     vectors: Floats
     index: VectorIndex
-    excluded: sp.csr_matrix
+    admission: Admission
 
     def top(self, k: int) -> tuple[Int64s, Floats]:
-        """Return the nearest items that are not excluded."""
+        """Return the nearest items that may be proposed."""
+        n, k = len(self.vectors), min(k, len(self.index))
+        items = np.full((n, k), -1, dtype=np.int64)
+        scores = np.full((n, k), -np.inf, dtype=np.float32)
         # As many more are asked for as may turn out to be excluded.
-        banned = int(np.diff(self.excluded.indptr).max()) if self.excluded.shape[0] else 0
-        scores, items = self.index.search(self.vectors, min(k + banned, len(self.index)))
-        keys = np.repeat(np.arange(len(items)), np.diff(self.excluded.indptr)).astype(np.int64)
-        keys = keys * len(self.index) + self.excluded.indices
-        asked = np.arange(len(items))[:, None] * len(self.index) + items
-        silent = np.square(self.vectors).sum(axis=1) == 0
-        out = np.isin(asked, keys) | silent[:, None] | (items < 0)
-        order = np.argsort(out, axis=1, kind="stable")[:, :k]
-        gone = np.take_along_axis(out, order, axis=1)
-        items = np.take_along_axis(items, order, axis=1)
-        scores = np.take_along_axis(scores, order, axis=1)
-        return np.where(gone, -1, items), np.where(gone, -np.inf, scores).astype(np.float32)
+        deep = min(k + self.admission.most_excluded(), len(self.index))
+        spoken = np.asarray(self.vectors.any(axis=1))
+        for eligible, rows in self.admission.groups():
+            rows = rows[spoken[rows]]
+            told, found = self.index.search(self.vectors[rows], deep, among=eligible)
+            asked = np.broadcast_to(rows[:, None], found.shape)
+            barred = (found < 0) | self.admission.bars(asked, found)
+            order = np.argsort(barred, axis=1, kind="stable")[:, :k]
+            gone = np.take_along_axis(barred, order, axis=1)
+            items[rows, : order.shape[1]] = np.where(gone, -1, np.take_along_axis(found, order, 1))
+            kept = np.take_along_axis(told, order, axis=1)
+            scores[rows, : order.shape[1]] = np.where(gone, -np.inf, kept)
+        return items, scores
 
     def at(self, items: Int64s) -> Floats:
         """Return the cosines of given items."""
@@ -222,7 +224,7 @@ class Silence:
         return np.zeros(items.shape, dtype=np.float32)
 
 
-def nearest(vectors: Floats, index: VectorIndex, excluded: sp.csr_matrix) -> Answer:
+def nearest(vectors: Floats, index: VectorIndex, admission: Admission) -> Answer:
     """Return cosines with one vector a query, computed here or found through the index.
 
     Both give the same scores; a zero vector gets no proposals.
@@ -233,14 +235,14 @@ def nearest(vectors: Floats, index: VectorIndex, excluded: sp.csr_matrix) -> Ans
         Unit or zero vectors, ``float32 (n, d)``.
     index
         Vectors of all items.
-    excluded
-        Items that must not be proposed, ``bool (n, n_items)``.
+    admission
+        What may be proposed.
     """
     if vectors.size * len(index) > SCANNED:
-        return VectorAnswer(vectors, index, excluded)
+        return VectorAnswer(vectors, index, admission)
     scores = products(vectors, index.vectors)
     spoken = np.asarray(vectors.any(axis=1))
-    return DenseAnswer(scores, excluded, -np.inf, ~spoken)
+    return DenseAnswer(scores, admission, -np.inf, ~spoken)
 
 
 def products(queries: Floats, items: Floats) -> Floats:

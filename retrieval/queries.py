@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,8 @@ import scipy.sparse as sp
 
 from twofold.indexing.errors import InputError
 from twofold.indexing.interactions import Interactions
+from twofold.indexing.item_set import ItemSet
+from twofold.retrieval.admission import Admission, joined_filters
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ class Queries:
         Items that must not come back, ``bool (n, n_items)``, CSR with sorted indices.
     texts
         A free text a query, or ``None`` where no query has one.
+    eligible
+        The items that each query is limited to, or ``None`` where it is not; ``None`` for all
+        where no query is.
     """
 
     users: npt.NDArray[np.int64]
@@ -43,6 +49,7 @@ class Queries:
     steps: npt.NDArray[np.int32]
     excluded: sp.csr_matrix
     texts: tuple[str, ...] | None = None
+    eligible: tuple[ItemSet | None, ...] | None = None
 
     def __post_init__(self) -> None:
         if len(self.indptr) != len(self.users) + 1 or self.indptr[-1] != len(self.items):
@@ -53,6 +60,8 @@ class Queries:
             raise InputError("Queries: excluded must have one row a query")
         if self.texts is not None and len(self.texts) != len(self.users):
             raise InputError("Queries: texts must have one text a query")
+        if self.eligible is not None and len(self.eligible) != len(self.users):
+            raise InputError("Queries: eligible must have one entry a query")
 
     def __len__(self) -> int:
         return len(self.users)
@@ -61,6 +70,11 @@ class Queries:
     def n_items(self) -> int:
         """Size of the item vocabulary."""
         return int(self.excluded.shape[1])
+
+    @cached_property
+    def admission(self) -> Admission:
+        """What may be proposed."""
+        return Admission(self.excluded, self.eligible)
 
     def lengths(self) -> npt.NDArray[np.int64]:
         """Return the number of history events a query, ``int64 (n,)``."""
@@ -99,6 +113,7 @@ class Queries:
             steps=self.steps[rows],
             excluded=self.excluded[which],
             texts=None if self.texts is None else tuple(self.texts[i] for i in which),
+            eligible=None if self.eligible is None else tuple(self.eligible[i] for i in which),
         )
 
     def last(self, n: int) -> Queries:
@@ -141,6 +156,7 @@ def joined(parts: Sequence[Queries]) -> Queries:
         steps=np.concatenate([part.steps for part in parts]),
         excluded=sp.vstack([part.excluded for part in parts], format="csr"),
         texts=texts if spoken else None,
+        eligible=joined_filters([(part.eligible, len(part)) for part in parts]),
     )
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
+from twofold.retrieval.admission import Admission
 from twofold.retrieval.answers import Answer, Board, DenseAnswer
 from twofold.retrieval.candidates import Candidates, rank
 from twofold.retrieval.features import feature_names, standardise
@@ -63,7 +64,12 @@ class Retriever:
         return replace(self, fusion=fusion)
 
     def retrieve(
-        self, queries: Queries, k: int | None, *, progress: Progress | None = None
+        self,
+        queries: Queries,
+        k: int | None,
+        *,
+        least: int = 0,
+        progress: Progress | None = None,
     ) -> Candidates:
         """Return the best `k` merged candidates a query, with features and source bits.
 
@@ -76,6 +82,10 @@ class Retriever:
             ``n`` queries.
         k
             Length of the rows; ``None`` returns all that was merged.
+        least
+            Rows hold at least so many candidates, at most `k`, wherever as many items may be
+            proposed: sources are asked for as many, and what none of them proposes follows in order
+            of item numbers.
         progress
             Told of every chunk.
 
@@ -92,11 +102,11 @@ class Retriever:
             for start in range(0, len(queries), step):
                 which = np.arange(start, min(start + step, len(queries)))
                 part = queries if len(which) == len(queries) else queries.take(which)
-                parts.append(self._chunk(part, k))
+                parts.append(self._chunk(part, k, least))
                 task.advance(len(which))
         return _stacked(parts, k or 1, len(self.feature_names))
 
-    def _chunk(self, queries: Queries, k: int | None) -> Candidates:
+    def _chunk(self, queries: Queries, k: int | None, least: int) -> Candidates:
         spoken = np.zeros(len(queries), dtype=bool)
         if queries.texts is not None:
             spoken = np.array([bool(text.strip()) for text in queries.texts])
@@ -116,25 +126,34 @@ class Retriever:
                 continue
             order.append(rows)
             part = queries if len(rows) == len(queries) else queries.take(rows)
-            parts.append(self._fused(part, k) if source is None else self._single(part, source, k))
+            if source is None:
+                parts.append(self._fused(part, k, least))
+            else:
+                parts.append(self._single(part, source, k, least))
         if len(parts) == 1:
             return parts[0]
         stacked = _stacked(parts, k or 1, len(self.feature_names))
         return stacked.take(np.argsort(np.concatenate(order)))
 
-    def _fused(self, queries: Queries, k: int | None) -> Candidates:
+    def _fused(self, queries: Queries, k: int | None, least: int) -> Candidates:
         answers = answers_of(self.sources, queries)
-        items, proposed, told = merge(answers, len(queries), self.per_source)
+        per_source = max(self.per_source, least)
+        items, proposed, told = merge(answers, queries.admission, per_source, least=least)
         features = standardise(told, proposed, items >= 0)
         scores = np.where(items >= 0, self.fusion.score(features), -np.inf).astype(np.float32)
         width = items.shape[1] if k is None else k
         return rank(items, scores, max(1, width), features=features, sources=proposed)
 
-    def _single(self, queries: Queries, source: Source, k: int | None) -> Candidates:
-        items, scores = source.answer(queries).top(k or self.per_source)
+    def _single(self, queries: Queries, source: Source, k: int | None, least: int) -> Candidates:
+        answer = source.answer(queries)
+        items, scores = answer.top(k or max(self.per_source, least))
         names = self.source_names
         bit = names.index(source.name) if source.name in names else len(names) - 1
         proposed = np.where(items >= 0, np.uint32(1 << bit), np.uint32(0)).astype(np.uint32)
+        items, proposed = _filled(items, proposed, queries.admission, least)
+        scores = np.pad(scores, ((0, 0), (0, items.shape[1] - scores.shape[1])))
+        filled = np.where(items >= 0, answer.at(items), np.float32(-np.inf))
+        scores = np.where(proposed > 0, scores, filled)
         features = np.zeros((*items.shape, len(self.feature_names)), dtype=np.float32)
         width = items.shape[1] if k is None else k
         return rank(items, scores, max(1, width), features=features, sources=proposed)
@@ -146,7 +165,7 @@ class Merged(NamedTuple):
     Parameters
     ----------
     items
-        In ascending order, -1 at the end, ``int64 (n, m)``.
+        In ascending order, then what no source proposed, -1 at the end, ``int64 (n, m)``.
     proposed
         Bit ``s`` is set where source ``s`` proposed the item, ``uint32 (n, m)``.
     scores
@@ -158,8 +177,22 @@ class Merged(NamedTuple):
     scores: npt.NDArray[np.float32]
 
 
-def merge(answers: Sequence[Answer], n: int, per_source: int) -> Merged:
-    """Return what sources propose to `n` queries, each item once, `per_source` of each."""
+def merge(
+    answers: Sequence[Answer], admission: Admission, per_source: int, *, least: int = 0
+) -> Merged:
+    """Return what sources propose to queries, each item once.
+
+    Parameters
+    ----------
+    answers
+        What each source says.
+    admission
+        What may be proposed.
+    per_source
+        How many proposals of each source are taken.
+    least
+        Rows hold at least so many items wherever as many may be proposed.
+    """
     dense = [number for number, one in enumerate(answers) if isinstance(one, DenseAnswer)]
     board = Board([one for one in answers if isinstance(one, DenseAnswer)]) if dense else None
     told = []
@@ -171,7 +204,8 @@ def merge(answers: Sequence[Answer], n: int, per_source: int) -> Merged:
             tops = one.top(per_source)[0]
             queries, columns = np.nonzero(tops >= 0)
             told.append((np.full(len(queries), number), queries, tops[queries, columns]))
-    items, proposed = _united(told, n)
+    items, proposed = _united(told, admission.excluded.shape[0])
+    items, proposed = _filled(items, proposed, admission, least)
     scores = np.empty((len(answers), *items.shape), dtype=np.float32)
     if board is not None:
         scores[dense] = board.at(items)
@@ -199,6 +233,41 @@ def _united(
     if len(keys):
         items[keys // width, place] = keys % width
         proposed[keys // width, place] = np.bitwise_or.reduceat(bits, starts)
+    return items, proposed
+
+
+def _filled(
+    items: npt.NDArray[np.int64],
+    proposed: npt.NDArray[np.uint32],
+    admission: Admission,
+    least: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
+    """Return rows of at least so many items, where as many may be proposed; no source's are last.
+
+    Parameters
+    ----------
+    items
+        Item numbers, -1 at the end, ``int64 (n, m)``.
+    proposed
+        The sources that proposed them, ``uint32 (n, m)``.
+    admission
+        What may be proposed.
+    least
+        The length to fill up to.
+    """
+    counts = np.count_nonzero(items >= 0, axis=1)
+    short = np.flatnonzero(counts < least)
+    more = {
+        row: np.setdiff1d(admission.open(row), items[row, :count], assume_unique=True)[
+            : least - count
+        ]
+        for row, count in zip(short.tolist(), counts[short].tolist(), strict=True)
+    }
+    width = max((counts[row] + len(new) for row, new in more.items()), default=0)
+    gap = ((0, 0), (0, max(0, width - items.shape[1])))
+    items, proposed = np.pad(items, gap, constant_values=-1), np.pad(proposed, gap)
+    for row, new in more.items():
+        items[row, counts[row] : counts[row] + len(new)] = new
     return items, proposed
 
 

@@ -82,7 +82,7 @@ class Collaborative:
     def answer(self, queries: Queries) -> Answer:
         """Return all inner products; without history they are 0, and nothing is proposed."""
         users = self.factors.fold_in(self.view.matrix(queries))
-        return DenseAnswer(products(users, self.factors.items), queries.excluded, 0.0)
+        return DenseAnswer(products(users, self.factors.items), queries.admission, 0.0)
 
 
 @dataclass(frozen=True)
@@ -119,14 +119,14 @@ class Related:
             sums = [(view.matrix(queries) @ self.related).tocsr() for view in views]
             for one in sums:
                 one.sort_indices()
-            return [SparseAnswer(one, queries.excluded) for one in sums]
+            return [SparseAnswer(one, queries.admission) for one in sums]
         entries = entries_of(self.related, queries.items)
         keys = queries.rows()[entries.which] * n_items + entries.columns
         out: list[Answer] = []
         for view in views:
             weighed = view.counts(queries)[entries.which] * entries.values
             scores = np.bincount(keys, weighed, minlength=n * n_items).reshape(n, n_items)
-            out.append(DenseAnswer(scores.astype(np.float32), queries.excluded, 0.0))
+            out.append(DenseAnswer(scores.astype(np.float32), queries.admission, 0.0))
         return out
 
 
@@ -144,7 +144,7 @@ class Trending:
     def answer(self, queries: Queries) -> Answer:
         """Return the logarithm of popularity."""
         scores = np.broadcast_to(self._scores, (len(queries), len(self._scores)))
-        return DenseAnswer(scores, queries.excluded, 0.0)
+        return DenseAnswer(scores, queries.admission, 0.0)
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class TextProfile:
             if len(filled):
                 weighed = view.counts(queries)[:, None] * read
                 profile[filled] = np.add.reduceat(weighed, queries.indptr[:-1][filled])
-        return [nearest(unit(profile), self.index, queries.excluded) for profile in profiles]
+        return [nearest(unit(profile), self.index, queries.admission) for profile in profiles]
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ class TextQuery:
         """Return cosines with the query texts; silent where no query has a text."""
         if queries.texts is None:
             return Silence(queries)
-        return nearest(unit(self.encode(queries.texts)), self.index, queries.excluded)
+        return nearest(unit(self.encode(queries.texts)), self.index, queries.admission)
 
 
 # Sources that read a table under a view, as others may read the same table under theirs.

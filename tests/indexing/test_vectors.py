@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from twofold.indexing.artefact import begin_generation, open_artefact
 from twofold.indexing.errors import ArtefactError, InputError, MissingDependencyError
+from twofold.indexing.item_set import ItemSet
 from twofold.indexing.vectors import FILE, VectorIndex, normalised
 
 Float32s = npt.NDArray[np.float32]
@@ -120,6 +121,47 @@ def test_saved_and_opened_it_answers_the_same(tmp_path: Path) -> None:
     np.testing.assert_array_equal(vectors, unit(50))  # the view keeps its index alive
     with pytest.raises(ValueError, match="read-only"):
         vectors[0] = 0
+
+
+@given(
+    share=st.sampled_from([0.0, 0.02, 0.08, 0.2, 0.7, 1.0]),
+    k=st.sampled_from([1, 10, 60]),
+    seed=st.integers(0, 200),
+)
+def test_among_some_items_it_agrees_with_numpy(share: float, k: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    vectors = normalised(rng.standard_normal((300, 16)))
+    vectors[::5] = vectors[3]  # ties
+    index = VectorIndex.build(vectors, device="cpu")
+    among, queries = ItemSet(rng.random(300) < share), unit(4)
+    scores, items = index.search(queries, k, among=among)
+    exact = np.where(among.mask, np.vecdot(queries[:, None], vectors[None]), -np.inf)
+    order = np.argsort(-exact, axis=1, kind="stable")[:, :k]
+    wanted = np.take_along_axis(exact, order, axis=1)
+    np.testing.assert_array_equal(scores, wanted)
+    np.testing.assert_array_equal(items, np.where(np.isneginf(wanted), -1, order))
+
+
+def test_among_some_items_a_forked_process_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = VectorIndex.build(unit(200), device="cpu")
+    among = ItemSet(np.arange(200) % 3 > 0)
+    here = index.search(unit(5), 20, among=among)
+    monkeypatch.setattr(index, "_process", -1)
+    for one, other in zip(here, index.search(unit(5), 20, among=among), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_set_of_items_in_all_its_forms() -> None:
+    mask = np.random.default_rng(1).random(61) < 0.4
+    some = ItemSet(mask)
+    assert len(some) == mask.sum()
+    np.testing.assert_array_equal(some.items, np.flatnonzero(mask))
+    np.testing.assert_array_equal(np.unpackbits(some.bits, bitorder="little")[:61], mask)
+    fewer = some.without(some.items[:2])
+    np.testing.assert_array_equal(fewer.items, some.items[2:])
+    assert len(some) == mask.sum()
+    with pytest.raises(InputError, match="bool"):
+        ItemSet(np.arange(3))  # type: ignore[arg-type]
 
 
 def test_no_items() -> None:

@@ -9,8 +9,10 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twofold.indexing.item_set import ItemSet
 from twofold.indexing.vectors import VectorIndex, normalised
 from twofold.retrieval import answers
+from twofold.retrieval.admission import Admission
 from twofold.retrieval.answers import (
     Board,
     DenseAnswer,
@@ -24,8 +26,22 @@ N, N_ITEMS = 6, 90
 ALL = np.tile(np.arange(N_ITEMS, dtype=np.int64), (N, 1))
 
 
-def _excluded(rng: np.random.Generator, share: float = 0.2) -> sp.csr_matrix:
-    return sp.csr_matrix(rng.random((N, N_ITEMS)) < share)
+def _admission(rng: np.random.Generator, share: float = 0.2, filtered: float = 0) -> Admission:
+    """Some items excluded for each query, and some queries limited to one of two filters."""
+    excluded = sp.csr_matrix(rng.random((N, N_ITEMS)) < share)
+    if not filtered:
+        return Admission(excluded)
+    filters = (None, *(ItemSet(rng.random(N_ITEMS) < filtered) for _ in range(2)))
+    return Admission(excluded, tuple(filters[number] for number in rng.integers(0, 3, N)))
+
+
+def _allowed(admission: Admission) -> npt.NDArray[np.bool_]:
+    """The slow way to say what may be proposed."""
+    out = ~admission.excluded.toarray().astype(bool)
+    for row, one in enumerate(admission.eligible or ()):
+        if one is not None:
+            out[row] &= one.mask
+    return np.asarray(out)
 
 
 def _vectors(rng: np.random.Generator, n: int) -> npt.NDArray[np.float32]:
@@ -34,28 +50,42 @@ def _vectors(rng: np.random.Generator, n: int) -> npt.NDArray[np.float32]:
     return vectors
 
 
-@given(seed=st.integers(0, 1000), k=st.integers(1, N_ITEMS + 5), share=st.sampled_from([0, 0.3, 1]))
-def test_a_sparse_answer_equals_the_dense_one(seed: int, k: int, share: float) -> None:
+@given(
+    seed=st.integers(0, 1000),
+    k=st.integers(1, N_ITEMS + 5),
+    share=st.sampled_from([0, 0.3, 1]),
+    filtered=st.sampled_from([0, 0.1, 0.5]),
+)
+def test_a_sparse_answer_equals_the_dense_one(
+    seed: int, k: int, share: float, filtered: float
+) -> None:
     rng = np.random.default_rng(seed)
     levels = rng.integers(0, 4, (N, N_ITEMS)).astype(np.float32)  # zeros and many ties
-    excluded = _excluded(rng, share)
-    dense = DenseAnswer(levels, excluded, 0.0)
-    sparse = SparseAnswer(sp.csr_matrix(levels), excluded)
+    admission = _admission(rng, share, filtered)
+    dense = DenseAnswer(levels, admission, 0.0)
+    sparse = SparseAnswer(sp.csr_matrix(levels), admission)
     for one, other in zip(dense.top(k), sparse.top(k), strict=True):
         np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(dense.at(ALL), sparse.at(ALL))
 
 
-@given(seed=st.integers(0, 1000), k=st.integers(1, N_ITEMS + 5), share=st.sampled_from([0, 0.3, 1]))
-def test_a_board_proposes_what_its_answers_do(seed: int, k: int, share: float) -> None:
+@given(
+    seed=st.integers(0, 1000),
+    k=st.integers(1, N_ITEMS + 5),
+    share=st.sampled_from([0, 0.3, 1]),
+    filtered=st.sampled_from([0, 0.1, 0.5]),
+)
+def test_a_board_proposes_what_its_answers_do(
+    seed: int, k: int, share: float, filtered: float
+) -> None:
     rng = np.random.default_rng(seed)
-    excluded = _excluded(rng, share)
+    admission = _admission(rng, share, filtered)
     silent = rng.random(N) < 0.3
     levels = rng.integers(-2, 3, (3, N, N_ITEMS)).astype(np.float32)
     told = [
-        DenseAnswer(levels[0], excluded, 0.0),
-        DenseAnswer(levels[1], excluded, -np.inf, silent),
-        DenseAnswer(rng.standard_normal((N, N_ITEMS)).astype(np.float32), excluded, 0.0),
+        DenseAnswer(levels[0], admission, 0.0),
+        DenseAnswer(levels[1], admission, -np.inf, silent),
+        DenseAnswer(rng.standard_normal((N, N_ITEMS)).astype(np.float32), admission, 0.0),
     ]
     board = Board(told)
     found = set(zip(*(part.tolist() for part in board.proposals(k)), strict=True))
@@ -68,7 +98,7 @@ def test_a_board_proposes_what_its_answers_do(seed: int, k: int, share: float) -
             for row, item in zip(rows, items[rows, places], strict=True)
         }
     assert found == wanted
-    open_items = [np.flatnonzero(~row) for row in excluded.toarray()]
+    open_items = [np.flatnonzero(~row) for row in ~_allowed(admission)]
     asked = np.full((N, N_ITEMS), -1, dtype=np.int64)
     for row, items in zip(asked, open_items, strict=True):
         row[: len(items)] = items
@@ -77,7 +107,7 @@ def test_a_board_proposes_what_its_answers_do(seed: int, k: int, share: float) -
 
 
 def test_a_sparse_answer_may_be_empty() -> None:
-    answer = SparseAnswer(sp.csr_matrix((N, N_ITEMS), dtype=np.float32), _excluded(_rng()))
+    answer = SparseAnswer(sp.csr_matrix((N, N_ITEMS), dtype=np.float32), _admission(_rng()))
     items, scores = answer.top(3)
     assert (items == -1).all()
     assert np.isneginf(scores).all()
@@ -86,20 +116,23 @@ def test_a_sparse_answer_may_be_empty() -> None:
 
 def test_a_score_below_zero_is_known_but_not_proposed() -> None:
     scores = sp.csr_matrix(np.array([[0.5, -0.5, 0.0]], dtype=np.float32))
-    answer = SparseAnswer(scores, sp.csr_matrix((1, 3), dtype=bool))
+    answer = SparseAnswer(scores, Admission(sp.csr_matrix((1, 3), dtype=bool)))
     assert answer.top(3)[0].tolist() == [[0, -1, -1]]
     assert answer.at(np.array([[1, 2, 0]])).tolist() == [[-0.5, 0.0, 0.5]]
 
 
-def test_scanning_and_searching_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("filtered", [0, 0.05, 0.5])
+def test_scanning_and_searching_give_the_same_bits(
+    filtered: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = _rng()
     index = VectorIndex.build(_vectors(rng, N_ITEMS), device="cpu")
     vectors = _vectors(rng, N)
     vectors[3] = 0
-    excluded = _excluded(rng)
-    scanned = nearest(vectors, index, excluded)
+    admission = _admission(rng, filtered=filtered)
+    scanned = nearest(vectors, index, admission)
     monkeypatch.setattr(answers, "SCANNED", 0)
-    searched = nearest(vectors, index, excluded)
+    searched = nearest(vectors, index, admission)
     assert isinstance(scanned, DenseAnswer)
     assert isinstance(searched, VectorAnswer)
     for k in (1, 10, N_ITEMS):
@@ -127,3 +160,24 @@ def test_a_product_does_not_depend_on_its_company(dimension: int) -> None:
 
 def _rng() -> np.random.Generator:
     return np.random.default_rng(5)
+
+
+@given(seed=st.integers(0, 1000), filtered=st.sampled_from([0, 0.1, 0.9]))
+def test_an_admission_says_the_same_in_every_form(seed: int, filtered: float) -> None:
+    rng = np.random.default_rng(seed)
+    admission = _admission(rng, 0.3, filtered)
+    allowed = _allowed(admission)
+    queries, items = rng.integers(0, N, 400), rng.integers(0, N_ITEMS, 400)
+    np.testing.assert_array_equal(admission.bars(queries, items), ~allowed[queries, items])
+    scores = rng.standard_normal((2, N, N_ITEMS)).astype(np.float32)
+    wanted = np.where(allowed, scores, -np.inf)
+    admission.strike(scores)
+    np.testing.assert_array_equal(scores, wanted)
+    for query in range(N):
+        np.testing.assert_array_equal(admission.open(query), np.flatnonzero(allowed[query]))
+    assert admission.most_excluded() == admission.excluded.toarray().sum(axis=1).max()
+    groups = admission.groups()
+    assert sorted(np.concatenate([rows for _, rows in groups])) == list(range(N))
+    for one, rows in groups:
+        for row in rows:
+            assert one is (admission.eligible or (None,) * N)[row]

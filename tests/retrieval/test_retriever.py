@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 
 from tests.indexing.logs import DISLIKE, LIKE, SKIP, Event, log_of
 from twofold.indexing.errors import InputError
+from twofold.indexing.item_set import ItemSet
 from twofold.indexing.neighbours import NeighbourSettings, cosine_neighbours, transitions, trending
 from twofold.indexing.vectors import VectorIndex, normalised
 from twofold.retrieval import retriever as module
+from twofold.retrieval.admission import Admission
 from twofold.retrieval.answers import DenseAnswer
 from twofold.retrieval.candidates import Candidates
 from twofold.retrieval.features import standardise
@@ -239,9 +241,9 @@ PROPOSALS = st.lists(
 @settings(deadline=None)
 @given(PROPOSALS, st.integers(1, 8))
 def test_merging_equals_a_slow_union(scores: list[list[list[float]]], per_source: int) -> None:
-    nothing = sp.csr_matrix((3, 6), dtype=bool)
+    nothing = Admission(sp.csr_matrix((3, 6), dtype=bool))
     answers = [DenseAnswer(np.array(one, dtype=np.float32), nothing, 0.0) for one in scores]
-    items, proposed, told = merge(answers, 3, per_source)
+    items, proposed, told = merge(answers, nothing, per_source)
     for answer, found in zip(answers, told, strict=True):
         np.testing.assert_array_equal(found[items >= 0], answer.at(items)[items >= 0])
     width = 0
@@ -254,3 +256,46 @@ def test_merging_equals_a_slow_union(scores: list[list[list[float]]], per_source
         assert items[row].tolist() == union + [-1] * gap
         assert proposed[row].tolist() == bits + [0] * gap
     assert items.shape == proposed.shape == (3, width)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    k=st.sampled_from([1, 5, 12, N_ITEMS]),
+    share=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+    per_source=st.sampled_from([1, 8]),
+    seed=st.integers(0, 100),
+)
+def test_rows_are_as_long_as_there_are_items_to_propose(
+    k: int, share: float, per_source: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    filters = (None, ItemSet(rng.random(N_ITEMS) < share), ItemSet(rng.random(N_ITEMS) < 0.5))
+    queries = replace(
+        _queries(), eligible=tuple(filters[number] for number in rng.integers(0, 3, N_USERS))
+    )
+    found = _retriever(per_source=per_source).retrieve(queries, k, least=k)
+    for query in range(N_USERS):
+        admitted = queries.admission.open(query)
+        row = found.items[query, : found.lengths()[query]]
+        assert len(row) == min(k, len(admitted))
+        assert set(row) <= set(admitted)
+    alone = [
+        _retriever(per_source=per_source).retrieve(queries.take(np.array([q])), k, least=k)
+        for q in range(N_USERS)
+    ]
+    for query, one in enumerate(alone):
+        np.testing.assert_array_equal(one.items[0], found.items[query])
+        np.testing.assert_array_equal(one.scores[0], found.scores[query])
+
+
+def test_what_no_source_proposes_comes_last_and_belongs_to_none() -> None:
+    queries = _queries()
+    plain = _retriever(per_source=1).retrieve(queries, N_ITEMS)
+    full = _retriever(per_source=1).retrieve(queries, N_ITEMS, least=N_ITEMS)
+    silent = int(np.flatnonzero(queries.users == NOBODY)[0])
+    known = plain.lengths()[silent]
+    np.testing.assert_array_equal(full.items[silent, :known], plain.items[silent, :known])
+    assert full.sources is not None
+    assert (full.sources[silent, :known] > 0).all()
+    assert not full.sources[silent, known:].any()
+    assert known < full.lengths()[silent] == N_ITEMS

@@ -24,6 +24,7 @@ from twofold.indexing.neighbours import (
 )
 from twofold.indexing.vectors import VectorIndex, normalised
 from twofold.retrieval import sources as module
+from twofold.retrieval.admission import Admission
 from twofold.retrieval.answers import Answer, DenseAnswer, Silence, SparseAnswer, best
 from twofold.retrieval.queries import Queries, queries_of_users
 from twofold.retrieval.sources import (
@@ -300,7 +301,8 @@ def test_best_equals_a_slow_sort(rows: list[list[float]], k: int) -> None:
 
 def test_scores_of_a_dense_answer_stay_as_they_are() -> None:
     scores = np.arange(4, dtype=np.float32)[None]
-    answer = DenseAnswer(scores, sp.csr_matrix(np.array([[0, 0, 0, 1]], dtype=bool)), 0.0)
+    last = Admission(sp.csr_matrix(np.array([[0, 0, 0, 1]], dtype=bool)))
+    answer = DenseAnswer(scores, last, 0.0)
     assert answer.top(2)[0].tolist() == [[2, 1]]
     assert scores.tolist() == [[0, 1, 2, 3]]
 
