@@ -24,6 +24,8 @@ _NAMES = {
     "weight": "weight play_count plays",
     "label": "label",
     "split": "split",
+    "available_from": "available_from",
+    "available_until": "available_until",
 }
 ALIASES: dict[str, tuple[str, ...]] = {part: tuple(names.split()) for part, names in _NAMES.items()}
 """Names that a column may have for each part; capitals, spaces and underscores do not matter."""

@@ -27,6 +27,10 @@ class DataSettings:
         it and finds it by its usual names otherwise.
     vector_column
         Column of the items with a list of numbers each, vectors that the user brings.
+    available_from_column, available_until_column
+        Columns of the items with the first moment an item may be recommended, and the first it may
+        no longer; empty cells are open ends. ``None`` takes ``available_from`` and
+        ``available_until`` where the table has them, ``""`` says that there is none.
     drop_unknown_items
         Whether interactions with items that the items table lacks are left out (counted in the
         notes) rather than refused.
@@ -54,6 +58,8 @@ class DataSettings:
     split_column: str | None = None
     items_column: str | None = None
     vector_column: str | None = None
+    available_from_column: str | None = None
+    available_until_column: str | None = None
     drop_unknown_items: bool = False
     keep_duplicates: bool = False
     events: EventSettings = field(default_factory=EventSettings)

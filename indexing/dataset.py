@@ -53,6 +53,9 @@ class Dataset:
         SHA-256 of the content, the same for any order of rows, file format and seed.
     notes
         What was mapped, assumed and dropped, a sentence each.
+    windows
+        Columns of `table` with the first moment an item may be recommended and the first it may no
+        longer, ``None`` where there is no such column.
     """
 
     users: Vocabulary
@@ -66,6 +69,7 @@ class Dataset:
     split: npt.NDArray[np.int8] | None
     fingerprint: str
     notes: tuple[str, ...]
+    windows: tuple[str | None, str | None] = (None, None)
 
     def save(self, writer: GenerationWriter) -> None:
         """Write the data set under ``data/`` of a new generation."""
@@ -83,6 +87,7 @@ class Dataset:
             "has_split": self.split is not None,
             "fingerprint": self.fingerprint,
             "notes": list(self.notes),
+            "windows": list(self.windows),
         }
         writer.put_json("data/about", about)
 
@@ -106,6 +111,7 @@ class Dataset:
             split=generation.array("data/interactions/split") if about["has_split"] else None,
             fingerprint=str(about["fingerprint"]),
             notes=tuple(about["notes"]),
+            windows=(about["windows"][0], about["windows"][1]),
         )
 
 
@@ -208,6 +214,7 @@ def assemble(log: InteractionTable, catalogue: ItemTable | None, *, seed: int) -
         split=rows["split"].to_numpy() if log.has_split else None,
         fingerprint=_fingerprint(numbered, users, catalogue, log.kinds),
         notes=(*catalogue.notes, *log.notes),
+        windows=catalogue.windows,
     )
 
 

@@ -14,6 +14,7 @@ from twofold.indexing.identifiers import read_ids, refuse_empty
 from twofold.indexing.problems import Problems
 from twofold.indexing.tables import Table
 from twofold.indexing.text_template import default_template, render
+from twofold.indexing.times import EXPECTED, to_milliseconds
 
 ITEM_ID = "item_id"
 
@@ -30,11 +31,15 @@ class ItemTable:
         The text of each item, ``""`` where it has none.
     notes
         What was mapped.
+    windows
+        Columns of `frame` with the first moment an item may be recommended and the first it may no
+        longer, ``None`` where there is no such column.
     """
 
     frame: pl.DataFrame
     texts: pl.Series
     notes: tuple[str, ...]
+    windows: tuple[str | None, str | None] = (None, None)
 
 
 def read_items(table: Table, settings: DataSettings, problems: Problems) -> ItemTable:
@@ -52,7 +57,8 @@ def read_items(table: Table, settings: DataSettings, problems: Problems) -> Item
     Raises
     ------
     DataError
-        If there is no column of ids, an id is empty or stands twice, or vectors cannot be used.
+        If there is no column of ids, an id is empty or stands twice, a time of availability is
+        none, or vectors cannot be used.
     """
     named = settings.items_column
     if named is None and settings.item_column in table.frame.columns:
@@ -73,7 +79,8 @@ def read_items(table: Table, settings: DataSettings, problems: Problems) -> Item
         remedy="leave out the second row of this id",
     )
     order = first.sort("item")
-    attributes = table.frame.drop(column)
+    windows, whole = _windows(table, settings, problems)
+    attributes = whole.drop(column)
     if ITEM_ID in attributes.columns:
         attributes = attributes.rename({ITEM_ID: f"{ITEM_ID}_as_given"})
     attributes = attributes[order["row"].to_numpy()]
@@ -87,7 +94,36 @@ def read_items(table: Table, settings: DataSettings, problems: Problems) -> Item
         template = default_template(attributes.drop(ITEM_ID, strict=False))
     notes = [f"items: column '{column}' is the item"] if column != ITEM_ID else []
     notes.append(f"items: their text is {template or 'empty, for no column holds strings'}")
-    return ItemTable(frame, render(frame, template), tuple(notes))
+    for name, what in zip(windows, ("from", "until"), strict=True):
+        if name is not None:
+            notes.append(f"items: column '{name}' says {what} when an item may be recommended")
+    return ItemTable(frame, render(frame, template), tuple(notes), windows)
+
+
+def _windows(
+    table: Table, settings: DataSettings, problems: Problems
+) -> tuple[tuple[str | None, str | None], pl.DataFrame]:
+    """Return the columns that say when items may be recommended, and the table with their times."""
+    named = {
+        "available_from": settings.available_from_column,
+        "available_until": settings.available_until_column,
+    }
+    frame, columns = table.frame, map_columns(table, tuple(named), named)
+    for column in columns.values():
+        values = frame[column]
+        times, _ = to_milliseconds(values)
+        wrong = np.flatnonzero((times.is_null() & values.is_not_null()).to_numpy())
+        problems.refuse(
+            table,
+            "times of availability are times",
+            wrong,
+            column=column,
+            values=values[wrong[:5]].to_list(),
+            expected=EXPECTED,
+            remedy="write it in one of these ways, or leave the cell empty for an open end",
+        )
+        frame = frame.with_columns(times.cast(pl.Datetime("ms", "UTC")).alias(column))
+    return (columns.get("available_from"), columns.get("available_until")), frame
 
 
 def _typed(frame: pl.DataFrame) -> pl.DataFrame:
@@ -97,6 +133,9 @@ def _typed(frame: pl.DataFrame) -> pl.DataFrame:
     """
     out = []
     for column in frame.iter_columns():
+        if column.dtype != pl.String:
+            out.append(column)
+            continue
         whole = column.cast(pl.Int64, strict=False)
         number = column.cast(pl.Float64, strict=False)
         if column.null_count() == len(column):

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from twofold.engine import Engine
     from twofold.recommendation import Recommendation, Recommendations
+    from twofold.rules import Rules
 
 __version__ = "0.1.0"
-__all__ = ["Engine", "Recommendation", "Recommendations", "__version__"]
+__all__ = ["Engine", "Recommendation", "Recommendations", "Rules", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
@@ -32,4 +33,8 @@ def __getattr__(name: str) -> Any:
         from twofold import recommendation
 
         return getattr(recommendation, name)
+    if name == "Rules":
+        from twofold.rules import Rules
+
+        return Rules
     raise AttributeError(f"module 'twofold' has no attribute '{name}'")

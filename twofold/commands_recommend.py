@@ -10,7 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from twofold.indexing.errors import InputError
-from twofold.options import Artefact, Budget, Json, K, RuntimeName, Threads, begin
+from twofold.options import (
+    Allow,
+    Artefact,
+    At,
+    AtMost,
+    Budget,
+    Deny,
+    Diversity,
+    Json,
+    K,
+    RuntimeName,
+    Threads,
+    Where,
+    begin,
+    rules_from,
+)
 from twofold.terminal import say, say_rows
 
 if TYPE_CHECKING:
@@ -25,12 +40,23 @@ User = Annotated[str, typer.Option("--user", "-u", metavar="ID", help="The user.
 
 @app.command()
 def retrieve(
-    artefact: Artefact, user: User, k: K = 100, threads: Threads = None, as_json: Json = False
+    artefact: Artefact,
+    user: User,
+    k: K = 100,
+    where: Where = None,
+    allow: Allow = None,
+    deny: Deny = None,
+    at: At = None,
+    at_most: AtMost = None,
+    diversity: Diversity = 0.0,
+    threads: Threads = None,
+    as_json: Json = False,
 ) -> None:
     """Show stage one's candidates for a user, before reranking."""
     begin(as_json=as_json)
+    rules = rules_from(where, allow, deny, at, at_most, diversity)
     with _engine(artefact, threads) as engine:
-        _say(engine, engine.retrieve(user, k), as_json=as_json)
+        _say(engine, engine.retrieve(user, k, **rules), as_json=as_json)
 
 
 @app.command()
@@ -49,6 +75,12 @@ def recommend(
         ),
     ] = None,
     k: K = 10,
+    where: Where = None,
+    allow: Allow = None,
+    deny: Deny = None,
+    at: At = None,
+    at_most: AtMost = None,
+    diversity: Diversity = 0.0,
     threads: Threads = None,
     runtime: RuntimeName = "auto",
     budget_ms: Budget = None,
@@ -67,13 +99,14 @@ def recommend(
         raise InputError("--all-users needs --out FILE ending in .csv or .parquet")
     if out is not None and not out.parent.is_dir():
         raise InputError(f"{out.parent} is no folder; give --out a file in one that exists")
+    rules = rules_from(where, allow, deny, at, at_most, diversity)
     with _engine(artefact, threads, runtime) as engine:
         if user is not None:
-            found = engine.recommend(user, k, budget_ms=budget_ms)
+            found = engine.recommend(user, k, budget_ms=budget_ms, **rules)
             _note_budget(found, budget_ms)
             _say(engine, found, as_json=as_json)
             return
-        frame = engine.recommend_batch(None, k, progress=progress)
+        frame = engine.recommend_batch(None, k, progress=progress, **rules)
     if out is not None:
         # A reader never sees half a file, and an interrupted run leaves the old one.
         partial = out.with_name(f".{out.name}.partial")
@@ -90,6 +123,12 @@ def search(
     artefact: Artefact,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What to look for, in words.")],
     k: K = 10,
+    where: Where = None,
+    allow: Allow = None,
+    deny: Deny = None,
+    at: At = None,
+    at_most: AtMost = None,
+    diversity: Diversity = 0.0,
     threads: Threads = None,
     runtime: RuntimeName = "auto",
     budget_ms: Budget = None,
@@ -97,8 +136,9 @@ def search(
 ) -> None:
     """Find items by a free text, retrieved by vectors and reranked by the cross-encoder."""
     begin(as_json=as_json)
+    rules = rules_from(where, allow, deny, at, at_most, diversity)
     with _engine(artefact, threads, runtime) as engine:
-        found = engine.search(text, k, budget_ms=budget_ms)
+        found = engine.search(text, k, budget_ms=budget_ms, **rules)
         _note_budget(found, budget_ms)
         _say(engine, found, as_json=as_json)
 
@@ -108,13 +148,20 @@ def similar(
     artefact: Artefact,
     item: Annotated[str, typer.Argument(metavar="ITEM", help="Id of an item.")],
     k: K = 10,
+    where: Where = None,
+    allow: Allow = None,
+    deny: Deny = None,
+    at: At = None,
+    at_most: AtMost = None,
+    diversity: Diversity = 0.0,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Show the items most like one, by their users and their texts."""
     begin(as_json=as_json)
+    rules = rules_from(where, allow, deny, at, at_most, diversity)
     with _engine(artefact, threads) as engine:
-        _say(engine, engine.similar_items(item, k), as_json=as_json)
+        _say(engine, engine.similar_items(item, k, **rules), as_json=as_json)
 
 
 def _engine(artefact: Path, threads: int | None, runtime: str = "float32") -> Engine:

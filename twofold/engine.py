@@ -9,25 +9,25 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
-import numpy.typing as npt
 
+from twofold.asking import Asking
 from twofold.batching import Batcher
 from twofold.indexing.artefact import open_artefact
 from twofold.indexing.dataset import Dataset
 from twofold.indexing.errors import InputError, TwofoldError
-from twofold.indexing.event_values import read_values
-from twofold.indexing.progress import Progress
+from twofold.indexing.progress import Progress, Silent
 from twofold.indexing.vectors import VectorIndex
 from twofold.query_encoder import QueryEncoder
 from twofold.ranking.ranker import Ranker
 from twofold.ranking.runtime import runtime_of
 from twofold.recommendation import Names, Recommendation, Recommendations
 from twofold.retrieval.fusion import Fusion
-from twofold.retrieval.queries import Queries, queries_of_users, query_of_events
+from twofold.retrieval.queries import Queries
 from twofold.retrieval.stage_one import StageOne
+from twofold.rules import RuleBook, Rules
 from twofold.runtimes import with_best_runtime
 from twofold.serving import Answers, Asked, Stages, deadline_in, usual_places
 from twofold.settings_file import from_values
@@ -79,12 +79,8 @@ class Engine:
         encode = QueryEncoder(generation, settings.text)
         self._retriever = self._stage_one.retriever(fusion, encode)
         self._names = Names(self._dataset, self._stage_one, self._retriever.source_names)
-        self._users = queries_of_users(
-            self._dataset.interactions,
-            np.arange(len(self._dataset.users)),
-            max_history=settings.stage_one.max_history,
-            repeat=settings.stage_one.repeat,
-        )
+        self._rules = RuleBook(self._dataset, index.vectors)
+        self._asking = Asking(self._dataset, settings)
         ranker = self._open_ranker(index, runtime)
         self._stages = Stages(self._retriever, ranker, settings.ranker.rerank)
         self._batcher: Batcher[Asked, Recommendations] = Batcher(
@@ -106,7 +102,7 @@ class Engine:
             return ranker.with_runtime(runtime)
         weights = self._generation.manifest["files"]["ranker/model.safetensors"]["sha256"]
         return with_best_runtime(
-            ranker, self._retriever, self._users, weights, width=settings.rerank
+            ranker, self._retriever, self.histories, weights, width=settings.rerank
         )
 
     @classmethod
@@ -169,7 +165,7 @@ class Engine:
     @property
     def histories(self) -> Queries:
         """The queries of all users of the build, in the order of `user_ids`."""
-        return self._users
+        return self._asking.everyone
 
     def text(self, item: str) -> str:
         """Return the text of an item.
@@ -182,7 +178,12 @@ class Engine:
         return self._dataset.texts[self._dataset.items.number(item)]
 
     def recommend(
-        self, user: str, k: int = 10, *, budget_ms: float | None = None
+        self,
+        user: str,
+        k: int = 10,
+        *,
+        budget_ms: float | None = None,
+        **rules: Unpack[Rules],
     ) -> Recommendations:
         """Return the best `k` items for a user, fewer where there are not so many.
 
@@ -199,16 +200,27 @@ class Engine:
             candidates are reranked as there is time for; the others follow in stage one's order.
             The answer's `reranked` and `candidates` say how far it came. Stage one always answers,
             however late.
+        **rules
+            What the list must obey; see :class:`twofold.Rules`.
 
         Raises
         ------
         InputError
-            If `k` is below 1, or `budget_ms` is not positive.
+            If `k` is below 1, `budget_ms` is not positive, or a rule cannot be read.
+
+        Examples
+        --------
+        ``engine.recommend("196", 10, where="year >= 1990", deny=["50"], at_most={"genre": 2})``
         """
-        return self._answer(self._of_user(user), k, deadline_in(budget_ms))
+        return self._answer(self._asking.user(user), k, deadline_in(budget_ms), rules)
 
     async def arecommend(
-        self, user: str, k: int = 10, *, budget_ms: float | None = None
+        self,
+        user: str,
+        k: int = 10,
+        *,
+        budget_ms: float | None = None,
+        **rules: Unpack[Rules],
     ) -> Recommendations:
         """Return what :meth:`recommend` does, without blocking the event loop."""
         # A pool takes nothing after its end, and a forked one never answers: say so instead.
@@ -216,7 +228,7 @@ class Engine:
         deadline = deadline_in(budget_ms)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(
-            self._pool, lambda: self._answer(self._of_user(user), k, deadline)
+            self._pool, lambda: self._answer(self._asking.user(user), k, deadline, rules)
         )
 
     def recommend_for(
@@ -225,6 +237,7 @@ class Engine:
         k: int = 10,
         *,
         budget_ms: float | None = None,
+        **rules: Unpack[Rules],
     ) -> Recommendations:
         """Return the best `k` items for somebody known by a few events alone.
 
@@ -234,7 +247,7 @@ class Engine:
             ``(item_id, rating or weight)``, oldest first, read by the rules of the build's data.
         k
             Length of the list.
-        budget_ms
+        budget_ms, **rules
             As in :meth:`recommend`.
 
         Raises
@@ -242,16 +255,19 @@ class Engine:
         UnknownIdError
             If an item is unknown.
         InputError
-            If a weight is not a finite number, `k` is below 1, or `budget_ms` is not positive.
+            If a weight is not a finite number, and as in :meth:`recommend`.
         """
         deadline = deadline_in(budget_ms)
-        items = self._dataset.items.encode([item for item, _ in events])
-        weights = np.array([weight for _, weight in events], dtype=np.float32)
-        if not np.isfinite(weights).all():
-            raise InputError("weights of events must be finite numbers")
-        return self._answer(self._of_events(items, weights), k, deadline)
+        return self._answer(self._asking.events(events), k, deadline, rules)
 
-    def search(self, text: str, k: int = 10, *, budget_ms: float | None = None) -> Recommendations:
+    def search(
+        self,
+        text: str,
+        k: int = 10,
+        *,
+        budget_ms: float | None = None,
+        **rules: Unpack[Rules],
+    ) -> Recommendations:
         """Return the best `k` items for a free text.
 
         Parameters
@@ -260,45 +276,55 @@ class Engine:
             What to look for.
         k
             Length of the list.
-        budget_ms
+        budget_ms, **rules
             As in :meth:`recommend`.
 
         Raises
         ------
         InputError
-            If the text is empty, the artefact's vectors were brought and no model made them, `k` is
-            below 1, or `budget_ms` is not positive.
+            If the text is empty, the artefact's vectors were brought and no model made them, and as
+            in :meth:`recommend`.
         """
         deadline = deadline_in(budget_ms)
-        if not text.strip():
-            raise InputError("search needs a text; this one is empty")
-        nobody = self._of_events(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
-        return self._answer(replace(nobody, texts=(text,)), k, deadline)
+        return self._answer(self._asking.text(text), k, deadline, rules)
 
-    def similar_items(self, item: str, k: int = 10) -> list[Recommendation]:
+    def similar_items(self, item: str, k: int = 10, **rules: Unpack[Rules]) -> list[Recommendation]:
         """Return the `k` items most like one, by users and text.
 
         Raises
         ------
         UnknownIdError
             If the item is unknown.
+        InputError
+            If `k` is below 1, or a rule cannot be read.
         """
         _at_least_one(k)
+        number = self._dataset.items.number(item)
+        terms = self._rules.read(**rules)
         with self._turn():
-            items, scores = self._stage_one.similar(self._dataset.items.number(item), k)
+            items, scores = self._stage_one.similar(number, len(self._dataset.items))
+            best = terms.pick(items, scores, k)
+            items, scores = items[best], scores[best]
         ids = self._dataset.items.decode(items)
         return [
             Recommendation(one, float(score), None, place)
             for place, (one, score) in enumerate(zip(ids, scores, strict=True), start=1)
         ]
 
-    def retrieve(self, user: str, k: int = 100) -> list[Recommendation]:
-        """Return stage one's best `k` candidates for a user, before reranking."""
+    def retrieve(self, user: str, k: int = 100, **rules: Unpack[Rules]) -> list[Recommendation]:
+        """Return stage one's best `k` candidates for a user, before reranking.
+
+        Raises
+        ------
+        InputError
+            If `k` is below 1, or a rule cannot be read.
+        """
         _at_least_one(k)
-        queries = self._of_user(user)
+        terms = self._rules.read(**rules)
+        asked = Asked(terms.limit(self._asking.user(user)), k, shape=terms.shape)
         with self._turn():
-            candidates = self._retriever.retrieve(queries, k)
-        return self._names.told(queries, candidates)
+            (found,) = replace(self._stages, ranker=None).find([asked])
+        return self._names.told(asked.query, found.listed)
 
     def recommend_batch(
         self,
@@ -306,6 +332,7 @@ class Engine:
         k: int = 10,
         *,
         progress: Progress | None = None,
+        **rules: Unpack[Rules],
     ) -> pl.DataFrame:
         """Return recommendations of many users, ``user_id, item_id, score, probability, rank``.
 
@@ -317,55 +344,33 @@ class Engine:
             Length of the lists.
         progress
             Told of every chunk.
+        **rules
+            What every list must obey; see :class:`twofold.Rules`.
 
         Raises
         ------
         UnknownIdError
             If a user is unknown.
+        InputError
+            If `k` is below 1, or a rule cannot be read.
         """
-        import polars as pl
-
         _at_least_one(k)
         known = self._dataset.users
         numbers = np.arange(len(known)) if users is None else known.encode(users)
+        terms = self._rules.read(**rules)
         with self._turn():
-            queries = self._users.take(numbers)
-            candidates, probabilities = self._stages.find_all(queries, k, progress)
-        rows, columns = np.nonzero(candidates.items >= 0)
-        out = {
-            "user_id": known.decode(numbers[rows]),
-            "item_id": self._dataset.items.decode(candidates.items[rows, columns]),
-            "score": candidates.scores[rows, columns],
-            "probability": probabilities[rows, columns],
-            "rank": columns + 1,
-        }
-        return pl.DataFrame(out).with_columns(pl.col("probability").fill_nan(None))
+            queries = terms.limit(self._asking.everyone.take(numbers))
+            lists = self._stages.find_all(queries, k, terms.shape, progress or Silent())
+        return self._names.frame(known.decode(numbers), lists)
 
-    def _answer(self, queries: Queries, k: int, deadline: float) -> Recommendations:
+    def _answer(self, queries: Queries, k: int, deadline: float, rules: Rules) -> Recommendations:
         """Return recommendations for one query by a moment, computed beside those that wait too."""
         _at_least_one(k)
         self._check()
-        kind = (self._stages.width(k), queries.texts is not None)
-        return self._batcher.ask(kind, Asked(queries, k, deadline))
-
-    def _of_user(self, user: str) -> Queries:
-        if user in self._dataset.users:
-            return self._users.take(np.array([self._dataset.users.number(user)]))
-        return self._of_events(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
-
-    def _of_events(self, items: npt.NDArray[np.int64], values: npt.NDArray[np.float32]) -> Queries:
-        """Return the query of events given at the call, read as the build's rows were."""
-        rules = self.settings.data.events
-        kinds, weights, signs = read_values(values, self._dataset.kinds, rules)
-        return query_of_events(
-            items,
-            kinds,
-            weights,
-            signs,
-            n_items=len(self._dataset.items),
-            max_history=self.settings.stage_one.max_history,
-            repeat=self.settings.stage_one.repeat,
-        )
+        terms = self._rules.read(**rules)
+        limited = terms.limit(queries)
+        kind = (k, queries.texts is not None)
+        return self._batcher.ask(kind, Asked(limited, k, deadline, terms.shape))
 
     def _check(self) -> None:
         if self._process != os.getpid():

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    import polars as pl
 
     from twofold.indexing.dataset import Dataset
-    from twofold.retrieval.candidates import Candidates
     from twofold.retrieval.queries import Queries
     from twofold.retrieval.stage_one import StageOne
 
@@ -75,6 +76,43 @@ class Recommendations(list[Recommendation]):
         self.reranked, self.candidates = reranked, candidates
 
 
+class Listed(NamedTuple):
+    """The items of one list, in its order.
+
+    Parameters
+    ----------
+    items
+        Item numbers, ``int64 (n,)``.
+    scores
+        The ranker's logits, or stage one's scores where it did not come to an item.
+    probabilities
+        NaN where there is none, ``float32 (n,)``.
+    sources
+        Bit ``s`` is set where source ``s`` proposed the item, ``uint32 (n,)``.
+    """
+
+    items: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float32]
+    probabilities: npt.NDArray[np.float32]
+    sources: npt.NDArray[np.uint32]
+
+    def part(self, which: slice | Sequence[int]) -> Listed:
+        """Return some of the items, in that order."""
+        return Listed(
+            self.items[which], self.scores[which], self.probabilities[which], self.sources[which]
+        )
+
+
+def joined_lists(lists: Sequence[Listed]) -> Listed:
+    """Return several lists, at least one, as one: each begins where the one before it ends."""
+    return Listed(
+        np.concatenate([one.items for one in lists]),
+        np.concatenate([one.scores for one in lists]),
+        np.concatenate([one.probabilities for one in lists]),
+        np.concatenate([one.sources for one in lists]),
+    )
+
+
 @dataclass(frozen=True)
 class Names:
     """Turns the numbers that the stages work with into what the caller knows.
@@ -93,43 +131,61 @@ class Names:
     stage_one: StageOne
     sources: tuple[str, ...]
 
-    def told(
-        self,
-        queries: Queries,
-        candidates: Candidates,
-        probabilities: npt.NDArray[np.float32] | None = None,
-        *,
-        first: int = 1,
-    ) -> list[Recommendation]:
-        """Return the candidates of one query with ids and reasons.
+    def told(self, queries: Queries, listed: Listed) -> list[Recommendation]:
+        """Return the list of one query with ids and reasons.
 
         Parameters
         ----------
         queries
             The query.
-        candidates
-            One row.
-        probabilities
-            Theirs, ``float32 (k,)``, NaN where one is not known; ``None`` where none is.
-        first
-            Rank of the first.
+        listed
+            Its items.
         """
-        items, out = self.dataset.items, []
-        numbers = candidates.items[0, : int(candidates.lengths()[0])]
-        if not len(numbers):
+        if not len(listed.items):
             return []
-        speakers = self.stage_one.spoke_most(queries, numbers, N_REASONS)
-        for place, (item, reasons) in enumerate(zip(numbers.tolist(), speakers, strict=True)):
-            bits = 0 if candidates.sources is None else int(candidates.sources[0, place])
-            chance = math.nan if probabilities is None else float(probabilities[place])
+        ids, out = self.dataset.items, []
+        speakers = self.stage_one.spoke_most(queries, listed.items, N_REASONS)
+        values = zip(*(part.tolist() for part in listed), speakers, strict=True)
+        for rank, (item, score, chance, bits, reasons) in enumerate(values, start=1):
             out.append(
                 Recommendation(
-                    item_id=items.ids[item],
-                    score=float(candidates.scores[0, place]),
+                    item_id=ids.ids[item],
+                    score=score,
                     probability=None if math.isnan(chance) else chance,
-                    rank=first + place,
+                    rank=rank,
                     sources=tuple(name for bit, name in enumerate(self.sources) if bits >> bit & 1),
-                    reasons=tuple(items.decode(reasons)),
+                    reasons=tuple(ids.decode(reasons)),
                 )
             )
         return out
+
+    def frame(self, users: Sequence[str], lists: Sequence[Listed]) -> pl.DataFrame:
+        """Return the lists of several users as one table.
+
+        Parameters
+        ----------
+        users
+            Ids of the users.
+        lists
+            Their lists.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``user_id, item_id, score, probability, rank``.
+        """
+        import polars as pl
+
+        lengths = [len(one.items) for one in lists]
+        nothing = Listed(*(np.zeros(0, dtype=kind) for kind in ("i8", "f4", "f4", "u4")))
+        every = joined_lists((nothing, *lists))
+        ends = np.cumsum(lengths)
+        starts = np.repeat(ends - lengths, lengths) if lengths else ends
+        out = {
+            "user_id": [user for user, n in zip(users, lengths, strict=True) for _ in range(n)],
+            "item_id": self.dataset.items.decode(every.items),
+            "score": every.scores,
+            "probability": every.probabilities,
+            "rank": np.arange(1, len(every.items) + 1) - starts,
+        }
+        return pl.DataFrame(out).with_columns(pl.col("probability").fill_nan(None))

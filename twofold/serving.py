@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +13,12 @@ import numpy.typing as npt
 
 from twofold.evaluation.hardware import usable_cores
 from twofold.indexing.errors import InputError
+from twofold.indexing.item_set import ItemSet
 from twofold.indexing.progress import Progress
 from twofold.ranking.deadlines import Pace, rerank_until
 from twofold.ranking.ranker import Ranker
-from twofold.recommendation import Names, Recommendations
+from twofold.ranking.shaping import Picks, Shape
+from twofold.recommendation import Listed, Names, Recommendations, joined_lists
 from twofold.retrieval.candidates import Candidates
 from twofold.retrieval.queries import Queries, joined
 from twofold.retrieval.retriever import Retriever
@@ -26,34 +28,22 @@ NAMING = 1e-3
 
 
 class Asked(NamedTuple):
-    """One query, the length of its list, and when the answer should stand.
+    """One query, the length of its list, when it should stand, and what it must look like.
 
-    `deadline` is in seconds of ``time.perf_counter``, ``inf`` for whenever.
+    `deadline` is in seconds of ``time.perf_counter``, ``inf`` for whenever; without a `shape`
+    anything goes.
     """
 
     query: Queries
     k: int
     deadline: float = math.inf
+    shape: Shape | None = None
 
 
 class Found(NamedTuple):
-    """What one query was answered.
+    """What one query was answered: its list, and how many of the candidates were reranked."""
 
-    Parameters
-    ----------
-    ranked
-        The best `k` of the reranked candidates, one row.
-    probabilities
-        Theirs, ``float32 (k,)``; NaN where there are none.
-    rest
-        The best `k` of the others in stage one's order, one row.
-    reranked, candidates
-        How many were reranked, of how many.
-    """
-
-    ranked: Candidates
-    probabilities: npt.NDArray[np.float32]
-    rest: Candidates
+    listed: Listed
     reranked: int
     candidates: int
 
@@ -84,49 +74,116 @@ class Stages:
         return max(k, self.rerank)
 
     def find(self, asked: Sequence[Asked]) -> list[Found]:
-        """Return the answers to requests of one width, computed together.
+        """Return the answers to requests, computed together.
 
         Parameters
         ----------
         asked
-            At least one request of a single query.
+            At least one request of a single query, all for lists of one length.
         """
+        k = asked[0].k
         queries = joined([one.query for one in asked])
-        longest = max(one.k for one in asked)
-        found = self.retriever.retrieve(queries, self.width(longest))
-        lengths = found.lengths()
-        if self.ranker is None:
-            nothing = found.top(0)
-            parts = (nothing, nothing.scores, found.top(longest), np.zeros_like(lengths))
-        else:
-            deadlines = np.array([one.deadline for one in asked]) - NAMING * len(asked)
-            partly = rerank_until(
-                self.ranker, queries, found, longest, deadlines=deadlines, pace=self.pace
-            )
-            chances = self.ranker.probabilities(queries, partly.ranked.scores)
-            parts = (partly.ranked, chances, partly.rest, partly.reranked)
-        ranked, probabilities, rest, reranked = parts
-        return [
-            Found(
-                _row(ranked, row, one.k),
-                probabilities[row, : one.k],
-                _row(rest, row, one.k),
-                int(reranked[row]),
-                int(lengths[row]),
-            )
-            for row, one in enumerate(asked)
-        ]
+        deadlines = np.array([one.deadline for one in asked]) - NAMING * len(asked)
+        depth = k if all(one.shape is None for one in asked) else self.width(k)
+        ordered = self._ordered(queries, k, depth, deadlines)
+        out = []
+        for row, one in enumerate(asked):
+            read, rest = ordered.row(row)
+            if one.shape is None:
+                listed = joined_lists((read, rest)).part(slice(k))
+            else:
+                listed = self._shaped(one.query, one.shape, k, (read, rest), deadlines[row])
+            out.append(Found(listed, int(ordered.reranked[row]), int(ordered.candidates[row])))
+        return out
 
     def find_all(
-        self, queries: Queries, k: int, progress: Progress | None
-    ) -> tuple[Candidates, npt.NDArray[np.float32]]:
-        """Return the best `k` items of many queries, and their probabilities ``(n, k)``."""
-        found = self.retriever.retrieve(queries, self.width(k), progress=progress)
+        self, queries: Queries, k: int, shape: Shape | None, progress: Progress
+    ) -> list[Listed]:
+        """Return the lists of many queries."""
+        depth = k if shape is None else self.width(k)
+        found = self.retriever.retrieve(queries, self.width(k), least=k, progress=progress)
         if self.ranker is None:
-            top = found.top(k)
-            return top, np.full(top.scores.shape, np.nan, dtype=np.float32)
-        ranked = self.ranker.rerank(queries, found, k, progress=progress)
-        return ranked, self.ranker.probabilities(queries, ranked.scores)
+            ranked, chances = found.top(depth), None
+        else:
+            ranked = self.ranker.rerank(queries, found, depth, progress=progress)
+            chances = self.ranker.probabilities(queries, ranked.scores)
+        rows = [_listed(ranked, chances, row) for row in range(len(queries))]
+        if shape is None:
+            return rows
+        out = []
+        with progress.step("shape", total=len(rows)) as task:
+            for number, row in enumerate(rows):
+                asked = queries.take(np.array([number]))
+                out.append(self._shaped(asked, shape, k, (row,), math.inf))
+                task.advance(1)
+        return out
+
+    def _ordered(
+        self, queries: Queries, k: int, depth: int, deadlines: npt.NDArray[np.float64]
+    ) -> _Ordered:
+        """Return the best `depth` of each query's candidates, reranked as far as time allows."""
+        found = self.retriever.retrieve(queries, self.width(k), least=k)
+        lengths = found.lengths()
+        if self.ranker is None:
+            return _Ordered(found.top(0), None, found.top(depth), np.zeros_like(lengths), lengths)
+        partly = rerank_until(
+            self.ranker, queries, found, depth, deadlines=deadlines, pace=self.pace
+        )
+        chances = self.ranker.probabilities(queries, partly.ranked.scores)
+        return _Ordered(partly.ranked, chances, partly.rest, partly.reranked, lengths)
+
+    def _shaped(
+        self, query: Queries, shape: Shape, k: int, parts: Sequence[Listed], deadline: float
+    ) -> Listed:
+        """Return a list of a certain shape from one query's candidates, the better parts first."""
+        picks, chosen = Picks(shape, k), []
+        while True:
+            chosen += [part.part(picks.take(part.items, part.scores)) for part in parts]
+            if not picks.wanting:
+                break
+            # Of what was offered nothing more fits: ask for what does, if there is any.
+            left = np.setdiff1d(query.admission.open(0), picks.closed(), assume_unique=True)
+            if not len(left):
+                break
+            mask = np.zeros(query.n_items, dtype=bool)
+            mask[left] = True
+            fitting = replace(query, eligible=(ItemSet(mask),))
+            width = self.width(picks.wanting)
+            ordered = self._ordered(fitting, picks.wanting, width, np.array([deadline]))
+            parts = ordered.row(0)
+        return joined_lists(chosen)
+
+
+class _Ordered(NamedTuple):
+    """Candidates of a batch, the reranked ones and the others, as of :class:`Partly`."""
+
+    ranked: Candidates
+    probabilities: npt.NDArray[np.float32] | None
+    rest: Candidates
+    reranked: npt.NDArray[np.int64]
+    candidates: npt.NDArray[np.int64]
+
+    def row(self, row: int) -> tuple[Listed, Listed]:
+        """Return those of one query, the reranked ones and the others."""
+        return _listed(self.ranked, self.probabilities, row), _listed(self.rest, None, row)
+
+
+def _listed(
+    candidates: Candidates, probabilities: npt.NDArray[np.float32] | None, row: int
+) -> Listed:
+    """Return one row of candidates without its padding."""
+    there = slice(int(np.count_nonzero(candidates.items[row] >= 0)))
+    items = candidates.items[row, there]
+    return Listed(
+        items,
+        candidates.scores[row, there],
+        np.full(len(items), np.nan, dtype=np.float32)
+        if probabilities is None
+        else probabilities[row, there],
+        np.zeros(len(items), dtype=np.uint32)
+        if candidates.sources is None
+        else candidates.sources[row, there],
+    )
 
 
 @dataclass(frozen=True)
@@ -141,22 +198,13 @@ class Answers:
     names: Names
 
     def find(self, asked: Sequence[Asked]) -> list[Recommendations]:
-        """Return the answers to requests of one width, computed together."""
+        """Return the answers to requests for lists of one length, computed together."""
         out = []
         for one, found in zip(asked, self.stages.find(asked), strict=True):
-            named = self.names.told(one.query, found.ranked, found.probabilities)
-            rest = found.rest.top(one.k - len(named))
-            named += self.names.told(one.query, rest, first=len(named) + 1)
+            named = self.names.told(one.query, found.listed)
             answer = Recommendations(named, reranked=found.reranked, candidates=found.candidates)
             out.append(answer)
         return out
-
-
-def _row(candidates: Candidates, row: int, k: int) -> Candidates:
-    """Return the best `k` of one row."""
-    if candidates.n_queries > 1:
-        candidates = candidates.take(np.array([row]))
-    return candidates if candidates.k <= k else candidates.top(k)
 
 
 def usual_places() -> int:

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import soak as suite
 from benchmarks.datasets import DataSet
-from twofold.engine import Engine
+from twofold.asking import Asking
 from twofold.indexing.progress import Silent
 
 
@@ -19,8 +19,8 @@ def test_wrong_answers_are_counted(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(suite, "SAMPLED_EVERY", 0.1)
     if mixed_up:
-        of_user = Engine._of_user
-        monkeypatch.setattr(Engine, "_of_user", lambda engine, _: of_user(engine, "u1"))
+        of_user = Asking.user
+        monkeypatch.setattr(Asking, "user", lambda asking, _: of_user(asking, "u1"))
     (found,) = suite.soak(small_data, (), minutes=0.03, progress=Silent())
     assert found["requests"] > 20
     assert (found["wrong"] > 0) == mixed_up

@@ -47,6 +47,7 @@ def _same(one: Dataset, other: Dataset) -> None:
     assert one.split is None or np.array_equal(one.split, other.split)  # type: ignore[arg-type]
     assert one.fingerprint == other.fingerprint
     assert one.notes == other.notes
+    assert one.windows == other.windows
 
 
 def test_known_answer() -> None:
@@ -202,6 +203,37 @@ def test_vectors_stay_in_the_table() -> None:
         load_dataset(LOG, items, DataSettings(vector_column="title"))
     with pytest.raises(DataError, match="name this column for the vectors"):
         load_dataset(LOG, items, DataSettings(vector_column="nope"))
+
+
+def test_times_of_availability_become_times_and_no_text(tmp_path: Path) -> None:
+    file = tmp_path / "items.csv"
+    file.write_text(
+        "item,title,available_from,off\nc,C,2030-01-01,\nb,B,,1900000000\na,A,2030-01-01T12:00Z,\n"
+    )
+    given = DataSettings(available_until_column="off")
+    data = load_dataset(LOG, file, given)
+    assert data.windows == ("available_from", "off")
+    assert data.texts == ("A", "B", "C")
+    starts, ends = (data.table[name].dt.epoch("s").to_list() for name in data.windows if name)
+    assert starts == [1_893_499_200, None, 1_893_456_000]
+    assert ends == [None, 1_900_000_000, None]
+    assert any("'off' says until when" in note for note in data.notes)
+    with begin_generation(tmp_path / "own") as writer:
+        data.save(writer)
+        generation = writer.commit({})
+    _same(Dataset.open(generation), data)
+    plain = load_dataset(LOG, file, DataSettings(available_from_column=""))
+    assert plain.windows == (None, None)
+    assert "2030-01-01" in plain.texts[2]
+
+
+def test_a_time_of_availability_that_is_none_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "items.csv"
+    file.write_text("item,available_from\na,2030-01-01\nb,2030-01-01\nc,soon\n")
+    with pytest.raises(DataError, match=r"came 'soon'.*leave the cell empty") as caught:
+        load_dataset(LOG, file)
+    assert caught.value.row == 3
+    assert caught.value.column == "available_from"
 
 
 def test_save_and_open(tmp_path: Path) -> None:

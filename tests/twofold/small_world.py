@@ -37,7 +37,14 @@ def small_tables() -> tuple[pl.DataFrame, pl.DataFrame]:
     )
     words = [TASTES[item // half].split() for item in range(N_ITEMS)]
     titles = [" ".join(rng.choice(one, 3, replace=False)) for one in words]
-    items = pl.DataFrame({"item_id": [f"i{item}" for item in range(N_ITEMS)], "title": titles})
+    items = pl.DataFrame(
+        {
+            "item_id": [f"i{item}" for item in range(N_ITEMS)],
+            "title": titles,
+            "year": [1980 + item % 40 for item in range(N_ITEMS)],
+            "shelf": [item % 6 for item in range(N_ITEMS)],
+        }
+    )
     return interactions, items
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import polars as pl
 import pytest
 
-from twofold import Engine, cli
+from twofold import Engine, Rules, cli
 
 Captured = pytest.CaptureFixture[str]
 
@@ -55,6 +56,13 @@ def test_recommend_shows_texts_and_reasons_to_people(
         (["--all-users", "--out", "/no/such/folder/a.csv"], "/no/such/folder is no folder"),
         (["--all-users", "--out", "a.csv", "--budget-ms", "5"], "--budget-ms is for one --user"),
         (["--user", "u1", "--budget-ms", "0"], "budget_ms must be a positive number"),
+        (["--user", "u1", "--where", "yeer > 3"], "names the column 'yeer', but the items have"),
+        (["--user", "u1", "--at-most", "shelf"], "expected COLUMN=N such as genre=2, came 'shelf'"),
+        (["--user", "u1", "--at-most", "shelf=x"], "expected COLUMN=N"),
+        (["--user", "u1", "--at-most", "shelf=0"], "at least 1 item of each shelf"),
+        (["--user", "u1", "--at", "soon"], "expected a time such as 2030-01-31T12:00Z"),
+        (["--user", "u1", "--diversity", "2"], "diversity must be in 0..1, not 2"),
+        (["--user", "u1", "--deny", "/no/such/ids"], "/no/such/ids"),
         (["--user", "u1", "--runtime", "fast"], "one of float32, bfloat16, int8, not 'fast'"),
     ],
 )
@@ -115,3 +123,37 @@ def test_what_is_no_artefact_is_refused(
     )
     assert cli.run(arguments) == 2
     assert "is not an artefact" in capsys.readouterr().err
+
+
+def test_rules_reach_every_command(
+    small_artefact: Path, engine: Engine, tmp_path: Path, capsys: Captured
+) -> None:
+    allow, deny = tmp_path / "allow.txt", tmp_path / "deny.txt"
+    allow.write_text("".join(f"i{item}\n" for item in range(40)))
+    deny.write_text("i3\n\n  i4  \nnobody knows\n")
+    given = ["--where", "shelf < 4", "--allow", str(allow), "--deny", str(deny)]
+    given += ["--at-most", "shelf=2", "--diversity", "0.2", "--at", "2030-01-31", "--json"]
+    rules = Rules(
+        where="shelf < 4",
+        allow=[f"i{item}" for item in range(40)],
+        deny=["i3", "i4"],
+        at_most={"shelf": 2},
+        diversity=0.2,
+    )
+    wanted = {
+        "recommend": engine.recommend("u3", 10, **rules),
+        "retrieve": engine.retrieve("u3", 10, **rules),
+        "search": engine.search("robot", 10, **rules),
+        "similar": engine.similar_items("i5", 10, **rules),
+    }
+    asked = {"recommend": ["-u", "u3"], "retrieve": ["-u", "u3"], "search": ["robot"]}
+    for command, expected in wanted.items():
+        about = asked.get(command, ["i5"])
+        assert cli.run([command, str(small_artefact), *about, "-k", "10", *given]) == 0
+        assert [one["item_id"] for one in lines(capsys)] == [one.item_id for one in expected]
+        assert len(expected) == 8
+    out = tmp_path / "all.csv"
+    everyone = ["recommend", str(small_artefact), "--all-users", "--out", str(out), *given]
+    assert cli.run([*everyone, "-k", "10"]) == 0
+    found = pl.read_csv(out).filter(pl.col("user_id") == "u3")["item_id"].to_list()
+    assert found == [one.item_id for one in wanted["recommend"]]

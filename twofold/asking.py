@@ -1,0 +1,84 @@
+"""From users, events and texts to the queries that the stages answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from twofold.indexing.dataset import Dataset
+from twofold.indexing.errors import InputError
+from twofold.indexing.event_values import read_values
+from twofold.retrieval.queries import Queries, queries_of_users, query_of_events
+from twofold.settings import Settings
+
+
+class Asking:
+    """Makes queries of what callers know; may be shared by threads.
+
+    Parameters
+    ----------
+    dataset
+        Users, items and what they did.
+    settings
+        What the artefact was built with.
+    """
+
+    def __init__(self, dataset: Dataset, settings: Settings) -> None:
+        self._dataset, self._settings = dataset, settings
+        self.everyone = queries_of_users(
+            dataset.interactions,
+            np.arange(len(dataset.users)),
+            max_history=settings.stage_one.max_history,
+            repeat=settings.stage_one.repeat,
+        )
+
+    def user(self, user: str) -> Queries:
+        """Return the query of a user, without a history where the build never saw them."""
+        if user in self._dataset.users:
+            return self.everyone.take(np.array([self._dataset.users.number(user)]))
+        return self.events([])
+
+    def events(self, events: Sequence[tuple[str, float]]) -> Queries:
+        """Return the query of events given at the call, read as the build's rows were.
+
+        Parameters
+        ----------
+        events
+            ``(item_id, rating or weight)``, oldest first.
+
+        Raises
+        ------
+        UnknownIdError
+            If an item is unknown.
+        InputError
+            If a weight is not a finite number.
+        """
+        items = self._dataset.items.encode([item for item, _ in events])
+        values = np.array([weight for _, weight in events], dtype=np.float32)
+        if not np.isfinite(values).all():
+            raise InputError("weights of events must be finite numbers")
+        rules = self._settings.data.events
+        kinds, weights, signs = read_values(values, self._dataset.kinds, rules)
+        return query_of_events(
+            items,
+            kinds,
+            weights,
+            signs,
+            n_items=len(self._dataset.items),
+            max_history=self._settings.stage_one.max_history,
+            repeat=self._settings.stage_one.repeat,
+        )
+
+    def text(self, text: str) -> Queries:
+        """Return the query of a free text.
+
+        Raises
+        ------
+        InputError
+            If it is empty.
+        """
+        if not text.strip():
+            raise InputError("search needs a text; this one is empty")
+        return replace(self.events([]), texts=(text,))

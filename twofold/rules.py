@@ -1,0 +1,186 @@
+"""What a list of recommendations must obey: conditions on items, and its shape."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property, lru_cache
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from twofold.indexing.dataset import Dataset
+from twofold.indexing.errors import InputError
+from twofold.indexing.item_set import ItemSet
+from twofold.ranking.shaping import Picks, Shape, centre_of, groups_of, read_caps
+from twofold.retrieval.conditions import Conditions
+from twofold.retrieval.queries import Queries
+
+# A backend caps lists by a few columns, not by dozens.
+GROUPED_COLUMNS = 16
+OFFERED = 100  # candidates among which a shaped list is chosen
+
+
+class Rules(TypedDict, total=False):
+    """What a list must obey; every rule may be left out.
+
+    However few items the rules let through, a list holds k of them if there are k.
+
+    Parameters
+    ----------
+    where
+        A condition in SQL over the columns of the items: ``"year >= 1990 AND genre = 'Comedy'"``.
+        An item for which it is null does not fulfil it.
+    allow
+        Ids of the only items that may be recommended. Ids that the build lacks are passed over.
+    deny
+        Ids of items that must not be recommended; likewise.
+    at
+        The moment at which items must be available, with a time zone; now, if it is left out. It
+        matters where the items have ``available_from`` or ``available_until``.
+    at_most
+        How many items of one kind a list may hold, by column: ``{"genre": 2}``. A column of lists
+        counts an item to each of its values; an item without a value is under no cap.
+    diversity
+        0 to 1: how much an item loses for being like one that stands before it in the list, by
+        maximal marginal relevance over the text vectors; see
+        :class:`twofold.ranking.shaping.Shape`.
+    """
+
+    where: str
+    allow: Iterable[str]
+    deny: Iterable[str]
+    at: datetime
+    at_most: Mapping[str, int]
+    diversity: float
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Rules, read.
+
+    Parameters
+    ----------
+    eligible
+        The only items that may be recommended, ``None`` for all.
+    denied
+        Items that must not be, ``int64``, distinct.
+    shape
+        What the list must look like, ``None`` where anything goes.
+    """
+
+    eligible: ItemSet | None
+    denied: npt.NDArray[np.int64]
+    shape: Shape | None
+
+    def limit(self, queries: Queries) -> Queries:
+        """Return queries to which only what these terms let through may be proposed."""
+        if self.eligible is not None:
+            queries = replace(queries, eligible=(self.eligible,) * len(queries))
+        if len(self.denied):
+            n, denied = len(queries), np.sort(self.denied)
+            columns, starts = np.tile(denied, n), np.arange(n + 1) * len(denied)
+            parts = (np.ones(len(columns), dtype=bool), columns, starts)
+            struck = sp.csr_matrix(parts, shape=queries.excluded.shape)
+            both = sp.csr_matrix(queries.excluded + struck, dtype=bool)
+            both.sort_indices()
+            queries = replace(queries, excluded=both)
+        return queries
+
+    def pick(
+        self, items: npt.NDArray[np.int64], scores: npt.NDArray[np.float32], k: int
+    ) -> npt.NDArray[np.int64]:
+        """Return the places of the best `k` of ranked items that obey, in the list's order.
+
+        Parameters
+        ----------
+        items, scores
+            Distinct items, the best first, ``(n,)``.
+        k
+            Length of the list.
+        """
+        obeys = ~np.isin(items, self.denied)
+        if self.eligible is not None:
+            obeys &= self.eligible.mask[items]
+        places = np.flatnonzero(obeys)
+        if self.shape is None:
+            return places[:k]
+        picks, out = Picks(self.shape, k), []
+        step = max(k, OFFERED)
+        for start in range(0, len(places), step):
+            some = places[start : start + step]
+            out.append(some[picks.take(items[some], scores[some])])
+        return np.concatenate(out) if out else places
+
+
+class RuleBook:
+    """Reads rules over the items of a build; may be shared by threads.
+
+    Parameters
+    ----------
+    dataset
+        The items.
+    vectors
+        Their text vectors, ``float32 (n_items, d)``.
+    """
+
+    def __init__(self, dataset: Dataset, vectors: npt.NDArray[np.float32]) -> None:
+        self._ids, self._vectors = dataset.items, vectors
+        self._columns = tuple(dataset.table.columns)
+        self._conditions = Conditions(dataset.table, dataset.windows)
+        table = dataset.table
+        self._groups = lru_cache(GROUPED_COLUMNS)(lambda column: groups_of(table[column]))
+
+    def read(
+        self,
+        *,
+        where: str | None = None,
+        allow: Iterable[str] | None = None,
+        deny: Iterable[str] = (),
+        at: datetime | None = None,
+        at_most: Mapping[str, int] | None = None,
+        diversity: float = 0.0,
+    ) -> Terms:
+        """Return what rules come to; see :class:`Rules`.
+
+        Raises
+        ------
+        InputError
+            If the condition cannot be read, a list of ids is a string, the moment has no time
+            zone, a cap is below 1 or on no column of the items, or the diversity is not in 0..1.
+        """
+        if not 0 <= diversity <= 1:
+            raise InputError(f"diversity must be in 0..1, not {diversity}")
+        eligible = self._conditions.items(where, _moment(at))
+        if allow is not None:
+            mask = np.zeros(len(self._ids), dtype=bool)
+            mask[self._known(allow, "allow")] = True
+            eligible = ItemSet(mask if eligible is None else mask & eligible.mask)
+        caps = read_caps(at_most or {}, self._groups, self._columns)
+        shape = None
+        if caps or diversity:
+            shape = Shape(caps, float(diversity), self._vectors, self._centre)
+        return Terms(eligible, self._known(deny, "deny"), shape)
+
+    @cached_property
+    def _centre(self) -> npt.NDArray[np.float32]:
+        return centre_of(self._vectors)
+
+    def _known(self, ids: Iterable[str], rule: str) -> npt.NDArray[np.int64]:
+        """Return the distinct numbers of those ids that the build knows."""
+        if isinstance(ids, str):
+            raise InputError(f"{rule} must be a list of ids, not the text '{ids}'; put it in [ ]")
+        numbers = self._ids.encode(ids, unknown="mark")
+        return np.unique(numbers[numbers >= 0])
+
+
+def _moment(at: datetime | None) -> int:
+    if at is None:
+        return int(time.time() * 1000)
+    if at.tzinfo is None:
+        raise InputError(f"at must have a time zone, not {at}; such as datetime.now(UTC)")
+    return int(at.timestamp() * 1000)
