@@ -13,11 +13,14 @@ from threadpoolctl import threadpool_limits
 
 from twofold.indexing.errors import SettingsError
 from twofold.indexing.progress import Progress, Silent
+from twofold.indexing.vectors import VectorIndex
 
 if TYPE_CHECKING:
     from twofold.indexing.artefact import Generation, GenerationWriter
 
 Floats = npt.NDArray[np.float32]
+ITEMS = "collaborative/items"  # name in an artefact
+GRAM_ROWS = 1 << 16
 CHUNK = 1 << 20  # numbers that fold-in works on at a time, so that they stay near the processor
 
 
@@ -71,16 +74,30 @@ class Factors:
         Item factors, ``float32 (n_items, f)``; zero for items without interactions.
     settings
         What they were fitted with.
+    searched
+        An index of them under inner product; ``None`` makes one when it is first asked for.
     """
 
     items: Floats
     settings: CollaborativeSettings
+    searched: VectorIndex | None = None
+
+    @cached_property
+    def index(self) -> VectorIndex:
+        """The item factors, to search by inner product."""
+        if self.searched is not None:
+            return self.searched
+        return VectorIndex.build(self.items, unit=False, device="cpu")
 
     @cached_property
     def _gram(self) -> npt.NDArray[np.float64]:
         """What every user's least squares have in common, ``Y'Y + regularization * I``."""
-        wide = self.items.astype(np.float64)
-        return wide.T @ wide + self.settings.regularization * np.eye(wide.shape[1])
+        n_factors = self.items.shape[1]
+        out = self.settings.regularization * np.eye(n_factors)
+        for start in range(0, len(self.items), GRAM_ROWS):
+            wide = self.items[start : start + GRAM_ROWS].astype(np.float64)
+            out += wide.T @ wide
+        return out
 
     def fold_in(self, histories: sp.csr_matrix) -> Floats:
         """Return user factors from histories, ``float32 (n, f)``.
@@ -133,13 +150,14 @@ class Factors:
         return np.asarray(np.linalg.solve(left, right)[:, :, 0])
 
     def save(self, writer: GenerationWriter) -> None:
-        """Write the factors under ``collaborative/``."""
-        writer.put_array("collaborative/items", self.items)
+        """Write the factors as ``collaborative/items.index``, for they are searched."""
+        self.index.save(writer, ITEMS)
 
     @classmethod
     def open(cls, generation: Generation, settings: CollaborativeSettings) -> Factors:
         """Return the factors of a generation."""
-        return cls(generation.array("collaborative/items"), settings)
+        index = VectorIndex.open(generation, ITEMS, unit=False, device="cpu")
+        return cls(index.vectors, settings, index)
 
 
 def fit_factors(

@@ -1,9 +1,11 @@
-"""Nearest item vectors by inner product, exactly, with FAISS."""
+"""Nearest item vectors by inner product, exactly or through a structure that proposes."""
 
 from __future__ import annotations
 
 import os
 import threading
+from copy import copy
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,6 +14,7 @@ import numpy.typing as npt
 from twofold.indexing.errors import ArtefactError, InputError, MissingDependencyError
 from twofold.indexing.generation import AGAIN
 from twofold.indexing.item_set import ItemSet
+from twofold.indexing.proposers import Proposer, faiss_module
 
 if TYPE_CHECKING:
     from twofold.indexing.generation import Generation
@@ -20,7 +23,8 @@ if TYPE_CHECKING:
 Float32s = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
 Device = Literal["auto", "cpu", "cuda"]
-FILE = "faiss.index"
+NAME = "faiss"  # of the index of texts
+FILE = f"{NAME}.index"
 # FAISS sums in another order for one query than for many, and on a GPU in yet another. It proposes
 # MARGIN items too many; scores computed one way decide; rows that it leaves open within TOLERANCE
 # (a hundred times what float32 loses on unit vectors) are scanned whole.
@@ -29,42 +33,59 @@ TOLERANCE = 1e-5
 GPU_K = 2048  # the longest list that FAISS returns on a GPU
 GPU_SCRATCH = 256 << 20  # bytes; its own default would take 1.5 GB from torch
 RESCORE = 1 << 24  # floats gathered at a time
-# A set of items up to this share of all is scanned itself; larger ones FAISS sifts as it goes.
+# A set of items up to this share of all, or of so many, is scanned itself; larger ones FAISS sifts
+# as it goes.
 SELECTIVE = 0.1
+SCANNED_SET = 10_000
 
 
 class VectorIndex:
-    """Item vectors, searched exactly; made by :meth:`build` or :meth:`open`, shared by threads.
+    """Item vectors to search; made by :meth:`build` or :meth:`open`, shared by threads.
 
-    A query's result is the same on a CPU and a GPU, alone or in a batch: FAISS proposes, scores
-    computed in one fixed order decide. In a process forked from the one that made it, numpy
-    proposes, with the same result.
+    FAISS proposes, scores computed in one fixed order decide. Searched exactly, a query's result is
+    the same on a CPU and a GPU, alone or in a batch. With a proposer some of the nearest may be
+    missed, as many as it was tuned for; a GPU needs none and looks at all. In a process forked from
+    the one that made it, numpy looks at all.
 
     Parameters
     ----------
-    index
+    flat
         A flat inner-product index in main memory, possibly mapped from a file.
     device
         Where to search; see :meth:`open`.
+    proposer
+        What finds most of the nearest without looking at all of them; ``None`` looks at all.
+    unit
+        Whether all vectors are of length 1 or 0.
     """
 
-    def __init__(self, index: Any, device: Device = "auto") -> None:
-        self._index = index
-        self._vectors: Float32s = np.asarray(_Memory(index))
-        self._gpu = _on_gpu(index, device)
+    def __init__(
+        self,
+        flat: Any,
+        device: Device = "auto",
+        proposer: Proposer | None = None,
+        *,
+        unit: bool = True,
+    ) -> None:
+        self.flat, self._unit = flat, unit
+        self.proposer = proposer
+        self._vectors: Float32s = np.asarray(_Memory(flat))
+        self._gpu = _on_gpu(flat, device)
         # FAISS's GPU indexes must not be used by two threads at once; its CPU indexes may.
         self._gpu_lock = threading.Lock()
         self._process = os.getpid()
 
     @classmethod
-    def build(cls, vectors: Float32s, *, device: Device = "auto") -> VectorIndex:
-        """Return an index of unit vectors.
+    def build(cls, vectors: Float32s, *, unit: bool = True, device: Device = "auto") -> VectorIndex:
+        """Return an index of vectors, searched exactly.
 
         Parameters
         ----------
         vectors
             One row an item, ``float32 (n_items, d)``, of length 1, or 0 for items without a text;
             :func:`normalised` makes them.
+        unit
+            Whether other lengths are refused.
         device
             Where to search; see :meth:`open`.
 
@@ -78,24 +99,36 @@ class VectorIndex:
                 f"vectors must be float32 (n_items, d), not {vectors.dtype} {vectors.shape}"
             )
         norms = np.linalg.norm(vectors, axis=1)
-        wrong = np.flatnonzero(~((np.abs(norms - 1) < 1e-3) | (norms == 0)))
+        sound = (np.abs(norms - 1) < 1e-3) | (norms == 0) if unit else np.isfinite(norms)
+        wrong = np.flatnonzero(~sound)
         if len(wrong):
             raise InputError(
-                f"vector {wrong[0]} has length {norms[wrong[0]]:.4g}, not 1 or 0; "
-                "normalise the vectors first"
+                f"vector {wrong[0]} has length {norms[wrong[0]]:.4g}, not "
+                f"{'1 or 0; normalise the vectors first' if unit else 'a finite one'}"
             )
-        index = _faiss().IndexFlatIP(vectors.shape[1])
+        index = faiss_module().IndexFlatIP(vectors.shape[1])
         index.add(np.ascontiguousarray(vectors))
-        return cls(index, device)
+        return cls(index, device, unit=unit)
 
     @classmethod
-    def open(cls, generation: Generation, *, device: Device = "auto") -> VectorIndex:
-        """Return the index of an artefact, mapped from its file.
+    def open(
+        cls,
+        generation: Generation,
+        name: str = NAME,
+        *,
+        unit: bool = True,
+        device: Device = "auto",
+    ) -> VectorIndex:
+        """Return the index of an artefact, mapped from its files.
 
         Parameters
         ----------
         generation
             The opened artefact.
+        name
+            What it was saved as.
+        unit
+            Whether all vectors are of length 1 or 0.
         device
             ``"auto"`` searches on a GPU where FAISS sees one, ``"cuda"`` insists on it, ``"cpu"``
             never does. The file is the same for all.
@@ -107,8 +140,8 @@ class VectorIndex:
         MissingDependencyError
             If `device` is ``"cuda"`` and FAISS sees no GPU.
         """
-        faiss = _faiss()
-        path = generation.path(FILE)
+        faiss = faiss_module()
+        path = generation.path(f"{name}.index")
         try:
             index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:
@@ -120,21 +153,36 @@ class VectorIndex:
             raise ArtefactError(
                 f"{path} holds a {type(index).__name__}, not a flat inner-product index; {AGAIN}"
             )
-        return cls(index, device)
+        proposer = None
+        if generation.has(f"{name}-proposer.json"):
+            proposer = Proposer.open(generation, f"{name}-proposer", index)
+        return cls(index, device, proposer, unit=unit)
 
-    def save(self, writer: GenerationWriter) -> None:
-        """Write the index as ``faiss.index``, in the form for main memory wherever it lives.
+    def through(self, proposer: Proposer | None) -> VectorIndex:
+        """Return the same vectors, searched through a proposer, or all of them without one."""
+        other = copy(self)
+        other.proposer = proposer
+        return other
+
+    def on_cpu(self) -> VectorIndex:
+        """Return the same index, searched in main memory."""
+        return VectorIndex(self.flat, "cpu", self.proposer, unit=self._unit)
+
+    def save(self, writer: GenerationWriter, name: str = NAME) -> None:
+        """Write ``name.index``, in the form for main memory wherever it lives, and the proposer.
 
         Raises
         ------
         ArtefactError
             If it cannot be written.
         """
-        path = writer.path(FILE)
+        path = writer.path(f"{name}.index")
         try:
-            _faiss().write_index(self._index, str(path))
+            faiss_module().write_index(self.flat, str(path))
         except RuntimeError as error:
             raise ArtefactError(f"cannot write {path}; make room for it and build again") from error
+        if self.proposer is not None:
+            self.proposer.save(writer, f"{name}-proposer")
 
     @property
     def vectors(self) -> Float32s:
@@ -144,7 +192,15 @@ class VectorIndex:
     @property
     def dimension(self) -> int:
         """Length of the vectors."""
-        return int(self._index.d)
+        return int(self.flat.d)
+
+    @cached_property
+    def _longest(self) -> float:
+        """Length of the longest vector."""
+        if self._unit:
+            return 1.0
+        squares = np.einsum("nd,nd->n", self._vectors, self._vectors)
+        return float(np.sqrt(squares.max(initial=0)))
 
     @property
     def device(self) -> str:
@@ -152,7 +208,7 @@ class VectorIndex:
         return "cpu" if self._gpu is None else "cuda"
 
     def __len__(self) -> int:
-        return int(self._index.ntotal)
+        return int(self.flat.ntotal)
 
     def search(
         self, queries: Float32s, k: int, *, among: ItemSet | None = None
@@ -197,41 +253,59 @@ class VectorIndex:
         width = min(k + MARGIN, there)
         if not width or not len(queries):
             return scores, items
-        if among is not None and there <= max(width, SELECTIVE * len(self)):
+        if among is not None and there <= max(width, self._scanned_set()):
             for number, query in enumerate(queries):
                 _fill(scores[number], items[number], *self._scan(query, among, k))
             return scores, items
-        proposed, found = self._propose(queries, width, among)
-        step = max(1, RESCORE // (width * self.dimension))
+        proposed, found = self._propose(queries, k, width, among)
+        step = max(1, RESCORE // (found.shape[1] * self.dimension))
         for start in range(0, len(queries), step):
             rows = slice(start, start + step)
             exact = np.vecdot(queries[rows, None], self._vectors[found[rows]])
+            exact = np.where(found[rows] < 0, np.float32(-np.inf), exact)
             _fill(scores[rows], items[rows], *_ordered(exact, found[rows], k))
-        if width < there:
-            scale = TOLERANCE * np.maximum(1, np.linalg.norm(queries, axis=1))
-            for row in np.flatnonzero(scores[:, -1] - proposed[:, -1] <= scale):
-                _fill(scores[row], items[row], *self._scan(queries[row], among, k))
+        for row in self._undecided(queries, proposed, scores, there):
+            _fill(scores[row], items[row], *self._scan(queries[row], among, k))
         return scores, items
 
+    def _scanned_set(self) -> float:
+        """Return up to which size a set of items is scanned itself."""
+        return SELECTIVE * len(self) if self.proposer is None else SCANNED_SET
+
     def _propose(
-        self, queries: Float32s, width: int, among: ItemSet | None
+        self, queries: Float32s, k: int, width: int, among: ItemSet | None
     ) -> tuple[Float32s, Int64s]:
         """Return what FAISS finds, in its own order, with its own scores."""
         if os.getpid() != self._process:
             # After a fork neither FAISS's threads nor a GPU's context exist: a search would hang.
             return _by_numpy(queries, self._vectors, width, among)
-        if among is not None:
-            faiss = _faiss()
-            bits = among.bits
-            chosen = faiss.IDSelectorBitmap(len(among.mask), faiss.swig_ptr(bits))
-            asked = faiss.SearchParameters(sel=chosen)
-            scores, items = self._index.search(queries, width, params=asked)
-        elif self._gpu is None or width > GPU_K:
-            scores, items = self._index.search(queries, width)
-        else:
+        if self._gpu is not None and among is None and width <= GPU_K:
             with self._gpu_lock:
                 scores, items = self._gpu.search(queries, width)
+        elif self.proposer is not None:
+            scores, items = self.proposer.search(queries, k + MARGIN, among)
+        elif among is None:
+            scores, items = self.flat.search(queries, width)
+        else:
+            faiss = faiss_module()
+            bits = among.bits
+            chosen = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
+            asked = faiss.SearchParameters(sel=chosen)
+            scores, items = self.flat.search(queries, width, params=asked)
         return scores, items
+
+    def _undecided(
+        self, queries: Float32s, proposed: Float32s, scores: Float32s, there: int
+    ) -> Int64s:
+        """Return the queries whose best are not sure, or not found: they are scanned whole."""
+        k, width = scores.shape[1], proposed.shape[1]
+        if self.proposer is not None and self._gpu is None:
+            # A set of items may hide from it: where k exist, k come.
+            return np.flatnonzero(np.isneginf(scores[:, min(k, there) - 1]))
+        if width >= there:
+            return np.zeros(0, dtype=np.int64)
+        scale = TOLERANCE * self._longest * np.maximum(1, np.linalg.norm(queries, axis=1))
+        return np.flatnonzero(scores[:, -1] - proposed[:, -1] <= scale)
 
     def _scan(self, query: Float32s, among: ItemSet | None, k: int) -> tuple[Float32s, Int64s]:
         """Return one query's `k` best items by looking at every one."""
@@ -266,7 +340,7 @@ class _Memory:
     """The memory of a flat index as an array that keeps the index alive."""
 
     def __init__(self, index: Any) -> None:
-        self._index = index
+        self.flat = index
         # An empty index has no memory; numpy wants an address all the same.
         address = int(index.get_xb()) if index.ntotal else np.zeros(1, np.float32).ctypes.data
         self.__array_interface__ = {
@@ -305,21 +379,11 @@ def _fill(scores: Float32s, items: Int64s, best_scores: Float32s, best_items: In
     scores[..., :n], items[..., :n] = best_scores, best_items
 
 
-def _faiss() -> Any:
-    try:
-        import faiss
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"FAISS cannot be imported ({error}); run: pip install faiss-cpu"
-        ) from error
-    return faiss
-
-
 def _on_gpu(index: Any, device: Device) -> Any:
     """Return a copy of an index on the GPU, or ``None`` where searches stay on the CPU."""
     if device not in ("auto", "cpu", "cuda"):
         raise InputError(f"device must be auto, cpu or cuda, not '{device}'")
-    faiss = _faiss()
+    faiss = faiss_module()
     if device == "cpu":
         return None
     n_gpus = faiss.get_num_gpus() if "GPU" in faiss.get_compile_options().split() else 0

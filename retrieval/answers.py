@@ -161,21 +161,24 @@ class SparseAnswer:
 
 @dataclass(frozen=True)
 class VectorAnswer:
-    """Cosines with a vector a query, found through the index.
+    """Inner products with a vector a query, found through the index.
 
     Parameters
     ----------
     vectors
-        Unit or zero vectors, ``float32 (n, d)``.
+        One a query, ``float32 (n, d)``; nothing is proposed to zeros.
     index
         Vectors of all items.
     admission
         What may be proposed.
+    least
+        Only scores above this are proposals.
     """
 
     vectors: Floats
     index: VectorIndex
     admission: Admission
+    least: float = -np.inf
 
     def top(self, k: int) -> tuple[Int64s, Floats]:
         """Return the nearest items that may be proposed."""
@@ -189,7 +192,7 @@ class VectorAnswer:
             rows = rows[spoken[rows]]
             told, found = self.index.search(self.vectors[rows], deep, among=eligible)
             asked = np.broadcast_to(rows[:, None], found.shape)
-            barred = (found < 0) | self.admission.bars(asked, found)
+            barred = self.admission.bars(asked, found) | (told <= self.least)
             order = np.argsort(barred, axis=1, kind="stable")[:, :k]
             gone = np.take_along_axis(barred, order, axis=1)
             items[rows, : order.shape[1]] = np.where(gone, -1, np.take_along_axis(found, order, 1))
@@ -206,6 +209,46 @@ class VectorAnswer:
             found = self.index.vectors[np.maximum(items[rows], 0)]
             out[rows] = np.vecdot(self.vectors[rows, None], found)
         return out
+
+
+@dataclass(frozen=True)
+class SameAnswer:
+    """The same scores for every query.
+
+    Parameters
+    ----------
+    scores
+        ``float32 (n_items,)``.
+    order
+        The items that are proposals, the best first, ``int64 (m,)``.
+    admission
+        What may be proposed.
+    """
+
+    scores: Floats
+    order: Int64s
+    admission: Admission
+
+    def top(self, k: int) -> tuple[Int64s, Floats]:
+        """Return the best items that may be proposed."""
+        n, n_items = self.admission.excluded.shape
+        k = min(k, n_items)
+        items = np.full((n, k), -1, dtype=np.int64)
+        # As many more are looked at as may turn out to be excluded.
+        deep = k + self.admission.most_excluded()
+        for eligible, rows in self.admission.groups():
+            order = self.order if eligible is None else self.order[eligible.mask[self.order]]
+            asked = np.broadcast_to(order[:deep], (len(rows), len(order[:deep])))
+            barred = self.admission.bars(np.broadcast_to(rows[:, None], asked.shape), asked)
+            kept = np.argsort(barred, axis=1, kind="stable")[:, :k]
+            gone = np.take_along_axis(barred, kept, axis=1)
+            found = np.where(gone, -1, np.take_along_axis(asked, kept, axis=1))
+            items[rows, : found.shape[1]] = found
+        return items, np.where(items < 0, np.float32(-np.inf), self.at(items))
+
+    def at(self, items: Int64s) -> Floats:
+        """Return the scores of given items."""
+        return np.asarray(self.scores[np.maximum(items, 0)])
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,11 @@ from twofold.retrieval.candidates import Candidates, rank
 from twofold.retrieval.features import feature_names, standardise
 from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.queries import Queries
-from twofold.retrieval.sources import Source, answers_of
+from twofold.retrieval.sources import WRITTEN_OUT, Source, answers_of
 
-# Scores of all sources that are held at once: about 16 MB.
+# Scores of all sources that are held at once, where they are written out: about 16 MB.
 CHUNK_SCORES = 4_000_000
+CHUNK_QUERIES = 256  # where they are not
 # Bits of what says who proposed an item.
 MOST_SOURCES = 32
 
@@ -97,6 +98,8 @@ class Retriever:
         if k is not None and k < 1:
             raise InputError(f"k must be at least 1, not {k}")
         step = max(1, CHUNK_SCORES // max(1, queries.n_items * len(self.sources)))
+        if queries.n_items > WRITTEN_OUT:
+            step = CHUNK_QUERIES
         parts = []
         with (progress or Silent()).step("retrieve", total=len(queries)) as task:
             for start in range(0, len(queries), step):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -12,13 +13,23 @@ import scipy.sparse as sp
 
 from twofold.indexing.collaborative import Factors
 from twofold.indexing.vectors import VectorIndex
-from twofold.retrieval.answers import Answer, DenseAnswer, Silence, SparseAnswer, nearest, products
-from twofold.retrieval.lookup import entries_of
+from twofold.retrieval.answers import (
+    Answer,
+    DenseAnswer,
+    SameAnswer,
+    Silence,
+    SparseAnswer,
+    VectorAnswer,
+    nearest,
+    products,
+)
+from twofold.retrieval.lookup import Entries, entries_of
 from twofold.retrieval.queries import Queries
 
 Floats = npt.NDArray[np.float32]
-# In catalogues up to this size the few related items are written out among all others: looking
-# through zeros is quicker there than sorting what is not zero.
+Int64s = npt.NDArray[np.int64]
+# In catalogues up to this size all scores are written out: looking through zeros is quicker there
+# than sorting what is not zero, and reckoning quicker than searching.
 WRITTEN_OUT = 1 << 16
 
 
@@ -80,8 +91,10 @@ class Collaborative:
     name: str = "collaborative"
 
     def answer(self, queries: Queries) -> Answer:
-        """Return all inner products; without history they are 0, and nothing is proposed."""
+        """Return inner products; without history they are 0, and nothing is proposed."""
         users = self.factors.fold_in(self.view.matrix(queries))
+        if len(self.factors.items) > WRITTEN_OUT:
+            return VectorAnswer(users, self.factors.index, queries.admission, 0.0)
         return DenseAnswer(products(users, self.factors.items), queries.admission, 0.0)
 
 
@@ -115,18 +128,31 @@ class Related:
     def answers(self, views: Sequence[View], queries: Queries) -> list[Answer]:
         """Return the answer under each of several views."""
         n, n_items = len(queries), queries.n_items
-        if n_items > WRITTEN_OUT:
-            sums = [(view.matrix(queries) @ self.related).tocsr() for view in views]
-            for one in sums:
-                one.sort_indices()
-            return [SparseAnswer(one, queries.admission) for one in sums]
         entries = entries_of(self.related, queries.items)
         keys = queries.rows()[entries.which] * n_items + entries.columns
+        if n_items > WRITTEN_OUT:
+            return self._few(views, queries, entries, keys)
         out: list[Answer] = []
         for view in views:
             weighed = view.counts(queries)[entries.which] * entries.values
             scores = np.bincount(keys, weighed, minlength=n * n_items).reshape(n, n_items)
             out.append(DenseAnswer(scores.astype(np.float32), queries.admission, 0.0))
+        return out
+
+    def _few(
+        self, views: Sequence[View], queries: Queries, entries: Entries, keys: Int64s
+    ) -> list[Answer]:
+        """Return the answers with only the items that are related to anything."""
+        n, n_items = len(queries), queries.n_items
+        distinct, place = np.unique(keys, return_inverse=True)
+        indptr = np.searchsorted(distinct, np.arange(n + 1, dtype=np.int64) * n_items)
+        out: list[Answer] = []
+        for view in views:
+            weighed = view.counts(queries)[entries.which] * entries.values
+            sums = np.bincount(place, weighed, minlength=len(distinct)).astype(np.float32)
+            parts = (sums, distinct % n_items, indptr)
+            scores = sp.csr_matrix(parts, shape=(n, n_items), copy=False)
+            out.append(SparseAnswer(scores, queries.admission))
         return out
 
 
@@ -141,8 +167,16 @@ class Trending:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_scores", np.log1p(self.popularity))
 
+    @cached_property
+    def _order(self) -> Int64s:
+        """The items that trend at all, the best first."""
+        order = np.lexsort((np.arange(len(self._scores)), -self._scores))
+        return np.asarray(order[: np.count_nonzero(self._scores > 0)])
+
     def answer(self, queries: Queries) -> Answer:
         """Return the logarithm of popularity."""
+        if len(self._scores) > WRITTEN_OUT:
+            return SameAnswer(self._scores, self._order, queries.admission)
         scores = np.broadcast_to(self._scores, (len(queries), len(self._scores)))
         return DenseAnswer(scores, queries.admission, 0.0)
 
@@ -176,14 +210,8 @@ class TextProfile:
 
     def answers(self, views: Sequence[View], queries: Queries) -> list[Answer]:
         """Return the answer under each of several views."""
-        read = self.index.vectors[queries.items]
-        profiles = np.zeros((len(views), len(queries), read.shape[1]), dtype=np.float32)
-        filled = np.flatnonzero(queries.lengths())
-        for profile, view in zip(profiles, views, strict=True):
-            if len(filled):
-                weighed = view.counts(queries)[:, None] * read
-                profile[filled] = np.add.reduceat(weighed, queries.indptr[:-1][filled])
-        return [nearest(unit(profile), self.index, queries.admission) for profile in profiles]
+        told = profiles(self.index.vectors, views, queries)
+        return [nearest(one, self.index, queries.admission) for one in told]
 
 
 @dataclass(frozen=True)
@@ -227,6 +255,33 @@ def answers_of(sources: Sequence[Source], queries: Queries) -> list[Answer]:
         told = same[0].answers([one.view for one in same], queries)
         out |= dict(zip(numbers, told, strict=True))
     return [out[number] for number in range(len(sources))]
+
+
+def profiles(vectors: Floats, views: Sequence[View], queries: Queries) -> list[Floats]:
+    """Return the direction of each query's history under several views.
+
+    Parameters
+    ----------
+    vectors
+        One an item, ``float32 (n_items, d)``.
+    views
+        Which events speak.
+    queries
+        ``n`` queries.
+
+    Returns
+    -------
+    list
+        For each view vectors of length 1, 0 without history, ``float32 (n, d)``.
+    """
+    read = vectors[queries.items]
+    out = [np.zeros((len(queries), read.shape[1]), dtype=np.float32) for _ in views]
+    filled = np.flatnonzero(queries.lengths())
+    for profile, view in zip(out, views, strict=True):
+        if len(filled):
+            weighed = view.counts(queries)[:, None] * read
+            profile[filled] = np.add.reduceat(weighed, queries.indptr[:-1][filled])
+    return [unit(profile) for profile in out]
 
 
 def unit(vectors: Floats) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from twofold.indexing.collaborative import CollaborativeSettings, Factors, fit_factors
 from twofold.indexing.errors import SettingsError
 from twofold.indexing.interactions import Interactions
+from twofold.indexing.item_set import ItemSet
 from twofold.indexing.neighbours import (
     NeighbourSettings,
     cosine_neighbours,
@@ -21,12 +22,14 @@ from twofold.indexing.neighbours import (
     trending,
 )
 from twofold.indexing.progress import Progress, Silent
+from twofold.indexing.tuning import IndexSettings, with_proposer
 from twofold.indexing.vectors import VectorIndex
 from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.lookup import Places, entries_of
-from twofold.retrieval.queries import Queries
+from twofold.retrieval.queries import Queries, queries_of_users
 from twofold.retrieval.retriever import Retriever
 from twofold.retrieval.sources import (
+    WRITTEN_OUT,
     Collaborative,
     Related,
     Source,
@@ -34,12 +37,14 @@ from twofold.retrieval.sources import (
     TextQuery,
     Trending,
     View,
+    profiles,
 )
 
 if TYPE_CHECKING:
     from twofold.indexing.artefact import Generation, GenerationWriter
 
 Floats = npt.NDArray[np.float32]
+ASKED = 512  # users that an index is tried with
 RELATIONS = ("neighbours", "followers", "covisits")
 
 
@@ -158,16 +163,37 @@ class StageOne:
         """Return the item-to-item relations in their lasting order, ``(n_items, n_items)``."""
         return self.neighbours, self.followers, self.covisits
 
-    def similar(self, item: int, k: int) -> tuple[npt.NDArray[np.int64], Floats]:
+    def similar(
+        self, item: int, k: int, among: ItemSet | None = None
+    ) -> tuple[npt.NDArray[np.int64], Floats]:
         """Return the `k` items most like one, by users and text alike, best first.
 
         The score is the mean of the neighbour cosine and the text cosine, each in [-1, 1].
+
+        Parameters
+        ----------
+        item
+            The item, never among its own likenesses.
+        k
+            How many, fewer where there are fewer.
+        among
+            Only items of this set; ``None`` for all.
         """
+        start, end = self.neighbours.indptr[item : item + 2]
+        near = self.neighbours.indices[start:end].astype(np.int64)
         vectors = self.index.vectors
-        scores = (vectors @ vectors[item] + self.neighbours[item].toarray().ravel()) / 2
-        scores[item] = -np.inf
-        order = np.lexsort((np.arange(len(scores)), -scores))[: min(k, len(scores) - 1)]
-        return order.astype(np.int64), scores[order].astype(np.float32)
+        # Whoever is no neighbour comes in the order of texts; so many are enough whoever is.
+        deep = min(k + len(near) + 1, len(vectors))
+        told = self.index.search(vectors[item][None], deep, among=among)[1][0]
+        kept = near if among is None else near[among.mask[near]]
+        items = np.setdiff1d(np.concatenate([told[told >= 0], kept]), [item])
+        cosines = np.zeros(len(items), dtype=np.float32)
+        place = np.searchsorted(items, near)
+        there = np.flatnonzero(np.append(items, -1)[place] == near)
+        cosines[place[there]] = self.neighbours.data[start:end][there]
+        scores = (np.vecdot(vectors[items], vectors[item]) + cosines) / 2
+        order = np.lexsort((items, -scores))[:k]
+        return items[order], scores[order].astype(np.float32)
 
     def spoke_most(
         self, queries: Queries, items: npt.NDArray[np.int64], n: int
@@ -240,6 +266,7 @@ def fit_stage_one(
     settings: StageOneSettings,
     *,
     has_times: bool,
+    search: IndexSettings | None = None,
     seed: int = 0,
     threads: int = 1,
     progress: Progress | None = None,
@@ -256,8 +283,10 @@ def fit_stage_one(
         How candidates are found.
     has_times
         Whether the log's times are real.
+    search
+        How factors are searched in large catalogues; ``None`` for the defaults.
     seed, threads
-        For the factor model; 1 thread gives the same bits every time.
+        For the factor model and its index; 1 thread gives the same bits every time.
     progress
         Told of the steps.
     """
@@ -266,9 +295,43 @@ def fit_stage_one(
     factors = fit_factors(
         matrix, settings.collaborative, seed=seed, threads=threads, progress=progress
     )
+    if log.n_items > WRITTEN_OUT:
+        some = users_to_ask(log, settings.max_history, seed)
+        index_of_factors = with_proposer(
+            factors.index,
+            factors.fold_in(View().matrix(some)),
+            search or IndexSettings(),
+            seed=seed,
+            threads=threads,
+            progress=progress,
+        )
+        factors = replace(factors, searched=index_of_factors)
     with progress.step("Relating items"):
         neighbours = cosine_neighbours(matrix, settings.neighbours)
         followers = transitions(log, settings.neighbours)
         visits = covisits(log, settings.neighbours, has_times=has_times)
         popularity = trending(log, settings.neighbours, has_times=has_times)
     return StageOne(factors, neighbours, followers, visits, popularity, index, settings)
+
+
+def users_to_ask(log: Interactions, max_history: int, seed: int) -> Queries:
+    """Return the queries of some users, to try an index with."""
+    known = np.unique(log.users)
+    some = np.random.default_rng(seed).permutation(known)[:ASKED]
+    return queries_of_users(log, np.sort(some), max_history=max_history)
+
+
+def texts_to_ask(
+    log: Interactions, vectors: Floats, settings: StageOneSettings, seed: int
+) -> Floats:
+    """Return what the index of texts will be asked for, half users' histories and half last items.
+
+    Unit vectors, ``float32 (n, d)``; no rows where no item has a text.
+    """
+    fading, last = profiles(
+        vectors,
+        (View(decay=settings.decay), View(last=1)),
+        users_to_ask(log, settings.max_history, seed),
+    )
+    asked = np.concatenate([fading[::2], last[1::2]])
+    return asked[asked.any(axis=1)]

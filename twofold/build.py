@@ -103,7 +103,8 @@ def build(
             dataset.save(writer)
             writer.finish("data", key)
         # The models are inputs too: the files in a local folder may change between two builds.
-        key = stage_key(key, asdict(settings.text), models)
+        asked = [settings.stage_one.max_history, settings.stage_one.decay, settings.threads]
+        key = stage_key(key, asdict(settings.text), models, asdict(settings.index), asked)
         index, identity = _indexed(writer, dataset, settings, key, progress)
         key = stage_key(key, _shaping(settings))
         if not writer.finished("learned", key):

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from twofold.evaluation.hardware import usable_cores
 from twofold.indexing.dataset import Dataset
 from twofold.indexing.embedding_cache import EmbeddingCache
 from twofold.indexing.progress import Progress
 from twofold.indexing.text import TextEncoder, brought_identity
+from twofold.indexing.tuning import with_proposer
 from twofold.indexing.vectors import VectorIndex, normalised
+from twofold.retrieval.stage_one import texts_to_ask
 from twofold.settings import Settings
 
 
@@ -21,7 +24,8 @@ def embedded(
 ) -> tuple[VectorIndex, dict[str, Any]]:
     """Return the index of the items' vectors and the identity of what made them.
 
-    Vectors come from the column that the settings name, or from the text encoder.
+    Vectors come from the column that the settings name, or from the text encoder. How they are
+    searched is tried with the histories of the data set's own users.
 
     Parameters
     ----------
@@ -34,6 +38,22 @@ def embedded(
     progress
         Told of every batch.
     """
+    index, identity = _vectors(dataset, settings, cache, progress)
+    asked = texts_to_ask(dataset.interactions, index.vectors, settings.stage_one, settings.seed)
+    index = with_proposer(
+        index,
+        asked,
+        settings.index,
+        seed=settings.seed,
+        threads=settings.threads or usable_cores(),
+        progress=progress,
+    )
+    return index, identity
+
+
+def _vectors(
+    dataset: Dataset, settings: Settings, cache: Path | None, progress: Progress
+) -> tuple[VectorIndex, dict[str, Any]]:
     column = settings.data.vector_column
     if column is not None:
         given = np.stack(dataset.table[column].cast(pl.List(pl.Float32)).to_list())

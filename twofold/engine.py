@@ -302,9 +302,8 @@ class Engine:
         number = self._dataset.items.number(item)
         terms = self._rules.read(**rules)
         with self._turn():
-            items, scores = self._stage_one.similar(number, len(self._dataset.items))
-            best = terms.pick(items, scores, k)
-            items, scores = items[best], scores[best]
+            among = terms.admitted(len(self._dataset.items))
+            items, scores = terms.shaped(k, lambda n: self._stage_one.similar(number, n, among))
         ids = self._dataset.items.decode(items)
         return [
             Recommendation(one, float(score), None, place)

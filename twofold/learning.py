@@ -165,6 +165,7 @@ class _Learner:
             self.index,
             self.settings.stage_one,
             has_times=self.dataset.has_times,
+            search=self.settings.index,
             seed=self.settings.seed,
             threads=n_threads(self.settings),
             progress=self.progress,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property, lru_cache
@@ -20,6 +20,7 @@ from twofold.ranking.shaping import Picks, Shape, centre_of, groups_of, read_cap
 from twofold.retrieval.conditions import Conditions
 from twofold.retrieval.queries import Queries
 
+Int64s = npt.NDArray[np.int64]
 # A backend caps lists by a few columns, not by dozens.
 GROUPED_COLUMNS = 16
 OFFERED = 100  # candidates among which a shaped list is chosen
@@ -74,7 +75,7 @@ class Terms:
     """
 
     eligible: ItemSet | None
-    denied: npt.NDArray[np.int64]
+    denied: Int64s
     shape: Shape | None
 
     def limit(self, queries: Queries) -> Queries:
@@ -91,30 +92,41 @@ class Terms:
             queries = replace(queries, excluded=both)
         return queries
 
-    def pick(
-        self, items: npt.NDArray[np.int64], scores: npt.NDArray[np.float32], k: int
-    ) -> npt.NDArray[np.int64]:
-        """Return the places of the best `k` of ranked items that obey, in the list's order.
+    def admitted(self, n_items: int) -> ItemSet | None:
+        """Return the items that they let through, of so many; ``None`` for all."""
+        if not len(self.denied):
+            return self.eligible
+        if self.eligible is None:
+            return ItemSet(np.ones(n_items, dtype=bool)).without(self.denied)
+        return self.eligible.without(self.denied)
+
+    def shaped(
+        self, k: int, ranked: Callable[[int], tuple[Int64s, npt.NDArray[np.float32]]]
+    ) -> tuple[Int64s, npt.NDArray[np.float32]]:
+        """Return a list of at most `k` items with their scores.
 
         Parameters
         ----------
-        items, scores
-            Distinct items, the best first, ``(n,)``.
         k
             Length of the list.
+        ranked
+            Gives so many admitted items and their scores, the best first, fewer where there are
+            fewer.
         """
-        obeys = ~np.isin(items, self.denied)
-        if self.eligible is not None:
-            obeys &= self.eligible.mask[items]
-        places = np.flatnonzero(obeys)
         if self.shape is None:
-            return places[:k]
-        picks, out = Picks(self.shape, k), []
-        step = max(k, OFFERED)
-        for start in range(0, len(places), step):
-            some = places[start : start + step]
-            out.append(some[picks.take(items[some], scores[some])])
-        return np.concatenate(out) if out else places
+            return ranked(k)
+        depth = step = max(k, OFFERED)
+        while True:
+            items, scores = ranked(depth)
+            picks = Picks(self.shape, k)
+            places = [
+                start + place
+                for start in range(0, len(items), step)
+                for place in picks.take(items[start : start + step], scores[start : start + step])
+            ]
+            if not picks.wanting or len(items) < depth:
+                return items[places], scores[places]
+            depth *= 8
 
 
 class RuleBook:

@@ -9,6 +9,7 @@ from pathlib import Path
 from twofold.indexing.data_settings import DataSettings
 from twofold.indexing.errors import SettingsError
 from twofold.indexing.text import TextSettings
+from twofold.indexing.tuning import IndexSettings
 from twofold.ranking.settings import RankerSettings
 from twofold.retrieval.stage_one import StageOneSettings
 from twofold.settings_file import load_toml
@@ -40,6 +41,8 @@ class Settings:
         How the tables are read.
     text
         How item texts and queries become vectors.
+    index
+        How vectors, of texts and of factors, are searched.
     stage_one
         Stage one: the sources and how they are merged.
     ranker
@@ -59,6 +62,7 @@ class Settings:
     keep: int = 2
     data: DataSettings = field(default_factory=DataSettings)
     text: TextSettings = field(default_factory=TextSettings)
+    index: IndexSettings = field(default_factory=IndexSettings)
     stage_one: StageOneSettings = field(default_factory=StageOneSettings)
     ranker: RankerSettings = field(default_factory=RankerSettings)
 

@@ -183,13 +183,13 @@ def out_holds_others(place: Place) -> list[str]:
 
 
 def cut_file(place: Place) -> list[str]:
-    file = next(place.copy().rglob("collaborative/items.npy"))
+    file = next(place.copy().rglob("relations/popularity.npy"))
     file.write_bytes(file.read_bytes()[:-10])
     return ["recommend", str(place.folder / "copy"), "-u", "u0"]
 
 
 def lost_file(place: Place) -> list[str]:
-    next(place.copy().rglob("collaborative/items.npy")).unlink()
+    next(place.copy().rglob("relations/popularity.npy")).unlink()
     return ["recommend", str(place.folder / "copy"), "-u", "u0"]
 
 
@@ -264,8 +264,8 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "too many layers": (build_with("-s", "ranker.joint_layers=9"), "joint_layers"),
     "no artefact": (lambda _: ["recommend", "/no/artefact", "-u", "u0"], "/no/artefact"),
     "another folder": (lambda place: ["search", str(place.folder), "x"], "not an artefact"),
-    "truncated file": (cut_file, "collaborative/items.npy"),
-    "lost file": (lost_file, "collaborative/items.npy"),
+    "truncated file": (cut_file, "relations/popularity.npy"),
+    "lost file": (lost_file, "relations/popularity.npy"),
     "damaged manifest": (no_manifest, "manifest.json"),
     "unfinished": (unfinished, "interrupted"),
     "later version": (later_version, "999"),
