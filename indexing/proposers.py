@@ -111,7 +111,8 @@ class Proposer:
         before = faiss.omp_get_max_threads()
         faiss.omp_set_num_threads(threads)
         try:
-            for part in (index, getattr(index, "pq", None)):
+            parts: tuple[Any, ...] = (index, getattr(index, "pq", None))
+            for part in parts:
                 if hasattr(part, "cp"):
                     part.cp.seed = seed
                     part.cp.min_points_per_centroid = 1  # no word of it on stderr
