@@ -23,6 +23,7 @@ Int64s = npt.NDArray[np.int64]
 # k-means needs so many vectors a cell to place it; FAISS itself takes up to 256.
 TRAINED_ON = 64
 TRAINED_LEAST = 10_000  # for what each number, or few, are rounded to
+TRIED_FOR = 100  # items a query, when efforts are tried
 MOST_EFFORT = 4096  # nodes of a graph that are worth keeping in sight
 
 
@@ -77,7 +78,14 @@ class Proposer:
 
     @classmethod
     def build(
-        cls, vectors: Float32s, factory: str, *, flat: Any, seed: int = 0, threads: int = 1
+        cls,
+        vectors: Float32s,
+        factory: str,
+        *,
+        flat: Any,
+        cells: Float32s | None = None,
+        seed: int = 0,
+        threads: int = 1,
     ) -> Proposer:
         """Return a structure over vectors, with an effort of 1.
 
@@ -90,6 +98,9 @@ class Proposer:
             ``"HNSW32,Flat"``.
         flat
             A flat FAISS index of the same vectors; a graph over whole vectors reads them from it.
+        cells
+            Centres of the cells of an inverted file, as of :meth:`cells` of another one of as many;
+            ``None`` finds them by k-means.
         seed
             Seeds k-means.
         threads
@@ -116,6 +127,8 @@ class Proposer:
                 if hasattr(part, "cp"):
                     part.cp.seed = seed
                     part.cp.min_points_per_centroid = 1  # no word of it on stderr
+            if cells is not None and hasattr(index, "nlist"):
+                faiss.downcast_index(index.quantizer).add(np.ascontiguousarray(cells))
             index.train(np.ascontiguousarray(sample))
             index.add(np.ascontiguousarray(vectors))
         except RuntimeError as error:
@@ -153,12 +166,20 @@ class Proposer:
             return float(links + 4 + own)
         return float(self.index.sa_code_size() + 8)
 
+    def cells(self) -> Float32s | None:
+        """Return the centres of an inverted file's cells, ``float32 (n_cells, d)``."""
+        if self.is_graph:
+            return None
+        quantizer = self.index.quantizer
+        return np.asarray(quantizer.reconstruct_n(0, quantizer.ntotal))
+
     def efforts(self) -> list[int]:
-        """Return efforts worth trying, the least first."""
+        """Return efforts worth trying, each twice the one before, the least first."""
         most = MOST_EFFORT if self.is_graph else int(self.index.nlist)
-        steps = [int(2 ** (step / 2)) for step in range(2, 25)]
-        least = 32 if self.is_graph else 1
-        return sorted({min(most, step) for step in steps if step >= least})
+        # Fewer cells do not hold what is to be found.
+        held = 4 * TRIED_FOR * most // max(1, int(self.index.ntotal))
+        least = 32 if self.is_graph else min(most, max(1, held))
+        return sorted({min(most, least << step) for step in range(most.bit_length())})
 
     def search(
         self, queries: Float32s, k: int, among: ItemSet | None = None

@@ -11,16 +11,15 @@ import numpy.typing as npt
 
 from twofold.indexing.errors import SettingsError
 from twofold.indexing.progress import Progress
-from twofold.indexing.proposers import Proposer
+from twofold.indexing.proposers import TRIED_FOR, Proposer
 from twofold.indexing.vectors import VectorIndex
 
 Float32s = npt.NDArray[np.float32]
-K = 100  # recall is that of the hundred nearest
-# Below so many numbers in all vectors, looking at each is as quick as anything.
-WORTHWHILE = 1 << 24
+# Below so many numbers in all vectors, looking at each takes a millisecond.
+WORTHWHILE = 1 << 22
 SAMPLE_SHARE, LEAST_SAMPLE, MOST_SAMPLE = 0.1, 25_000, 100_000
 TIMED = 100  # queries a timing
-REFINED = 3  # times the step between efforts is halved
+REFINED = 4  # times the step between efforts is halved
 OVERS = (1, 2, 4, 8)
 MEGABYTE = 1 << 20
 EXACT = "exact"
@@ -155,8 +154,11 @@ class _Tuner:
         """Return what each kind does with the least effort that suffices; exact search first."""
         ms = _milliseconds(sample, self.queries)
         trials = [Trial(EXACT, 0, 1, 1.0, ms, 0.0, len(sample))]
+        cells = None
         for kind in kinds(len(sample), sample.dimension):
-            _, found = self.built(sample, kind)
+            proposer, found = self.built(sample, kind, cells)
+            if cells is None and proposer is not None:
+                cells = proposer.cells()
             if found is not None:
                 trials.append(found)
         return trials
@@ -184,32 +186,53 @@ class _Tuner:
                 return large + best.kind[len(small) :]
         return best.kind
 
-    def built(self, index: VectorIndex, kind: str) -> tuple[Proposer | None, Trial | None]:
+    def built(
+        self, index: VectorIndex, kind: str, cells: Float32s | None = None
+    ) -> tuple[Proposer | None, Trial | None]:
         """Return a structure of a kind with the least effort that suffices, if any does."""
         plain = index.on_cpu().through(None)
         proposer = Proposer.build(
-            plain.vectors, kind, flat=plain.flat, seed=self.seed, threads=self.threads
+            plain.vectors,
+            kind,
+            flat=plain.flat,
+            cells=cells,
+            seed=self.seed,
+            threads=self.threads,
         )
-        truth = plain.search(self.queries, K)[1]
-        overs = OVERS[:1] if proposer.exact_vectors else OVERS
-        tried = [self._least(plain, proposer, over, truth) for over in overs]
-        found = [one for one in tried if one is not None]
-        if not found:
+        truth = plain.search(self.queries, TRIED_FOR)[1]
+        best: Trial | None = None
+        for over in OVERS[:1] if proposer.exact_vectors else OVERS:
+            # The more is taken over, the less effort is needed: no more than before.
+            most = None if best is None else best.effort
+            trial = self._least(plain, proposer, over, truth, most)
+            if trial is not None and best is not None and trial.ms >= best.ms:
+                break
+            best = trial or best
+        if best is None:
             return None, None
-        best = min(found, key=lambda one: one.ms)
         return proposer.with_effort(best.effort, best.over), best
 
     def _least(
-        self, index: VectorIndex, proposer: Proposer, over: int, truth: npt.NDArray[np.int64]
+        self,
+        index: VectorIndex,
+        proposer: Proposer,
+        over: int,
+        truth: npt.NDArray[np.int64],
+        most: int | None = None,
     ) -> Trial | None:
-        """Return the least effort that reaches the recall, `None` if none does."""
+        """Return the least effort, up to `most`, that reaches the recall; `None` if none does."""
 
         def recall(effort: int) -> float:
             searched = index.through(proposer.with_effort(effort, over))
-            return recall_of(searched.search(self.queries, K)[1], truth)
+            return recall_of(searched.search(self.queries, TRIED_FOR)[1], truth)
 
-        wanted, efforts = self.settings.recall_target, proposer.efforts()
-        last, reached = 0, None
+        wanted = self.settings.recall_target
+        efforts = [one for one in proposer.efforts() if most is None or one < most]
+        efforts += [] if most is None else [most]
+        last, reached = efforts[0] // 2, None
+        # A graph's greatest effort takes longer than all others together.
+        if not proposer.is_graph and recall(efforts[-1]) < wanted:
+            return None
         for effort in efforts:
             told = recall(effort)
             if told >= wanted:
@@ -275,6 +298,6 @@ def _milliseconds(index: VectorIndex, queries: Float32s) -> float:
     times = []
     for query in queries[:TIMED]:
         begun = time.perf_counter()
-        index.search(query[None], K)
+        index.search(query[None], TRIED_FOR)
         times.append(time.perf_counter() - begun)
     return 1e3 * float(np.median(times))

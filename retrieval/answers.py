@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 
 from twofold.indexing.vectors import VectorIndex
 from twofold.retrieval.admission import Admission
@@ -71,92 +69,57 @@ class DenseAnswer:
         return np.take_along_axis(self.scores, np.maximum(items, 0), axis=1)
 
 
-class Board:
-    """Dense answers to the same queries side by side, looked through in one go.
-
-    Parameters
-    ----------
-    answers
-        At least one, all under one admission.
-    """
-
-    def __init__(self, answers: Sequence[DenseAnswer]) -> None:
-        # What may not be proposed is struck out for good: none of it will be asked for.
-        self._scores = np.stack([one.scores for one in answers])
-        answers[0].admission.strike(self._scores)
-        n_answers, n, _ = self._scores.shape
-        self._least = np.empty((n_answers, n, 1), dtype=np.float32)
-        for number, one in enumerate(answers):
-            self._least[number] = one.least
-            if one.silent is not None:
-                self._least[number, one.silent] = np.inf
-
-    def proposals(self, k: int) -> tuple[Int64s, Int64s, Int64s]:
-        """Return what :meth:`DenseAnswer.top` proposes, in no order: answer, query and item."""
-        scores, n_items = self._scores, self._scores.shape[2]
-        k = min(k, n_items)
-        chosen = scores > self._least
-        if k < n_items and scores.size:
-            cut = np.partition(scores, n_items - k, axis=2)[:, :, n_items - k, None]
-            chosen &= scores >= cut
-            # Of those tied at the cut, the last by number are too many.
-            for answer, query in np.argwhere(np.count_nonzero(chosen, axis=2) > k):
-                row = chosen[answer, query]
-                tied = np.flatnonzero(row & (scores[answer, query] == cut[answer, query]))
-                row[tied[k - np.count_nonzero(row) :]] = False
-        place = np.flatnonzero(chosen)
-        rows, items = np.divmod(place, n_items)
-        return (*np.divmod(rows, max(1, scores.shape[1])), items)
-
-    def at(self, items: Int64s) -> Floats:
-        """Return scores of proposed items ``(n, m)``, ``(n_answers, n, m)``; anything at -1."""
-        n_answers, n, n_items = self._scores.shape
-        place = np.arange(n)[:, None] * n_items + np.maximum(items, 0)
-        return self._scores.reshape(n_answers, n * n_items)[:, place]
-
-
 @dataclass(frozen=True)
 class SparseAnswer:
     """Scores of the few items that the history is related to; all others score 0.
 
     Parameters
     ----------
-    scores
-        ``float32 (n, n_items)``, CSR with sorted indices; only scores above 0 are proposals.
+    keys
+        ``query * n_items + item`` of each score that is there, ascending, ``int64 (m,)``.
+    values
+        The scores, ``float32 (m,)``; only those above 0 are proposals.
     admission
         What may be proposed.
     """
 
-    scores: sp.csr_matrix
+    keys: Int64s
+    values: Floats
     admission: Admission
 
     def top(self, k: int) -> tuple[Int64s, Floats]:
         """Return the best items that may be proposed."""
-        n, n_items = self.scores.shape
+        n, n_items = self.admission.excluded.shape
         k = min(k, n_items)
-        keys = _keys(self.scores)
-        barred = self.admission.bars(keys // n_items, keys % n_items)
-        kept = np.flatnonzero((self.scores.data > 0) & ~barred)
-        rows, scores = keys[kept] // n_items, self.scores.data[kept]
-        # A stable sort leaves ties in the order of their items.
-        order = kept[np.lexsort((-scores, rows))]
+        rows, items = np.divmod(self.keys, n_items)
+        kept = np.flatnonzero((self.values > 0) & ~self.admission.bars(rows, items))
+        rows, items, values = rows[kept], items[kept], self.values[kept]
+        order = np.lexsort((items, -values, rows))
         counts = np.bincount(rows, minlength=n)
         place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
         order, rows, place = order[place < k], rows[place < k], place[place < k]
         out_items = np.full((n, k), -1, dtype=np.int64)
         out_scores = np.full((n, k), -np.inf, dtype=np.float32)
-        out_items[rows, place] = self.scores.indices[order]
-        out_scores[rows, place] = self.scores.data[order]
+        out_items[rows, place], out_scores[rows, place] = items[order], values[order]
         return out_items, out_scores
 
     def at(self, items: Int64s) -> Floats:
         """Return the scores of given items."""
-        n, n_items = self.scores.shape
-        asked = np.arange(n)[:, None] * np.int64(n_items) + np.maximum(items, 0)
-        place, there = _found(_keys(self.scores), asked)
-        if not self.scores.nnz:
-            return np.zeros(items.shape, dtype=np.float32)
-        return np.where(there, self.scores.data[place], np.float32(0))
+        return self.read(*self.places(items))
+
+    def places(self, items: Int64s) -> tuple[Int64s, npt.NDArray[np.bool_]]:
+        """Return where the scores of given items ``(n, m)`` stand, and whether they do."""
+        n_items = np.int64(self.admission.excluded.shape[1])
+        asked = np.arange(len(items))[:, None] * n_items + np.maximum(items, 0)
+        place = np.minimum(np.searchsorted(self.keys, asked), max(0, len(self.keys) - 1))
+        there = self.keys[place] == asked if len(self.keys) else np.zeros(asked.shape, dtype=bool)
+        return place, there
+
+    def read(self, place: Int64s, there: npt.NDArray[np.bool_]) -> Floats:
+        """Return the scores at places as of :meth:`places`, 0 where there is none."""
+        if not len(self.values):
+            return np.zeros(place.shape, dtype=np.float32)
+        return np.where(there, self.values[place], np.float32(0))
 
 
 @dataclass(frozen=True)
@@ -281,7 +244,7 @@ def nearest(vectors: Floats, index: VectorIndex, admission: Admission) -> Answer
     admission
         What may be proposed.
     """
-    if vectors.size * len(index) > SCANNED:
+    if index.proposer is not None or vectors.size * len(index) > SCANNED:
         return VectorAnswer(vectors, index, admission)
     scores = products(vectors, index.vectors)
     spoken = np.asarray(vectors.any(axis=1))
@@ -324,17 +287,3 @@ def best(scores: Floats, k: int, least: float) -> tuple[Int64s, Floats]:
     out_items[rows[kept], place[kept]] = items[kept]
     out_scores[rows[kept], place[kept]] = scores[rows[kept], items[kept]]
     return out_items, out_scores
-
-
-def _keys(matrix: sp.csr_matrix) -> Int64s:
-    """Return ``row * n_columns + column`` of each entry, ascending where indices are sorted."""
-    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    return np.asarray(rows * np.int64(matrix.shape[1]) + matrix.indices)
-
-
-def _found(keys: Int64s, asked: Int64s) -> tuple[Int64s, npt.NDArray[np.bool_]]:
-    """Return where `asked` stand in ascending `keys`, and whether they do."""
-    if not len(keys):
-        return np.zeros(asked.shape, dtype=np.int64), np.zeros(asked.shape, dtype=bool)
-    place = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
-    return place, keys[place] == asked

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
 from twofold.retrieval.admission import Admission
-from twofold.retrieval.answers import Answer, Board, DenseAnswer
+from twofold.retrieval.answers import Answer
+from twofold.retrieval.boards import Proposals, boards_of
 from twofold.retrieval.candidates import Candidates, rank
 from twofold.retrieval.features import feature_names, standardise
 from twofold.retrieval.fusion import Fusion
@@ -196,32 +197,22 @@ def merge(
     least
         Rows hold at least so many items wherever as many may be proposed.
     """
-    dense = [number for number, one in enumerate(answers) if isinstance(one, DenseAnswer)]
-    board = Board([one for one in answers if isinstance(one, DenseAnswer)]) if dense else None
-    told = []
-    if board is not None:
-        voices, queries, found = board.proposals(per_source)
-        told.append((np.array(dense)[voices], queries, found))
-    for number, one in enumerate(answers):
-        if not isinstance(one, DenseAnswer):
-            tops = one.top(per_source)[0]
-            queries, columns = np.nonzero(tops >= 0)
-            told.append((np.full(len(queries), number), queries, tops[queries, columns]))
+    boards, told = boards_of(answers), []
+    for numbers, board in boards:
+        found = board.proposals(per_source)
+        told.append(found._replace(answers=np.array(numbers)[found.answers]))
     items, proposed = _united(told, admission.excluded.shape[0])
     items, proposed = _filled(items, proposed, admission, least)
     scores = np.empty((len(answers), *items.shape), dtype=np.float32)
-    if board is not None:
-        scores[dense] = board.at(items)
-    for number, one in enumerate(answers):
-        if not isinstance(one, DenseAnswer):
-            scores[number] = one.at(items)
+    for numbers, board in boards:
+        scores[numbers] = board.at(items)
     return Merged(items, proposed, scores)
 
 
 def _united(
-    told: Sequence[tuple[npt.NDArray[np.int64], ...]], n: int
+    told: Sequence[Proposals], n: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
-    """Return the union of proposals: triples of source, query and item."""
+    """Return the union of proposals to `n` queries."""
     sources, queries, found = (np.concatenate(part) for part in zip(*told, strict=True))
     width = int(found.max(initial=0)) + 1
     # One sort of plain numbers: query, item and source in the digits of one.

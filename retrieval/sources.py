@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
 # In catalogues up to this size all scores are written out: looking through zeros is quicker there
 # than sorting what is not zero, and reckoning quicker than searching.
-WRITTEN_OUT = 1 << 16
+WRITTEN_OUT = 1 << 12
 
 
 class Source(Protocol):
@@ -143,16 +143,12 @@ class Related:
         self, views: Sequence[View], queries: Queries, entries: Entries, keys: Int64s
     ) -> list[Answer]:
         """Return the answers with only the items that are related to anything."""
-        n, n_items = len(queries), queries.n_items
         distinct, place = np.unique(keys, return_inverse=True)
-        indptr = np.searchsorted(distinct, np.arange(n + 1, dtype=np.int64) * n_items)
         out: list[Answer] = []
         for view in views:
             weighed = view.counts(queries)[entries.which] * entries.values
             sums = np.bincount(place, weighed, minlength=len(distinct)).astype(np.float32)
-            parts = (sums, distinct % n_items, indptr)
-            scores = sp.csr_matrix(parts, shape=(n, n_items), copy=False)
-            out.append(SparseAnswer(scores, queries.admission))
+            out.append(SparseAnswer(distinct, sums, queries.admission))
         return out
 
 

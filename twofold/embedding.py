@@ -15,6 +15,7 @@ from twofold.indexing.progress import Progress
 from twofold.indexing.text import TextEncoder, brought_identity
 from twofold.indexing.tuning import with_proposer
 from twofold.indexing.vectors import VectorIndex, normalised
+from twofold.retrieval.answers import SCANNED
 from twofold.retrieval.stage_one import texts_to_ask
 from twofold.settings import Settings
 
@@ -39,6 +40,8 @@ def embedded(
         Told of every batch.
     """
     index, identity = _vectors(dataset, settings, cache, progress)
+    if settings.index.kind == "auto" and index.vectors.size <= SCANNED:
+        return index, identity
     asked = texts_to_ask(dataset.interactions, index.vectors, settings.stage_one, settings.seed)
     index = with_proposer(
         index,

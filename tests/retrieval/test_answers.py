@@ -14,7 +14,6 @@ from twofold.indexing.vectors import VectorIndex, normalised
 from twofold.retrieval import answers
 from twofold.retrieval.admission import Admission
 from twofold.retrieval.answers import (
-    Board,
     DenseAnswer,
     SparseAnswer,
     VectorAnswer,
@@ -33,6 +32,12 @@ def _admission(rng: np.random.Generator, share: float = 0.2, filtered: float = 0
         return Admission(excluded)
     filters = (None, *(ItemSet(rng.random(N_ITEMS) < filtered) for _ in range(2)))
     return Admission(excluded, tuple(filters[number] for number in rng.integers(0, 3, N)))
+
+
+def _sparse(levels: npt.NDArray[np.float32], admission: Admission) -> SparseAnswer:
+    """An answer of what is not zero."""
+    keys = np.flatnonzero(levels)
+    return SparseAnswer(keys, levels.ravel()[keys], admission)
 
 
 def _allowed(admission: Admission) -> npt.NDArray[np.bool_]:
@@ -63,51 +68,14 @@ def test_a_sparse_answer_equals_the_dense_one(
     levels = rng.integers(0, 4, (N, N_ITEMS)).astype(np.float32)  # zeros and many ties
     admission = _admission(rng, share, filtered)
     dense = DenseAnswer(levels, admission, 0.0)
-    sparse = SparseAnswer(sp.csr_matrix(levels), admission)
+    sparse = _sparse(levels, admission)
     for one, other in zip(dense.top(k), sparse.top(k), strict=True):
         np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(dense.at(ALL), sparse.at(ALL))
 
 
-@given(
-    seed=st.integers(0, 1000),
-    k=st.integers(1, N_ITEMS + 5),
-    share=st.sampled_from([0, 0.3, 1]),
-    filtered=st.sampled_from([0, 0.1, 0.5]),
-)
-def test_a_board_proposes_what_its_answers_do(
-    seed: int, k: int, share: float, filtered: float
-) -> None:
-    rng = np.random.default_rng(seed)
-    admission = _admission(rng, share, filtered)
-    silent = rng.random(N) < 0.3
-    levels = rng.integers(-2, 3, (3, N, N_ITEMS)).astype(np.float32)
-    told = [
-        DenseAnswer(levels[0], admission, 0.0),
-        DenseAnswer(levels[1], admission, -np.inf, silent),
-        DenseAnswer(rng.standard_normal((N, N_ITEMS)).astype(np.float32), admission, 0.0),
-    ]
-    board = Board(told)
-    found = set(zip(*(part.tolist() for part in board.proposals(k)), strict=True))
-    wanted = set()
-    for number, answer in enumerate(told):
-        items, _ = answer.top(k)
-        rows, places = np.nonzero(items >= 0)
-        wanted |= {
-            (number, int(row), int(item))
-            for row, item in zip(rows, items[rows, places], strict=True)
-        }
-    assert found == wanted
-    open_items = [np.flatnonzero(~row) for row in ~_allowed(admission)]
-    asked = np.full((N, N_ITEMS), -1, dtype=np.int64)
-    for row, items in zip(asked, open_items, strict=True):
-        row[: len(items)] = items
-    for answer, scores in zip(told, board.at(asked), strict=True):
-        np.testing.assert_array_equal(scores[asked >= 0], answer.at(asked)[asked >= 0])
-
-
 def test_a_sparse_answer_may_be_empty() -> None:
-    answer = SparseAnswer(sp.csr_matrix((N, N_ITEMS), dtype=np.float32), _admission(_rng()))
+    answer = _sparse(np.zeros((N, N_ITEMS), dtype=np.float32), _admission(_rng()))
     items, scores = answer.top(3)
     assert (items == -1).all()
     assert np.isneginf(scores).all()
@@ -115,8 +83,8 @@ def test_a_sparse_answer_may_be_empty() -> None:
 
 
 def test_a_score_below_zero_is_known_but_not_proposed() -> None:
-    scores = sp.csr_matrix(np.array([[0.5, -0.5, 0.0]], dtype=np.float32))
-    answer = SparseAnswer(scores, Admission(sp.csr_matrix((1, 3), dtype=bool)))
+    scores = np.array([[0.5, -0.5, 0.0]], dtype=np.float32)
+    answer = _sparse(scores, Admission(sp.csr_matrix((1, 3), dtype=bool)))
     assert answer.top(3)[0].tolist() == [[0, -1, -1]]
     assert answer.at(np.array([[1, 2, 0]])).tolist() == [[-0.5, 0.0, 0.5]]
 
