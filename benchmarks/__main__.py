@@ -3,7 +3,8 @@
 ``quality`` measures both stages beside their opponents, ``als`` tunes alternating least squares
 alone, ``rerank`` times stage two beside sentence-transformers' cross-encoder, ``serving`` a whole
 engine under load, ``layers`` tells what joint layers and layers altogether are worth, ``soak``
-checks every answer of a long time under load. Data sets are read from the folder named by
+checks every answer of a long time under load, ``retrieval`` times stage one and its indexes, on a
+catalogue grown to ``--items`` if asked. Data sets are read from the folder named by
 ``TWOFOLD_DATA`` (MovieLens-100k is fetched). With ``--record`` each finished row is appended to
 ``benchmarks/results/SUITE.jsonl``.
 """
@@ -23,6 +24,7 @@ from benchmarks.als import tune_als
 from benchmarks.datasets import BEAUTY, IFDB, MOVIELENS, data_set
 from benchmarks.layers import measure_layers
 from benchmarks.rerank import measure_reranking
+from benchmarks.retrieval import CELLS, measure_retrieval
 from benchmarks.serving import measure_serving
 from benchmarks.soak import soak
 from twofold.commands_measure import show
@@ -95,13 +97,19 @@ def _append(suite: str, lines: list[str]) -> None:
 def main() -> int:
     """Run the suite that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("suite", choices=["quality", "als", "rerank", "serving", "layers", "soak"])
+    parser.add_argument(
+        "suite", choices=["quality", "als", "rerank", "serving", "layers", "soak", "retrieval"]
+    )
     parser.add_argument("dataset", choices=[MOVIELENS, BEAUTY, IFDB])
     parser.add_argument("--skip", type=int, default=0, help="labels a user to leave out first")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--quick", action="store_true", help="ask less (rerank, serving)")
     parser.add_argument("--seeds", type=int, default=1, help="trainings a ranker (layers)")
     parser.add_argument("--minutes", type=float, default=10.0, help="how long (soak)")
+    parser.add_argument("--items", type=int, help="grow the catalogue to so many (retrieval)")
+    parser.add_argument(
+        "--cells", default=",".join(CELLS), help="which, with commas between (retrieval)"
+    )
     parser.add_argument("--search", action="store_true", help="search the rate (layers)")
     parser.add_argument(
         "--record", action="store_true", help="append the rows to benchmarks/results"
@@ -116,6 +124,11 @@ def main() -> int:
             if given.suite == "layers":
                 rows = measure_layers(
                     data, own, seeds=given.seeds, search=given.search, progress=progress
+                )
+            elif given.suite == "retrieval":
+                cells = given.cells.split(",")
+                rows = measure_retrieval(
+                    data, own, n_items=given.items, cells=cells, progress=progress
                 )
             elif given.suite == "soak":
                 rows = soak(data, own, minutes=given.minutes, progress=progress)

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import faiss
 import numpy as np
-from implicit.cpu.als import AlternatingLeastSquares
-from threadpoolctl import threadpool_limits
 
+from benchmarks.bare import bare_calls
 from benchmarks.datasets import DataSet
 from benchmarks.engines import circumstances, short_engine
 from twofold.engine import Engine
 from twofold.evaluation.latency import Latency, measure
 from twofold.indexing.progress import Progress
-from twofold.retrieval.queries import Queries
-from twofold.retrieval.sources import Collaborative, Related, Source, TextProfile, unit
 
 CLIENTS = 8
 BATCHES = (1, 10, 100, 1000, 10_000)
@@ -89,7 +85,7 @@ def _parts(engine: Engine, users: Sequence[str]) -> dict[str, float]:
     """
     numbers = {user: number for number, user in enumerate(engine.user_ids)}
     stages, spent = engine.stages, []
-    calls = [call for call in map(_bare_call, stages.retriever.sources) if call is not None]
+    calls = bare_calls(stages.retriever.sources).values()
     for user in users:
         asked = engine.histories.take(np.array([numbers[user]]))
         served = stages.retriever.retrieve(asked, stages.rerank)
@@ -102,52 +98,6 @@ def _parts(engine: Engine, users: Sequence[str]) -> dict[str, float]:
     reranking, bare = 1e3 * np.median(np.array(spent), axis=0)
     bound = float(reranking + 1.3 * bare + 2.0)
     return {"rerank_ms": float(reranking), "bare_calls_ms": float(bare), "bound_ms": bound}
-
-
-def _bare_call(source: Source) -> Callable[[Queries, int], float] | None:
-    """Return what times the library call that a source rests on, ``None`` where there is none."""
-    if isinstance(source, Related):
-        related, sums = source.related, source.view
-
-        def product(asked: Queries, k: int) -> float:
-            history = sums.matrix(asked)
-            begun = time.perf_counter()
-            np.argsort(-(history @ related).data)[:k]
-            return time.perf_counter() - begun
-
-        return product
-    if isinstance(source, TextProfile):
-        vectors, means = source.index.vectors, source.view
-        index = faiss.IndexFlatIP(vectors.shape[1])
-        index.add(np.array(vectors))
-
-        def search(asked: Queries, k: int) -> float:
-            profile = unit(means.matrix(asked) @ vectors)
-            begun = time.perf_counter()
-            index.search(profile, k)
-            return time.perf_counter() - begun
-
-        return search
-    if isinstance(source, Collaborative):
-        return _fold_in(source)
-    return None
-
-
-def _fold_in(source: Collaborative) -> Callable[[Queries, int], float]:
-    settings, items = source.factors.settings, np.array(source.factors.items)
-    with threadpool_limits(1, "blas"):
-        model = AlternatingLeastSquares(
-            factors=items.shape[1], regularization=settings.regularization, alpha=settings.alpha
-        )
-    model.item_factors = items
-
-    def recommend(asked: Queries, k: int) -> float:
-        history = source.view.matrix(asked)
-        begun = time.perf_counter()
-        model.recommend(0, history, N=k, recalculate_user=True)
-        return time.perf_counter() - begun
-
-    return recommend
 
 
 def _closed_loop(engine: Engine, users: Sequence[str]) -> tuple[Latency, float]:

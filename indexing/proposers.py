@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -300,6 +302,29 @@ def _made(factory: str, dimension: int) -> Any:
 
 def _reason(error: RuntimeError) -> str:
     return str(error).rpartition("failed: ")[2].strip() or str(error)
+
+
+@contextmanager
+def threads_for(n_queries: int) -> Iterator[None]:
+    """Search a single query on one thread: waking others takes longer than they save.
+
+    FAISS's number of threads belongs to the thread that sets it; it is as before afterwards.
+
+    Parameters
+    ----------
+    n_queries
+        How many are searched at once.
+    """
+    if n_queries > 1:
+        yield
+        return
+    faiss = faiss_module()
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def faiss_module() -> Any:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from twofold.indexing.errors import ArtefactError, InputError, MissingDependencyError
 from twofold.indexing.generation import AGAIN
 from twofold.indexing.item_set import ItemSet
-from twofold.indexing.proposers import Proposer, faiss_module
+from twofold.indexing.proposers import Proposer, faiss_module, threads_for
 
 if TYPE_CHECKING:
     from twofold.indexing.generation import Generation
@@ -282,17 +282,17 @@ class VectorIndex:
         if self._gpu is not None and among is None and width <= GPU_K:
             with self._gpu_lock:
                 scores, items = self._gpu.search(queries, width)
-        elif self.proposer is not None:
-            scores, items = self.proposer.search(queries, k + MARGIN, among)
-        elif among is None:
-            scores, items = self.flat.search(queries, width)
-        else:
-            faiss = faiss_module()
-            bits = among.bits
-            chosen = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
-            asked = faiss.SearchParameters(sel=chosen)
+            return scores, items
+        with threads_for(len(queries)):
+            if self.proposer is not None:
+                return self.proposer.search(queries, k + MARGIN, among)
+            asked = None
+            if among is not None:
+                faiss, bits = faiss_module(), among.bits
+                chosen = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
+                asked = faiss.SearchParameters(sel=chosen)
             scores, items = self.flat.search(queries, width, params=asked)
-        return scores, items
+            return scores, items
 
     def _undecided(
         self, queries: Float32s, proposed: Float32s, scores: Float32s, there: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +18,7 @@ Int64s = npt.NDArray[np.int64]
 # Up to so many products are computed here, on one core. FAISS and BLAS would share them out among
 # threads, which on a busy machine takes ten times as long as the work itself.
 SCANNED = 1 << 24
+NEARBY = 1 << 18  # numbers that stay near the processor
 GATHERED = 1 << 20  # numbers gathered at a time, so that they stay near the processor
 
 
@@ -230,25 +232,28 @@ class Silence:
         return np.zeros(items.shape, dtype=np.float32)
 
 
-def nearest(vectors: Floats, index: VectorIndex, admission: Admission) -> Answer:
+def nearest(directions: Sequence[Floats], index: VectorIndex, admission: Admission) -> list[Answer]:
     """Return cosines with one vector a query, computed here or found through the index.
 
     Both give the same scores; a zero vector gets no proposals.
 
     Parameters
     ----------
-    vectors
-        Unit or zero vectors, ``float32 (n, d)``.
+    directions
+        For each answer unit or zero vectors, ``float32 (n, d)``.
     index
         Vectors of all items.
     admission
         What may be proposed.
     """
-    if index.proposer is not None or vectors.size * len(index) > SCANNED:
-        return VectorAnswer(vectors, index, admission)
-    scores = products(vectors, index.vectors)
-    spoken = np.asarray(vectors.any(axis=1))
-    return DenseAnswer(scores, admission, -np.inf, ~spoken)
+    if index.proposer is not None or directions[0].size * len(index) > SCANNED:
+        return [VectorAnswer(one, index, admission) for one in directions]
+    every = products(np.concatenate(directions), index.vectors)
+    told = every.reshape(len(directions), -1, len(index))
+    return [
+        DenseAnswer(scores, admission, -np.inf, np.asarray(~one.any(axis=1)))
+        for one, scores in zip(directions, told, strict=True)
+    ]
 
 
 def products(queries: Floats, items: Floats) -> Floats:
@@ -257,7 +262,13 @@ def products(queries: Floats, items: Floats) -> Floats:
     Each is added up in the same order whatever stands beside it, which a matrix product does not
     promise, so that equal items tie and a query's scores do not depend on its company.
     """
-    return np.asarray(np.vecdot(queries[:, None], items[None]), dtype=np.float32)
+    out = np.empty((len(queries), len(items)), dtype=np.float32)
+    step = max(1, NEARBY // items.shape[1])
+    for start in range(0, len(items), step):
+        # A part of the items stays near the processor while all queries meet it.
+        part = items[start : start + step]
+        out[:, start : start + step] = np.vecdot(queries[:, None], part[None])
+    return out
 
 
 def best(scores: Floats, k: int, least: float) -> tuple[Int64s, Floats]:

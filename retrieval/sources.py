@@ -207,7 +207,7 @@ class TextProfile:
     def answers(self, views: Sequence[View], queries: Queries) -> list[Answer]:
         """Return the answer under each of several views."""
         told = profiles(self.index.vectors, views, queries)
-        return [nearest(one, self.index, queries.admission) for one in told]
+        return nearest(told, self.index, queries.admission)
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,8 @@ class TextQuery:
         """Return cosines with the query texts; silent where no query has a text."""
         if queries.texts is None:
             return Silence(queries)
-        return nearest(unit(self.encode(queries.texts)), self.index, queries.admission)
+        told = [unit(self.encode(queries.texts))]
+        return nearest(told, self.index, queries.admission)[0]
 
 
 # Sources that read a table under a view, as others may read the same table under theirs.

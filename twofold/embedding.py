@@ -11,6 +11,7 @@ import polars as pl
 from twofold.evaluation.hardware import usable_cores
 from twofold.indexing.dataset import Dataset
 from twofold.indexing.embedding_cache import EmbeddingCache
+from twofold.indexing.interactions import Interactions
 from twofold.indexing.progress import Progress
 from twofold.indexing.text import TextEncoder, brought_identity
 from twofold.indexing.tuning import with_proposer
@@ -40,18 +41,36 @@ def embedded(
         Told of every batch.
     """
     index, identity = _vectors(dataset, settings, cache, progress)
+    return well_searched(index, dataset.interactions, settings, progress), identity
+
+
+def well_searched(
+    index: VectorIndex, log: Interactions, settings: Settings, progress: Progress
+) -> VectorIndex:
+    """Return an index of texts, searched as the settings ask for.
+
+    Parameters
+    ----------
+    index
+        The items' vectors.
+    log
+        Histories to try it with.
+    settings
+        All settings.
+    progress
+        Told of every step.
+    """
     if settings.index.kind == "auto" and index.vectors.size <= SCANNED:
-        return index, identity
-    asked = texts_to_ask(dataset.interactions, index.vectors, settings.stage_one, settings.seed)
-    index = with_proposer(
+        # Stage one looks at all of so few itself.
+        return index
+    return with_proposer(
         index,
-        asked,
+        texts_to_ask(log, index.vectors, settings.stage_one, settings.seed),
         settings.index,
         seed=settings.seed,
         threads=settings.threads or usable_cores(),
         progress=progress,
     )
-    return index, identity
 
 
 def _vectors(

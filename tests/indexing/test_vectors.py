@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from twofold.indexing.artefact import begin_generation, open_artefact
 from twofold.indexing.errors import ArtefactError, InputError, MissingDependencyError
 from twofold.indexing.item_set import ItemSet
+from twofold.indexing.proposers import faiss_module, threads_for
 from twofold.indexing.vectors import FILE, VectorIndex, normalised
 
 Float32s = npt.NDArray[np.float32]
@@ -96,6 +97,18 @@ if child == 0:
     os._exit(0 if all((a == b).all() for a, b in zip(found, expected)) else 1)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
+
+
+def test_threads_of_faiss_stay_as_they_were() -> None:
+    faiss = faiss_module()
+    before, seen = faiss.omp_get_max_threads(), []
+    for n in (1, 2):
+        with threads_for(n):
+            seen.append(faiss.omp_get_max_threads())
+    assert seen == [1, before]
+    with pytest.raises(RuntimeError), threads_for(1):
+        raise RuntimeError
+    assert faiss.omp_get_max_threads() == before
 
 
 def test_a_forked_process_finds_the_same() -> None:

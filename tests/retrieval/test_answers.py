@@ -98,9 +98,9 @@ def test_scanning_and_searching_give_the_same_bits(
     vectors = _vectors(rng, N)
     vectors[3] = 0
     admission = _admission(rng, filtered=filtered)
-    scanned = nearest(vectors, index, admission)
+    (scanned,) = nearest([vectors], index, admission)
     monkeypatch.setattr(answers, "SCANNED", 0)
-    searched = nearest(vectors, index, admission)
+    (searched,) = nearest([vectors], index, admission)
     assert isinstance(scanned, DenseAnswer)
     assert isinstance(searched, VectorAnswer)
     for k in (1, 10, N_ITEMS):

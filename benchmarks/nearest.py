@@ -1,0 +1,210 @@
+"""Ways to find the nearest vectors: twofold's own, plain FAISS used expertly, hnswlib, usearch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from twofold.indexing.proposers import faiss_module
+from twofold.indexing.tuning import recall_of
+from twofold.indexing.vectors import VectorIndex
+
+faiss = faiss_module()
+Floats = npt.NDArray[np.float32]
+Int64s = npt.NDArray[np.int64]
+K = 100
+ROUNDS = 5
+HNSW_LINKS, HNSW_CARE = 32, 100
+
+
+@dataclass(frozen=True)
+class Finder:
+    """Something that finds the nearest of one query.
+
+    Parameters
+    ----------
+    name
+        What it is, with its settings.
+    find
+        Takes one query ``float32 (1, d)`` and gives `K` items, -1 at padding.
+    build_s
+        Seconds that it took to build.
+    bytes_an_item
+        Memory, the vectors included where it keeps them.
+    """
+
+    name: str
+    find: Callable[[Floats], Int64s]
+    build_s: float
+    bytes_an_item: float
+
+
+def ours(index: VectorIndex, build_s: float) -> Finder:
+    """Return twofold's index."""
+    kind = "exact" if index.proposer is None else index.proposer.factory
+    beside = 0.0 if index.proposer is None else index.proposer.bytes_an_item
+    return Finder(
+        f"twofold {kind}",
+        lambda query: index.search(query, K)[1][0],
+        build_s,
+        index.dimension * 4 + beside,
+    )
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A built library index whose one knob is turned until the recall suffices.
+
+    Parameters
+    ----------
+    name
+        What it is.
+    with_effort
+        Gives what finds with an effort.
+    build_s, bytes_an_item
+        As of :class:`Finder`.
+    """
+
+    name: str
+    with_effort: Callable[[int], Callable[[Floats], Int64s]]
+    build_s: float
+    bytes_an_item: float
+
+    def reaching(self, recall: float, queries: Floats, truth: Int64s) -> tuple[Finder, float]:
+        """Return it with the least effort, in steps of about a fifth, that reaches a recall.
+
+        The greatest effort, where none does, with the recall that it reaches.
+        """
+        effort, told = 1, 0.0
+        while True:
+            find = self.with_effort(effort)
+            told = recall_of(np.stack([find(query[None]) for query in queries]), truth)
+            if told >= recall or effort > 4096:
+                name = f"{self.name}, effort {effort}"
+                return Finder(name, find, self.build_s, self.bytes_an_item), told
+            effort = max(effort + 1, int(effort * (1.2 if told > recall - 0.02 else 1.5)))
+
+
+def faiss_by_hand(vectors: Floats, factory: str, threads: int) -> Tuned:
+    """Return plain FAISS from a factory string, as its wiki tells to use it."""
+    faiss.omp_set_num_threads(threads)
+    begun = time.perf_counter()
+    index = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    index.add(vectors)
+    seconds = time.perf_counter() - begun
+    inner = faiss.downcast_index(index.base_index) if "RFlat" in factory else index
+    graph = factory.startswith("HNSW")
+
+    def with_effort(effort: int) -> Callable[[Floats], Int64s]:
+        if graph:
+            asked: Any = faiss.SearchParametersHNSW(efSearch=max(K, effort))
+        else:
+            asked = faiss.SearchParametersIVF(nprobe=min(effort, inner.nlist))
+        if "RFlat" in factory:
+            many = 4.0 if "PQ" in factory else 1.2
+            asked = faiss.IndexRefineSearchParameters(k_factor=many, base_index_params=asked)
+        return lambda query: index.search(query, K, params=asked)[1][0]
+
+    # A refining index keeps the vectors beside what it searches.
+    size = inner.sa_code_size() + 8 + (4 * vectors.shape[1] if "RFlat" in factory else 0)
+    if graph:
+        size = inner.sa_code_size() + 8 * HNSW_LINKS
+    return Tuned(f"FAISS {factory}", with_effort, seconds, size)
+
+
+def hnswlib_by_hand(vectors: Floats, threads: int) -> Tuned:
+    """Return hnswlib with as many links as twofold's graphs have."""
+    import hnswlib
+
+    begun = time.perf_counter()
+    index = hnswlib.Index(space="ip", dim=vectors.shape[1])
+    index.init_index(len(vectors), M=HNSW_LINKS // 2, ef_construction=HNSW_CARE)
+    index.add_items(vectors, num_threads=threads)
+    seconds = time.perf_counter() - begun
+
+    def with_effort(effort: int) -> Callable[[Floats], Int64s]:
+        def find(query: Floats) -> Int64s:
+            index.set_ef(max(K, effort))
+            return np.asarray(index.knn_query(query, K, num_threads=1)[0][0], dtype=np.int64)
+
+        return find
+
+    size = 4 * vectors.shape[1] + 4 * HNSW_LINKS * 1.1
+    return Tuned(f"hnswlib M={HNSW_LINKS // 2}", with_effort, seconds, size)
+
+
+def usearch_by_hand(vectors: Floats, threads: int) -> Tuned:
+    """Return usearch in half precision, which suits it best."""
+    from usearch.index import Index
+
+    begun = time.perf_counter()
+    index: Any = Index(
+        ndim=vectors.shape[1],
+        metric="ip",
+        dtype="f16",
+        connectivity=HNSW_LINKS // 2,
+        expansion_add=HNSW_CARE,
+    )
+    index.add(np.arange(len(vectors)), vectors, threads=threads)
+    seconds = time.perf_counter() - begun
+
+    def with_effort(effort: int) -> Callable[[Floats], Int64s]:
+        def find(query: Floats) -> Int64s:
+            index.expansion_search = max(K, effort)
+            out = np.full(K, -1, dtype=np.int64)
+            keys = np.asarray(index.search(query[0], K, threads=1).keys, dtype=np.int64)
+            out[: len(keys)] = keys
+            return out
+
+        return find
+
+    size = index.memory_usage / len(vectors)
+    return Tuned(f"usearch f16 M={HNSW_LINKS // 2}", with_effort, seconds, size)
+
+
+def rates(finders: Sequence[Finder], queries: Floats, threads: int) -> Iterator[dict[str, Any]]:
+    """Yield queries a second of each finder: the median of rounds in which all take turns.
+
+    Parameters
+    ----------
+    finders
+        Who finds.
+    queries
+        What each is asked in every round, one at a time, ``float32 (n, d)``.
+    threads
+        How many ask at once; libraries have one thread a query.
+    """
+    faiss.omp_set_num_threads(1)
+    took: list[list[float]] = [[] for _ in finders]
+    spent: list[list[float]] = [[] for _ in finders]
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(ROUNDS):
+            for finder, seconds, single in zip(finders, took, spent, strict=True):
+
+                def ask(query: Floats, finder: Finder = finder) -> float:
+                    begun = time.perf_counter()
+                    finder.find(query[None])
+                    return time.perf_counter() - begun
+
+                list(pool.map(ask, queries[:20]))
+                begun = time.perf_counter()
+                single += pool.map(ask, queries)
+                seconds.append(time.perf_counter() - begun)
+    for finder, seconds, single in zip(finders, took, spent, strict=True):
+        p50, p99 = 1e3 * np.percentile(single, [50, 99])
+        yield {
+            "index": finder.name,
+            "qps": len(queries) / float(np.median(seconds)),
+            "p50_ms": float(p50),
+            "p99_ms": float(p99),
+            "build_s": finder.build_s,
+            "bytes_per_item": finder.bytes_an_item,
+            "threads": threads,
+        }

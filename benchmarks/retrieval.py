@@ -1,0 +1,309 @@
+"""Stage one at scale: its indexes beside other libraries, whole queries, filters and batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits
+
+from benchmarks.bare import bare_calls
+from benchmarks.datasets import DataSet
+from benchmarks.grown import grown_log, grown_vectors
+from benchmarks.nearest import (
+    Finder,
+    K,
+    Tuned,
+    faiss_by_hand,
+    hnswlib_by_hand,
+    ours,
+    rates,
+    usearch_by_hand,
+)
+from twofold.embedding import embedded, well_searched
+from twofold.evaluation.hardware import (
+    describe_hardware,
+    library_versions,
+    source_commit,
+    usable_cores,
+)
+from twofold.evaluation.latency import Latency, measure
+from twofold.indexing.dataset import load_dataset
+from twofold.indexing.interactions import Interactions
+from twofold.indexing.item_set import ItemSet
+from twofold.indexing.progress import Progress
+from twofold.indexing.splits import hold_out_last
+from twofold.indexing.tuning import recall_of
+from twofold.indexing.vectors import VectorIndex
+from twofold.retrieval.fusion import Fusion
+from twofold.retrieval.queries import Queries, queries_of_users
+from twofold.retrieval.retriever import Retriever
+from twofold.retrieval.stage_one import fit_stage_one, texts_to_ask
+from twofold.settings import Settings, load_settings
+
+CELLS = ("index", "faiss", "hnswlib", "usearch", "stage-one", "filters", "batch")
+N_QUERIES, N_USERS = 500, 300
+USERS_AN_ITEM = 0.2
+SHARES = (0.001, 0.01, 0.1, 0.5)
+SEEDS = {"vectors": 0, "log": 1, "queries": 2, "filters": 3}
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Items to search, and who asks.
+
+    Parameters
+    ----------
+    log
+        What users did.
+    index
+        The items' vectors, searched as the settings say.
+    exact
+        The same, all of them looked at.
+    tuned_s
+        Seconds that choosing and building took.
+    settings
+        The settings.
+    """
+
+    log: Interactions
+    index: VectorIndex
+    exact: VectorIndex
+    tuned_s: float
+    settings: Settings
+
+
+def measure_retrieval(
+    data: DataSet,
+    overrides: tuple[str, ...],
+    *,
+    n_items: int | None,
+    cells: Sequence[str],
+    progress: Progress,
+) -> Iterator[dict[str, Any]]:
+    """Yield one record a finished measurement.
+
+    Parameters
+    ----------
+    data
+        The data set.
+    overrides
+        Settings beside its own.
+    n_items
+        Grow the catalogue to so many items; ``None`` takes it as it is.
+    cells
+        Which of `CELLS`.
+    progress
+        Told of every step.
+    """
+    settings = load_settings(None, (*data.settings, *overrides))
+    catalogue = _catalogue(data, settings, n_items, progress)
+    about = {
+        "suite": "retrieval",
+        "dataset": data.name,
+        "grown": n_items is not None,
+        "n_items": len(catalogue.exact),
+        "dim": catalogue.exact.dimension,
+        "device": catalogue.index.device,
+        "k": K,
+        "hardware": describe_hardware(threads=usable_cores()),
+        "versions": library_versions(),
+        "commit": source_commit(),
+    }
+    queries = _queries(catalogue)
+    measured: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
+        "index": lambda: _index(catalogue),
+        "stage-one": lambda: _stage_one(catalogue, progress),
+        "filters": lambda: _filters(catalogue, progress),
+        "batch": lambda: _batch(catalogue, progress),
+    }
+    for cell in cells:
+        rows = measured[cell]() if cell in measured else _beside(catalogue, cell, queries, progress)
+        for row in rows:
+            yield {**about, "cell": cell, **row}
+
+
+def _catalogue(
+    data: DataSet, settings: Settings, n_items: int | None, progress: Progress
+) -> Catalogue:
+    dataset = load_dataset(data.interactions, data.items, settings.data, seed=settings.seed)
+    plain = replace(settings, index=replace(settings.index, kind="exact"))
+    index, _ = embedded(dataset, plain, None, progress)
+    log = dataset.interactions.take(hold_out_last(dataset.interactions, data.n_labels).fit)
+    if n_items is not None:
+        with progress.step("Growing the catalogue"):
+            grown = grown_vectors(index.vectors, n_items, seed=SEEDS["vectors"])
+            index = VectorIndex.build(grown, device="cpu")
+            log = grown_log(int(USERS_AN_ITEM * n_items), n_items, seed=SEEDS["log"])
+    begun = time.perf_counter()
+    tuned = well_searched(index, log, settings, progress)
+    return Catalogue(log, tuned, index, time.perf_counter() - begun, settings)
+
+
+def _queries(catalogue: Catalogue) -> npt.NDArray[np.float32]:
+    """Return profiles that nothing was tuned with."""
+    seed = catalogue.settings.seed + SEEDS["queries"]
+    asked = texts_to_ask(catalogue.log, catalogue.exact.vectors, catalogue.settings.stage_one, seed)
+    return asked[:N_QUERIES]
+
+
+def _index(catalogue: Catalogue) -> Iterator[dict[str, Any]]:
+    """Yield what was tried on the sample, and what was chosen."""
+    proposer = catalogue.index.proposer
+    if proposer is None:
+        yield {"index": "exact", "tuned_s": catalogue.tuned_s}
+        return
+    for trial in (*proposer.about["trials"], proposer.about["chosen"]):
+        chosen = trial == proposer.about["chosen"]
+        yield {
+            "index": trial["kind"],
+            "effort": trial["effort"],
+            "over": trial["over"],
+            "recall": trial["recall"],
+            "p50_ms": trial["ms"],
+            "bytes_per_item": trial["bytes_an_item"] + 4 * catalogue.exact.dimension,
+            "tried_on": trial["n_items"],
+            "chosen": chosen,
+            **({"tuned_s": catalogue.tuned_s} if chosen else {}),
+        }
+
+
+def _beside(
+    catalogue: Catalogue, peer: str, queries: npt.NDArray[np.float32], progress: Progress
+) -> Iterator[dict[str, Any]]:
+    """Yield twofold's index and a peer's in turns, at the recall that the settings ask for."""
+    vectors, threads = catalogue.exact.vectors, usable_cores()
+    truth = catalogue.exact.search(queries, K)[1]
+    with progress.step(f"Building {peer}"):
+        built = list(_peers(peer, vectors, threads))
+    target = catalogue.settings.index.recall_target
+    own = ours(catalogue.index, float("nan"))
+    told = {own.name: recall_of(np.stack([own.find(one[None]) for one in queries]), truth)}
+    finders: list[Finder] = [own]
+    for one in built:
+        finder, recall = one.reaching(target, queries, truth)
+        finders.append(finder)
+        told[finder.name] = recall
+    for n_threads in (1, 2):
+        rows = list(rates(finders, queries, n_threads))
+        for row in rows:
+            yield {
+                **row,
+                "peer": row["index"] != own.name,
+                "recall": told[row["index"]],
+                "ours_over_this": rows[0]["qps"] / row["qps"],
+            }
+
+
+def _peers(peer: str, vectors: npt.NDArray[np.float32], threads: int) -> Iterator[Tuned]:
+    if peer == "hnswlib":
+        yield hnswlib_by_hand(vectors, threads)
+    elif peer == "usearch":
+        yield usearch_by_hand(vectors, threads)
+    else:
+        cells = int(4 * len(vectors) ** 0.5)
+        for kind in ("SQ8", "PQ192x4fs", "Flat"):
+            if len(vectors) * vectors.shape[1] < 1 << 29 or kind != "Flat":
+                refined = "" if kind == "Flat" else ",RFlat"
+                yield faiss_by_hand(vectors, f"IVF{cells},{kind}{refined}", threads)
+
+
+def _served(catalogue: Catalogue, progress: Progress) -> tuple[Retriever, Queries]:
+    """Return stage one over the catalogue, and users to ask for."""
+    settings = catalogue.settings
+    fitted = fit_stage_one(
+        catalogue.log,
+        catalogue.index,
+        settings.stage_one,
+        has_times=True,
+        search=settings.index,
+        seed=settings.seed,
+        threads=usable_cores(),
+        progress=progress,
+    )
+    served = fitted.retriever(Fusion("zscore", (1.0,) * len(fitted.sources())))
+    known = np.unique(catalogue.log.users)
+    users = np.random.default_rng(SEEDS["queries"]).permutation(known)[:N_USERS]
+    asked = queries_of_users(catalogue.log, users, max_history=settings.stage_one.max_history)
+    return served, asked
+
+
+def _alone(queries: Queries) -> list[Queries]:
+    return [queries.take(np.array([number])) for number in range(len(queries))]
+
+
+def _stage_one(catalogue: Catalogue, progress: Progress) -> Iterator[dict[str, Any]]:
+    """Yield the time of whole queries beside the library calls that they rest on."""
+    served, queries = _served(catalogue, progress)
+    asked = _alone(queries)
+    calls = bare_calls(served.sources)
+    whole = measure(lambda one: served.retrieve(one, K), asked)
+    # One thread each, which suits single queries best.
+    with threadpool_limits(1):
+        bare = np.median([[call(one, K) for call in calls.values()] for one in asked], axis=0)
+    parts = dict(zip(calls, (1e3 * bare).tolist(), strict=True))
+    factors = _factor_index(served)
+    yield {
+        **_ms(whole),
+        "raw_ms": sum(parts.values()),
+        "raw_parts_ms": parts,
+        "ratio_vs_raw": whole.p50 / sum(parts.values()),
+        "index": "exact" if catalogue.index.proposer is None else catalogue.index.proposer.factory,
+        "factors": "exact" if factors is None else factors,
+    }
+
+
+def _factor_index(served: Retriever) -> str | None:
+    for source in served.sources:
+        factors = getattr(source, "factors", None)
+        if factors is not None and factors.index.proposer is not None:
+            return str(factors.index.proposer.factory)
+    return None
+
+
+def _filters(catalogue: Catalogue, progress: Progress) -> Iterator[dict[str, Any]]:
+    """Yield the time of queries limited to a random share of the items."""
+    served, queries = _served(catalogue, progress)
+    free = measure(lambda one: served.retrieve(one, K, least=K), _alone(queries))
+    yield {"share": 1.0, **_ms(free)}
+    rng = np.random.default_rng(SEEDS["filters"])
+    for share in SHARES:
+        some = ItemSet(rng.random(queries.n_items) < share)
+        limited = replace(queries, eligible=(some,) * len(queries))
+        found = served.retrieve(limited, K, least=K)
+        there = [min(K, len(limited.admission.open(row))) for row in range(len(limited))]
+        took = measure(lambda one: served.retrieve(one, K, least=K), _alone(limited))
+        yield {
+            "share": share,
+            "n_eligible": len(some),
+            "all_k_came": bool((found.lengths() == there).all()),
+            **_ms(took),
+            "p99_ratio": took.p99 / free.p99,
+        }
+
+
+def _batch(catalogue: Catalogue, progress: Progress) -> Iterator[dict[str, Any]]:
+    """Yield users a second, one by one and all at once."""
+    served, queries = _served(catalogue, progress)
+    single = measure(lambda one: served.retrieve(one, K), _alone(queries))
+    known = np.unique(catalogue.log.users)[:25_000]
+    history = catalogue.settings.stage_one.max_history
+    everyone = queries_of_users(catalogue.log, known, max_history=history)
+    served.retrieve(everyone.take(np.arange(min(300, len(known)))), K)
+    begun = time.perf_counter()
+    served.retrieve(everyone, K)
+    seconds = time.perf_counter() - begun
+    yield {
+        "users": len(known),
+        "qps": len(known) / seconds,
+        "single_qps": 1e3 / single.mean,
+        "times_single": len(known) / seconds * single.mean / 1e3,
+    }
+
+
+def _ms(latency: Latency) -> dict[str, float]:
+    return {f"{name}_ms": value for name, value in latency.percentiles().items()}
