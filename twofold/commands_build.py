@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from twofold.indexing.generation import Generation
 
 app = typer.Typer()
+SEARCHED = {"faiss-proposer": "texts", "collaborative/items-proposer": "factors"}
 
 
 @app.command()
@@ -158,10 +159,29 @@ def _show(generation: Generation) -> None:
     whole = sum(entry["size"] for entry in files.values())
     total = {"part": "(whole)", "files": len(files), "MiB": round(whole / 2**20, 2)}
     say_rows([*rows, total], as_json=False)
+    for name, what in SEARCHED.items():
+        if generation.has(f"{name}.json"):
+            _show_index(what, generation.json(name)["about"])
     each = _item_bytes(generation.manifest)
     if each is not None:
         million = each * 1e6 / 2**30
         say(f"\nThe ranker's tables take {each:,.0f} bytes an item, {million:.1f} GiB a million.")
+
+
+def _show_index(what: str, about: Mapping[str, Any]) -> None:
+    """Show what an index was chosen from, and what it does with all items."""
+    say(f"\nTo find {what}, at the recall that was asked for:")
+    rows = [
+        {
+            "index": one["kind"],
+            "tried on": one["n_items"],
+            "recall": round(one["recall"], 4),
+            "ms a query": round(one["ms"], 3),
+            "bytes an item": round(one["bytes_an_item"]),
+        }
+        for one in (*about["trials"], {**about["chosen"], "kind": f"{about['chosen']['kind']} *"})
+    ]
+    say_rows(rows, as_json=False)
 
 
 def _item_bytes(manifest: Mapping[str, Any]) -> float | None:

@@ -19,16 +19,14 @@ from twofold.indexing.artefact import open_artefact
 from twofold.indexing.dataset import Dataset
 from twofold.indexing.errors import InputError, TwofoldError
 from twofold.indexing.progress import Progress, Silent
-from twofold.indexing.vectors import VectorIndex
+from twofold.indexing.vectors import Device, VectorIndex
 from twofold.query_encoder import QueryEncoder
-from twofold.ranking.ranker import Ranker
-from twofold.ranking.runtime import runtime_of
 from twofold.recommendation import Names, Recommendation, Recommendations
 from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.queries import Queries
 from twofold.retrieval.stage_one import StageOne
 from twofold.rules import RuleBook, Rules
-from twofold.runtimes import with_best_runtime
+from twofold.runtimes import open_ranker
 from twofold.serving import Answers, Asked, Stages, deadline_in, usual_places
 from twofold.settings_file import from_values
 
@@ -66,14 +64,21 @@ class Engine:
         are then computed together.
     runtime
         Name of a runtime of the ranker, or ``"auto"``.
+    device
+        Where vectors are searched.
     """
 
     def __init__(
-        self, generation: Generation, settings: Settings, threads: int, runtime: str = "auto"
+        self,
+        generation: Generation,
+        settings: Settings,
+        threads: int,
+        runtime: str = "auto",
+        device: Device = "auto",
     ) -> None:
         self._generation, self.settings = generation, settings
         self._dataset = Dataset.open(generation)
-        index = VectorIndex.open(generation)
+        index = VectorIndex.open(generation, device=device)
         self._stage_one = StageOne.open(generation, index, settings.stage_one)
         fusion = Fusion.from_dict(generation.json("fusion"))
         encode = QueryEncoder(generation, settings.text)
@@ -81,7 +86,9 @@ class Engine:
         self._names = Names(self._dataset, self._stage_one, self._retriever.source_names)
         self._rules = RuleBook(self._dataset, index.vectors)
         self._asking = Asking(self._dataset, settings)
-        ranker = self._open_ranker(index, runtime)
+        ranker = open_ranker(
+            generation, settings.ranker, self._stage_one, self._retriever, self.histories, runtime
+        )
         self._stages = Stages(self._retriever, ranker, settings.ranker.rerank)
         self._batcher: Batcher[Asked, Recommendations] = Batcher(
             Answers(self._stages, self._names).find, places=threads, most=MOST_TOGETHER
@@ -90,23 +97,15 @@ class Engine:
         self._pool = ThreadPoolExecutor(threads + MOST_TOGETHER, thread_name_prefix="twofold")
         self._process, self._closed = os.getpid(), False
 
-    def _open_ranker(self, index: VectorIndex, runtime: str) -> Ranker | None:
-        """Return the generation's ranker in its runtime, ``None`` where it has none."""
-        if runtime != "auto":
-            runtime_of(runtime)
-        if not self._generation.has("ranker/model.json"):
-            return None
-        settings = self.settings.ranker
-        ranker = Ranker.open(self._generation, index.vectors, self._stage_one.relations(), settings)
-        if runtime != "auto":
-            return ranker.with_runtime(runtime)
-        weights = self._generation.manifest["files"]["ranker/model.safetensors"]["sha256"]
-        return with_best_runtime(
-            ranker, self._retriever, self.histories, weights, width=settings.rerank
-        )
-
     @classmethod
-    def load(cls, path: str | Path, *, threads: int | None = None, runtime: str = "auto") -> Engine:
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        threads: int | None = None,
+        runtime: str = "auto",
+        device: Device = "auto",
+    ) -> Engine:
         """Return the engine over the current generation of an artefact.
 
         Parameters
@@ -120,13 +119,18 @@ class Engine:
             In which precision the ranker computes: ``"float32"``, ``"bfloat16"``, ``"int8"``, or
             ``"auto"`` for the fastest whose scores are sound, which is measured when an artefact is
             first loaded on a machine (about a second) and remembered in the cache folder.
+        device
+            Where texts' vectors are searched: ``"auto"`` takes a GPU where FAISS sees one,
+            ``"cuda"`` insists on it, ``"cpu"`` never does. Any artefact will do.
 
         Raises
         ------
         ArtefactError
             If the artefact is missing, unfinished, damaged or of another format.
         InputError
-            If `threads` is below 1, or there is no such runtime.
+            If `threads` is below 1, or there is no such runtime or device.
+        MissingDependencyError
+            If `device` is ``"cuda"`` and FAISS sees no GPU; `twofold doctor` says why.
         """
         from twofold.settings import Settings
 
@@ -134,7 +138,7 @@ class Engine:
             raise InputError(f"threads must be at least 1, not {threads}")
         generation = open_artefact(path)
         settings = from_values(Settings, generation.manifest["settings"])
-        return cls(generation, settings, threads or usual_places(), runtime)
+        return cls(generation, settings, threads or usual_places(), runtime, device)
 
     def __enter__(self) -> Engine:
         return self

@@ -17,9 +17,12 @@ from twofold.evaluation.hardware import cpu_model, library_versions, usable_core
 from twofold.indexing.durable import canonical_json, readable_json, replace_text
 
 if TYPE_CHECKING:
+    from twofold.indexing.generation import Generation
     from twofold.ranking.ranker import Ranker
+    from twofold.ranking.settings import RankerSettings
     from twofold.retrieval.queries import Queries
     from twofold.retrieval.retriever import Retriever
+    from twofold.retrieval.stage_one import StageOne
 
 logger = logging.getLogger("twofold.runtimes")
 
@@ -46,6 +49,49 @@ class Remembered:
     runtime: str
     model: str
     milliseconds: dict[str, float]
+
+
+def open_ranker(
+    generation: Generation,
+    settings: RankerSettings,
+    stage_one: StageOne,
+    retriever: Retriever,
+    queries: Queries,
+    runtime: str,
+) -> Ranker | None:
+    """Return a generation's ranker in a runtime; ``None`` where it has no ranker.
+
+    Parameters
+    ----------
+    generation
+        The opened generation.
+    settings
+        What the ranker was trained with.
+    stage_one
+        Has the vectors and relations that it reads.
+    retriever, queries
+        Give the lists to measure runtimes with.
+    runtime
+        Name of a runtime, or ``"auto"`` for the fastest here.
+
+    Raises
+    ------
+    InputError
+        If there is no such runtime.
+    """
+    from twofold.ranking.ranker import Ranker
+    from twofold.ranking.runtime import runtime_of
+
+    if runtime != "auto":
+        runtime_of(runtime)
+    if not generation.has("ranker/model.json"):
+        return None
+    relations = stage_one.relations()
+    ranker = Ranker.open(generation, stage_one.index.vectors, relations, settings)
+    if runtime != "auto":
+        return ranker.with_runtime(runtime)
+    weights = generation.manifest["files"]["ranker/model.safetensors"]["sha256"]
+    return with_best_runtime(ranker, retriever, queries, weights, width=settings.rerank)
 
 
 def with_best_runtime(

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from twofold import cli
+from tests.twofold.small_world import build_small
+from twofold import Engine, cli
 from twofold.indexing.artefact import begin_generation
+from twofold.indexing.errors import InputError, SettingsError
+from twofold.indexing.tuning import IndexSettings
+from twofold.settings import Settings
 
 Captured = pytest.CaptureFixture[str]
 
@@ -73,3 +78,35 @@ def test_a_truncated_file_is_refused_at_once(artefact: Path, capsys: Captured) -
     file.write_bytes(file.read_bytes()[:-1])
     assert cli.run(["inspect", str(artefact)]) == 2
     assert "users.npy has" in capsys.readouterr().err
+
+
+def test_an_index_that_was_asked_for_serves_and_is_shown(
+    tmp_path: Path, small_settings: Settings, capsys: Captured
+) -> None:
+    plain = replace(small_settings, ranker=replace(small_settings.ranker, train=False))
+    exact, quick = tmp_path / "exact", tmp_path / "quick"
+    build_small(exact, plain)
+    build_small(quick, replace(plain, index=IndexSettings(kind="IVF4,SQ8", recall_target=1.0)))
+    assert cli.run(["inspect", str(quick), "--verify"]) == 0
+    told = capsys.readouterr().out
+    assert "To find texts, at the recall that was asked for:" in told
+    assert "IVF4,SQ8 *" in told
+    assert "factors" not in told
+    assert cli.run(["inspect", str(exact)]) == 0
+    assert "To find" not in capsys.readouterr().out
+    with Engine.load(exact) as one, Engine.load(quick, device="cpu") as other:
+        for user in ("u1", "u2", "nobody"):
+            wanted = [found.item_id for found in one.recommend(user, 20)]
+            assert [found.item_id for found in other.recommend(user, 20)] == wanted
+        searched = other.search("robot war", 5, where="shelf < 3")
+        assert [found.item_id for found in searched] == [
+            found.item_id for found in one.search("robot war", 5, where="shelf < 3")
+        ]
+        with pytest.raises(InputError, match="device must be auto, cpu or cuda"):
+            Engine.load(quick, device="gpu")  # type: ignore[arg-type]
+
+
+def test_an_index_that_cannot_be_is_refused(small_settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"index\.kind must be auto, exact, or a FAISS factory"):
+        build_small(tmp_path / "own", replace(small_settings, index=IndexSettings(kind="fastest")))
+    assert not (tmp_path / "own" / "CURRENT").exists()
