@@ -96,10 +96,14 @@ def faiss_by_hand(vectors: Floats, factory: str, threads: int) -> Tuned:
     faiss.omp_set_num_threads(threads)
     begun = time.perf_counter()
     index = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+    inner = faiss.downcast_index(index.base_index) if "RFlat" in factory else index
+    parts: tuple[Any, ...] = (inner, getattr(inner, "pq", None))
+    for part in parts:
+        if hasattr(part, "cp"):
+            part.cp.min_points_per_centroid = 1  # no word of it on stderr
     index.train(vectors)
     index.add(vectors)
     seconds = time.perf_counter() - begun
-    inner = faiss.downcast_index(index.base_index) if "RFlat" in factory else index
     graph = factory.startswith("HNSW")
 
     def with_effort(effort: int) -> Callable[[Floats], Int64s]:
@@ -112,10 +116,11 @@ def faiss_by_hand(vectors: Floats, factory: str, threads: int) -> Tuned:
             asked = faiss.IndexRefineSearchParameters(k_factor=many, base_index_params=asked)
         return lambda query: index.search(query, K, params=asked)[1][0]
 
+    whole = 4 * vectors.shape[1]
     # A refining index keeps the vectors beside what it searches.
-    size = inner.sa_code_size() + 8 + (4 * vectors.shape[1] if "RFlat" in factory else 0)
-    if graph:
-        size = inner.sa_code_size() + 8 * HNSW_LINKS
+    size = whole + 8 * HNSW_LINKS if graph else inner.sa_code_size() + 8
+    if "RFlat" in factory:
+        size += whole
     return Tuned(f"FAISS {factory}", with_effort, seconds, size)
 
 

@@ -48,6 +48,7 @@ from twofold.settings import Settings, load_settings
 CELLS = ("index", "faiss", "hnswlib", "usearch", "stage-one", "filters", "batch")
 N_QUERIES, N_USERS = 500, 300
 USERS_AN_ITEM = 0.2
+SMALL = 200_000  # items up to which the whole grid is built
 SHARES = (0.001, 0.01, 0.1, 0.5)
 SEEDS = {"vectors": 0, "log": 1, "queries": 2, "filters": 3}
 
@@ -205,11 +206,20 @@ def _peers(peer: str, vectors: npt.NDArray[np.float32], threads: int) -> Iterato
     elif peer == "usearch":
         yield usearch_by_hand(vectors, threads)
     else:
-        cells = int(4 * len(vectors) ** 0.5)
-        for kind in ("SQ8", "PQ192x4fs", "Flat"):
-            if len(vectors) * vectors.shape[1] < 1 << 29 or kind != "Flat":
-                refined = "" if kind == "Flat" else ",RFlat"
-                yield faiss_by_hand(vectors, f"IVF{cells},{kind}{refined}", threads)
+        for kind in _grid(*vectors.shape):
+            yield faiss_by_hand(vectors, kind, threads)
+
+
+def _grid(n_items: int, dimension: int) -> Iterator[str]:
+    """Yield what somebody who knows FAISS would try, less of it where a build takes minutes."""
+    codes = f"PQ{dimension // 2}x4fs"
+    small = n_items <= SMALL
+    for cells in (4, 8) if small else (4,):
+        for kind in ("SQ8", codes):
+            yield f"IVF{int(cells * n_items**0.5)},{kind},RFlat"
+    if small:
+        yield f"IVF{int(4 * n_items**0.5)},Flat"
+        yield "HNSW32,Flat"
 
 
 def _served(catalogue: Catalogue, progress: Progress) -> tuple[Retriever, Queries]:
