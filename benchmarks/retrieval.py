@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -116,11 +117,12 @@ def measure_retrieval(
         "commit": source_commit(),
     }
     queries = _queries(catalogue)
+    served = cache(lambda: _served(catalogue, progress))
     measured: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
         "index": lambda: _index(catalogue),
-        "stage-one": lambda: _stage_one(catalogue, progress),
-        "filters": lambda: _filters(catalogue, progress),
-        "batch": lambda: _batch(catalogue, progress),
+        "stage-one": lambda: _stage_one(catalogue, *served()),
+        "filters": lambda: _filters(*served()),
+        "batch": lambda: _batch(catalogue, *served()),
     }
     for cell in cells:
         rows = measured[cell]() if cell in measured else _beside(catalogue, cell, queries, progress)
@@ -246,9 +248,10 @@ def _alone(queries: Queries) -> list[Queries]:
     return [queries.take(np.array([number])) for number in range(len(queries))]
 
 
-def _stage_one(catalogue: Catalogue, progress: Progress) -> Iterator[dict[str, Any]]:
+def _stage_one(
+    catalogue: Catalogue, served: Retriever, queries: Queries
+) -> Iterator[dict[str, Any]]:
     """Yield the time of whole queries beside the library calls that they rest on."""
-    served, queries = _served(catalogue, progress)
     asked = _alone(queries)
     calls = bare_calls(served.sources)
     whole = measure(lambda one: served.retrieve(one, K), asked)
@@ -275,9 +278,8 @@ def _factor_index(served: Retriever) -> str | None:
     return None
 
 
-def _filters(catalogue: Catalogue, progress: Progress) -> Iterator[dict[str, Any]]:
+def _filters(served: Retriever, queries: Queries) -> Iterator[dict[str, Any]]:
     """Yield the time of queries limited to a random share of the items."""
-    served, queries = _served(catalogue, progress)
     free = measure(lambda one: served.retrieve(one, K, least=K), _alone(queries))
     yield {"share": 1.0, **_ms(free)}
     rng = np.random.default_rng(SEEDS["filters"])
@@ -296,9 +298,8 @@ def _filters(catalogue: Catalogue, progress: Progress) -> Iterator[dict[str, Any
         }
 
 
-def _batch(catalogue: Catalogue, progress: Progress) -> Iterator[dict[str, Any]]:
+def _batch(catalogue: Catalogue, served: Retriever, queries: Queries) -> Iterator[dict[str, Any]]:
     """Yield users a second, one by one and all at once."""
-    served, queries = _served(catalogue, progress)
     single = measure(lambda one: served.retrieve(one, K), _alone(queries))
     known = np.unique(catalogue.log.users)[:25_000]
     history = catalogue.settings.stage_one.max_history
