@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
 from benchmarks.bare import bare_calls
@@ -33,20 +34,22 @@ from twofold.evaluation.hardware import (
     usable_cores,
 )
 from twofold.evaluation.latency import Latency, measure
-from twofold.indexing.dataset import load_dataset
+from twofold.indexing.dataset import Dataset, load_dataset
 from twofold.indexing.interactions import Interactions
 from twofold.indexing.item_set import ItemSet
 from twofold.indexing.progress import Progress
 from twofold.indexing.splits import hold_out_last
 from twofold.indexing.tuning import recall_of
 from twofold.indexing.vectors import VectorIndex
+from twofold.learning import learn
 from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.queries import Queries, queries_of_users
 from twofold.retrieval.retriever import Retriever
 from twofold.retrieval.stage_one import fit_stage_one, texts_to_ask
 from twofold.settings import Settings, load_settings
 
-CELLS = ("index", "faiss", "hnswlib", "usearch", "stage-one", "filters", "batch")
+CELLS = ("index", "faiss", "hnswlib", "usearch", "stage-one", "filters", "batch", "recall")
+DEPTHS = (100, 200)
 N_QUERIES, N_USERS = 500, 300
 USERS_AN_ITEM = 0.2
 SMALL = 200_000  # items up to which the whole grid is built
@@ -70,6 +73,10 @@ class Catalogue:
         Seconds that choosing and building took.
     settings
         The settings.
+    dataset
+        The data set that it comes from.
+    held
+        The labels that are held out of `log`; none where the catalogue was grown.
     """
 
     log: Interactions
@@ -77,6 +84,8 @@ class Catalogue:
     exact: VectorIndex
     tuned_s: float
     settings: Settings
+    dataset: Dataset
+    held: Interactions | None
 
 
 def measure_retrieval(
@@ -123,6 +132,7 @@ def measure_retrieval(
         "stage-one": lambda: _stage_one(catalogue, *served()),
         "filters": lambda: _filters(*served()),
         "batch": lambda: _batch(catalogue, *served()),
+        "recall": lambda: _recall(catalogue, progress),
     }
     for cell in cells:
         rows = measured[cell]() if cell in measured else _beside(catalogue, cell, queries, progress)
@@ -136,15 +146,19 @@ def _catalogue(
     dataset = load_dataset(data.interactions, data.items, settings.data, seed=settings.seed)
     plain = replace(settings, index=replace(settings.index, kind="exact"))
     index, _ = embedded(dataset, plain, None, progress)
-    log = dataset.interactions.take(hold_out_last(dataset.interactions, data.n_labels).fit)
+    split = hold_out_last(dataset.interactions, data.n_labels)
+    held: Interactions | None
+    log, held = dataset.interactions.take(split.fit), dataset.interactions.take(split.labels)
     if n_items is not None:
         with progress.step("Growing the catalogue"):
             grown = grown_vectors(index.vectors, n_items, seed=SEEDS["vectors"])
             index = VectorIndex.build(grown, device="cpu")
             log = grown_log(int(USERS_AN_ITEM * n_items), n_items, seed=SEEDS["log"])
+            held = None
     begun = time.perf_counter()
     tuned = well_searched(index, log, settings, progress)
-    return Catalogue(log, tuned, index, time.perf_counter() - begun, settings)
+    seconds = time.perf_counter() - begun
+    return Catalogue(log, tuned, index, seconds, settings, dataset, held)
 
 
 def _queries(catalogue: Catalogue) -> npt.NDArray[np.float32]:
@@ -314,6 +328,46 @@ def _batch(catalogue: Catalogue, served: Retriever, queries: Queries) -> Iterato
         "single_qps": 1e3 / single.mean,
         "times_single": len(known) / seconds * single.mean / 1e3,
     }
+
+
+def _recall(catalogue: Catalogue, progress: Progress) -> Iterator[dict[str, Any]]:
+    """Yield the share of held-out labels among the candidates, and what each source adds.
+
+    The fusion is learned on labels before those. Nothing is held out of a grown catalogue.
+    """
+    if catalogue.held is None:
+        return
+    settings = catalogue.settings
+    plain = replace(settings, ranker=replace(settings.ranker, train=False))
+    learned = learn(catalogue.dataset, catalogue.log, catalogue.index, plain, progress)
+    served = learned.stage_one.retriever(learned.fusion)
+    users, history = np.unique(catalogue.held.users), settings.stage_one.max_history
+    queries = queries_of_users(catalogue.log, users, max_history=history)
+    wanted = sp.csr_matrix(
+        (np.ones(len(catalogue.held), dtype=bool), (catalogue.held.users, catalogue.held.items)),
+        shape=(catalogue.log.n_users, catalogue.log.n_items),
+    )[users]
+    found = served.retrieve(queries, max(DEPTHS), progress=progress)
+    rows = np.arange(len(users))[:, None]
+    hits = np.asarray(wanted[rows, np.maximum(found.items, 0)].todense()) & (found.items >= 0)
+    for depth in DEPTHS:
+        yield {
+            "system": "fused",
+            "method": learned.fusion.method,
+            "depth": depth,
+            "recall": float(hits[:, :depth].sum() / wanted.nnz),
+        }
+    if found.sources is None:
+        return
+    for bit, name in enumerate(source.name for source in served.sources):
+        own = hits & (found.sources >> np.uint32(bit) & 1 > 0)
+        alone = hits & (found.sources == np.uint32(1 << bit))
+        yield {
+            "system": name,
+            "depth": max(DEPTHS),
+            "recall": float(own.sum() / wanted.nnz),
+            "only_it": float(alone.sum() / wanted.nnz),
+        }
 
 
 def _ms(latency: Latency) -> dict[str, float]:

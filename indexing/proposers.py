@@ -195,7 +195,7 @@ class Proposer:
         k
             How many are wanted; `over` times as many come.
         among
-            Only items of this set; effort grows as the set gets smaller.
+            Only items of this set; the smaller it is, the more cells are visited.
 
         Returns
         -------
@@ -213,7 +213,10 @@ class Proposer:
             # Held by this frame until the search is over: FAISS keeps but an address.
             bits = among.bits
             chosen = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
-            effort = int(effort * len(among.mask) / max(1, len(among)))
+            if not self.is_graph:
+                # A tenth of the items needs three times the cells, a thirtieth five times: measured
+                # at equal recall. A graph goes on by itself until it has found enough of the set.
+                effort = int(effort * (len(among.mask) / max(1, len(among))) ** 0.5)
         if self.is_graph:
             asked = faiss.SearchParametersHNSW(efSearch=effort, sel=chosen)
         else:

@@ -47,11 +47,12 @@ def test_cells_of_a_catalogue_as_it_is(small_data: DataSet) -> None:
             small_data,
             (),
             n_items=None,
-            cells=("index", "stage-one", "filters", "batch"),
+            cells=("index", "stage-one", "filters", "batch", "recall"),
             progress=Silent(),
         )
     )
-    assert {row["cell"] for row in rows} == {"index", "stage-one", "filters", "batch"}
+    cells = {row["cell"] for row in rows}
+    assert cells == {"index", "stage-one", "filters", "batch", "recall"}
     assert rows[0]["index"] == "exact"
     whole = next(row for row in rows if row["cell"] == "stage-one")
     assert whole["raw_ms"] == pytest.approx(sum(whole["raw_parts_ms"].values()))
@@ -60,8 +61,14 @@ def test_cells_of_a_catalogue_as_it_is(small_data: DataSet) -> None:
     filtered = [row for row in rows if row["cell"] == "filters" and row["share"] < 1]
     assert [row["share"] for row in filtered] == list(retrieval.SHARES)
     assert all(row["all_k_came"] for row in filtered)
-    batch = rows[-1]
+    (batch,) = (row for row in rows if row["cell"] == "batch")
     assert batch["times_single"] == pytest.approx(batch["qps"] / batch["single_qps"], rel=1e-6)
+    recall = {(row["system"], row["depth"]): row for row in rows if row["cell"] == "recall"}
+    # There are 60 items, and all that were not seen come.
+    assert recall["fused", 100]["recall"] == recall["fused", 200]["recall"] == 1.0
+    own = [row for (name, _), row in recall.items() if name != "fused"]
+    assert all(0 <= row["only_it"] <= row["recall"] <= 1 for row in own)
+    assert sum(row["only_it"] for row in own) < 1
 
 
 @pytest.mark.parametrize("peer", ["faiss", "hnswlib", "usearch"])
