@@ -195,7 +195,7 @@ class Proposer:
         k
             How many are wanted; `over` times as many come.
         among
-            Only items of this set; the smaller it is, the more cells are visited.
+            Only items of this set; effort grows as the set gets smaller.
 
         Returns
         -------
@@ -213,10 +213,10 @@ class Proposer:
             # Held by this frame until the search is over: FAISS keeps but an address.
             bits = among.bits
             chosen = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
-            if not self.is_graph:
-                # A tenth of the items needs three times the cells, a thirtieth five times: measured
-                # at equal recall. A graph goes on by itself until it has found enough of the set.
-                effort = int(effort * (len(among.mask) / max(1, len(among))) ** 0.5)
+            # Measured at equal recall: a tenth of the items needs three times the cells, a thirtieth
+            # five times; a graph finds members only as it happens on them.
+            growth = 1.0 if self.is_graph else 0.5
+            effort = int(effort * (len(among.mask) / max(1, len(among))) ** growth)
         if self.is_graph:
             asked = faiss.SearchParametersHNSW(efSearch=effort, sel=chosen)
         else:
