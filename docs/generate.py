@@ -84,10 +84,15 @@ def page(name: str) -> str:
     if name == "settings.md":
         return f"{SETTINGS}{default_toml(Settings)}```\n"
     if name == "results.md":
-        return RESULTS + "\n".join([*_quality(), *_reranking(), *_layers(), *_serving(), *_als()])
+        return RESULTS + "\n".join([*_sections()])
     group = typer.main.get_command(app)
     sections = (f"## `{path}`\n\n```text\n{text}\n```\n" for path, text in _helps(group, "twofold"))
     return "\n".join([COMMAND_LINE, *sections])
+
+
+def _sections() -> Iterator[str]:
+    for part in (_quality, _reranking, _layers, _retrieval, _serving, _als):
+        yield from part()
 
 
 def _helps(
@@ -293,6 +298,92 @@ def _layers() -> Iterator[str]:
                 )
         threads = about["hardware"]["threads"] or about["hardware"]["cores"]
         yield f"\n{_ran_on({**about, 'threads': threads})}"
+
+
+Cells = dict[str, list[dict[str, Any]]]
+
+
+def _retrieval() -> Iterator[str]:
+    """Return how stage one does, a section a catalogue: the latest run of each cell."""
+    catalogues: dict[str, Cells] = {}
+    file = RECORDED / "retrieval.jsonl"
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
+        told = json.loads(line)
+        name = f"{told['dataset']}{' grown' if told['grown'] else ''}, {told['n_items']:,} items"
+        cells = catalogues.setdefault(name, {})
+        if told["cell"] not in cells or cells[told["cell"]][0]["run"] != told["run"]:
+            cells[told["cell"]] = []
+        cells[told["cell"]].append(told)
+    for name, cells in catalogues.items():
+        yield f"## {name}: stage one\n"
+        commands = dict.fromkeys(one[0]["command"] for one in cells.values())
+        runs = (f"python -m benchmarks retrieval {command} --record" for command in commands)
+        yield "```sh\n" + "\n".join(runs) + "\n```\n"
+        yield from _indexes(cells)
+        yield from (f"- {one}" for one in _told_of_cells(cells))
+        about = next(iter(cells.values()))[0]
+        yield f"\n{_ran_on({**about, 'threads': about['hardware']['threads']})}"
+
+
+def _indexes(cells: Cells) -> Iterator[str]:
+    """Return tables of what was tried on a sample, and of peers that took turns with the choice."""
+    tried = cells.get("index", [])
+    if len(tried) > 1:
+        yield "| tried | on items | effort | recall@100 | ms a query | bytes an item |"
+        yield "|---|---|---|---|---|---|"
+        for one in tried:
+            chosen = f", **chosen**, {one['tuned_s']:.0f} s in all" if one["chosen"] else ""
+            yield (
+                f"| {one['index']}{chosen} | {one['tried_on']:,} | {one['effort']} | "
+                f"{one['recall']:.4f} | {one['p50_ms']:.2f} | {one['bytes_per_item']:,.0f} |"
+            )
+        yield ""
+    peers = [one for cell in ("faiss", "hnswlib", "usearch") for one in cells.get(cell, ())]
+    if peers:
+        head = "index | threads | recall@100 | queries a second | p50 ms | p99 ms | build s"
+        yield f"| {head} | bytes an item | twofold's rate over it |"
+        yield "|---|---|---|---|---|---|---|---|---|"
+        for one in peers:
+            yield (
+                f"| {one['index']} | {one['threads']} | {one['recall']:.4f} | {one['qps']:,.0f} | "
+                f"{one['p50_ms']:.2f} | {one['p99_ms']:.2f} | {one['build_s']:.0f} | "
+                f"{one['bytes_per_item']:,.0f} | {one['ours_over_this']:.2f} |"
+            )
+        yield ""
+
+
+def _told_of_cells(cells: Cells) -> Iterator[str]:
+    """Return sentences on whole queries, filters, batches and recall."""
+    for one in cells.get("stage-one", ()):
+        yield (
+            f"a whole query of all sources, 100 candidates: p50 {one['p50_ms']:.1f} / p95 "
+            f"{one['p95_ms']:.1f} / p99 {one['p99_ms']:.1f} ms, {one['ratio_vs_raw']:.2f} times "
+            f"its bare library calls ({one['raw_ms']:.1f} ms); texts {one['index']}, factors "
+            f"{one['factors']}"
+        )
+    for one in cells.get("filters", ())[1:]:
+        came = "all k came" if one["all_k_came"] else "**fewer than k came**"
+        yield (
+            f"a filter that leaves {one['share']:.1%} of the items: {came}, p50 "
+            f"{one['p50_ms']:.1f} / p99 {one['p99_ms']:.1f} ms, p99 {one['p99_ratio']:.2f} times "
+            "that without a filter"
+        )
+    for one in cells.get("batch", ()):
+        yield (
+            f"{one['users']:,} users at once: {one['qps']:,.0f} a second, "
+            f"{one['times_single']:.1f} times as many as one by one"
+        )
+    recalls = cells.get("recall", [])
+    for one in recalls:
+        if one["system"] == "fused":
+            yield f"recall of the fused list at {one['depth']}: {one['recall']:.4f}"
+    told = [
+        f"{one['system']} {one['recall']:.3f} ({one['only_it']:.3f})"
+        for one in recalls
+        if one["system"] != "fused"
+    ]
+    if told:
+        yield f"of it by source, and in brackets what it alone proposed: {', '.join(told)}"
 
 
 def _serving() -> Iterator[str]:

@@ -213,8 +213,8 @@ class Proposer:
             # Held by this frame until the search is over: FAISS keeps but an address.
             bits = among.bits
             chosen = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
-            # Measured at equal recall: a tenth of the items needs three times the cells, a thirtieth
-            # five times; a graph finds members only as it happens on them.
+            # Measured at equal recall: a tenth of the items needs three times the cells, a
+            # thirtieth five times; a graph finds members only as it happens on them.
             growth = 1.0 if self.is_graph else 0.5
             effort = int(effort * (len(among.mask) / max(1, len(among))) ** growth)
         if self.is_graph:

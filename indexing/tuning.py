@@ -74,6 +74,8 @@ class Trial:
         Beside the vectors.
     n_items
         Size of the index that it was tried on.
+    build_s
+        Seconds that building it took; cells known from another structure are not found again.
     """
 
     kind: str
@@ -83,6 +85,7 @@ class Trial:
     ms: float
     bytes_an_item: float
     n_items: int
+    build_s: float
 
 
 def with_proposer(
@@ -153,7 +156,7 @@ class _Tuner:
     def tried(self, sample: VectorIndex) -> list[Trial]:
         """Return what each kind does with the least effort that suffices; exact search first."""
         ms = _milliseconds(sample, self.queries)
-        trials = [Trial(EXACT, 0, 1, 1.0, ms, 0.0, len(sample))]
+        trials = [Trial(EXACT, 0, 1, 1.0, ms, 0.0, len(sample), 0.0)]
         cells = None
         for kind in kinds(len(sample), sample.dimension):
             proposer, found = self.built(sample, kind, cells)
@@ -190,7 +193,7 @@ class _Tuner:
         self, index: VectorIndex, kind: str, cells: Float32s | None = None
     ) -> tuple[Proposer | None, Trial | None]:
         """Return a structure of a kind with the least effort that suffices, if any does."""
-        plain = index.on_cpu().through(None)
+        plain, begun = index.on_cpu().through(None), time.perf_counter()
         proposer = Proposer.build(
             plain.vectors,
             kind,
@@ -199,6 +202,7 @@ class _Tuner:
             seed=self.seed,
             threads=self.threads,
         )
+        seconds = time.perf_counter() - begun
         truth = plain.search(self.queries, TRIED_FOR)[1]
         best: Trial | None = None
         for over in OVERS[:1] if proposer.exact_vectors else OVERS:
@@ -210,7 +214,7 @@ class _Tuner:
             best = trial or best
         if best is None:
             return None, None
-        return proposer.with_effort(best.effort, best.over), best
+        return proposer.with_effort(best.effort, best.over), replace(best, build_s=seconds)
 
     def _least(
         self,
@@ -256,6 +260,7 @@ class _Tuner:
             _milliseconds(searched, self.queries),
             proposer.bytes_an_item,
             len(index),
+            0.0,
         )
 
 

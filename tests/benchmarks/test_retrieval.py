@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,6 +70,11 @@ def test_cells_of_a_catalogue_as_it_is(small_data: DataSet) -> None:
     own = [row for (name, _), row in recall.items() if name != "fused"]
     assert all(0 <= row["only_it"] <= row["recall"] <= 1 for row in own)
     assert sum(row["only_it"] for row in own) < 1
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
 @pytest.mark.parametrize("peer", ["faiss", "hnswlib", "usearch"])

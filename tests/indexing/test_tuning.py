@@ -61,6 +61,7 @@ def test_a_kind_gets_the_least_effort_that_reaches_the_recall(kind: str, target:
     assert (told["effort"], told["over"]) == (proposer.effort, proposer.over)
     assert told["n_items"] == 6000
     assert told["ms"] > 0
+    assert told["build_s"] > 0
     # It is as good on queries that it was not tried with.
     fresh = recall_of(found.search(FRESH, 100)[1], PLAIN.search(FRESH, 100)[1])
     assert fresh > target - 0.05
@@ -82,7 +83,7 @@ def test_auto_tries_all_kinds_on_a_sample() -> None:
 
 
 def _trial(kind: str, ms: float, size: float) -> Trial:
-    return Trial(kind, 8, 1, 0.98, ms, size, 10_000)
+    return Trial(kind, 8, 1, 0.98, ms, size, 10_000, 1.0)
 
 
 TRIALS = [
