@@ -288,6 +288,15 @@ def test_rows_are_as_long_as_there_are_items_to_propose(
         np.testing.assert_array_equal(one.scores[0], found.scores[query])
 
 
+def test_sources_are_asked_for_as_many_as_a_row_must_hold() -> None:
+    queries = _queries()
+    deep = _retriever(per_source=12).retrieve(queries, 12)
+    found = _retriever(per_source=1).retrieve(queries, 12, least=12)
+    full = deep.lengths() == 12
+    assert full.sum() > 5
+    np.testing.assert_array_equal(found.items[full], deep.items[full])
+
+
 def test_what_no_source_proposes_comes_last_and_belongs_to_none() -> None:
     queries = _queries()
     plain = _retriever(per_source=1).retrieve(queries, N_ITEMS)
