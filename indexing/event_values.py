@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -57,10 +58,46 @@ def read_values(
         return ReadValues(_levels(values, kinds), weights, signs)
     signs = np.sign(values).astype(np.int8)
     weights = np.maximum(values, 0).astype(np.float32)
+    positive, negative = _usual(kinds)
+    numbers = np.where(signs > 0, positive, negative)
+    return ReadValues(numbers.astype(np.int16), weights, signs)
+
+
+def kinds_of(
+    names: Sequence[str], signs: npt.NDArray[np.int8], kinds: tuple[str, ...]
+) -> npt.NDArray[np.int16]:
+    """Return a data set's kinds for events that it may not hold itself, ``int16 (n,)``.
+
+    A rating takes its level; another name that the data set lacks takes the kind that stands for
+    events of its sign.
+
+    Parameters
+    ----------
+    names
+        What the events were: ``"rating 4.5"``, ``"purchase"``.
+    signs
+        +1, 0 or -1, ``int8 (n,)``.
+    kinds
+        The data set's kinds.
+    """
+    numbers = {name: number for number, name in enumerate(kinds)}
+    positive, negative = _usual(kinds)
+    rated = kinds[0].startswith(RATING) if kinds else False
+    out = np.empty(len(names), dtype=np.int16)
+    for place, (name, sign) in enumerate(zip(names, signs.tolist(), strict=True)):
+        if rated and name.startswith(RATING):
+            value = np.array([float(name.removeprefix(RATING))], dtype=np.float32)
+            out[place] = _levels(value, kinds)[0]
+        else:
+            out[place] = numbers.get(name, positive if sign > 0 else negative)
+    return out
+
+
+def _usual(kinds: tuple[str, ...]) -> tuple[int, int]:
+    """Return the kinds that stand for events which raise an item, and for others."""
     positive = next((n for n in ("interaction", "like", "purchase") if n in kinds), kinds[0])
     negative = "dislike" if "dislike" in kinds else positive
-    numbers = np.where(signs > 0, kinds.index(positive), kinds.index(negative))
-    return ReadValues(numbers.astype(np.int16), weights, signs)
+    return kinds.index(positive), kinds.index(negative)
 
 
 def _levels(values: npt.NDArray[np.float32], kinds: tuple[str, ...]) -> npt.NDArray[np.int16]:

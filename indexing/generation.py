@@ -42,6 +42,11 @@ class Generation:
         """Number of the generation with leading zeros, such as ``0001``."""
         return self.folder.name
 
+    @property
+    def root(self) -> Path:
+        """Folder of the artefact."""
+        return self.folder.parent.parent
+
     def has(self, name: str) -> bool:
         """Say whether the generation holds an array, a frame, a JSON value, a file or a folder."""
         check_name(name)

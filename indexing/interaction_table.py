@@ -57,7 +57,12 @@ class InteractionTable:
 
 
 def read_interactions(
-    table: Table, settings: DataSettings, problems: Problems, *, known: pl.Series | None
+    table: Table,
+    settings: DataSettings,
+    problems: Problems,
+    *,
+    known: pl.Series | None,
+    to_learn: bool = True,
 ) -> InteractionTable:
     """Return the interactions of a table.
 
@@ -71,6 +76,8 @@ def read_interactions(
         Where to say what is wrong with it.
     known
         Ids of the items; ``None`` takes every item that comes.
+    to_learn
+        Whether something is to be learned from them, so that one must raise an item.
 
     Raises
     ------
@@ -105,7 +112,7 @@ def read_interactions(
     if not settings.keep_duplicates:
         frame, note = _once(frame, columns, table, problems)
         notes += note
-    if not frame["label"].any():
+    if to_learn and not frame["label"].any():
         raise DataError(
             "no interaction is left that raises an item, so there is nothing to learn; see which "
             "events, ratings or weights count as positives",

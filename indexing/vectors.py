@@ -33,10 +33,10 @@ TOLERANCE = 1e-5
 GPU_K = 2048  # the longest list that FAISS returns on a GPU
 GPU_SCRATCH = 256 << 20  # bytes; its own default would take 1.5 GB from torch
 RESCORE = 1 << 24  # floats gathered at a time
-# A set of items up to this share of all, or of so many, is scanned itself; larger ones FAISS sifts
-# as it goes.
+# A set of items up to this share of all is scanned itself, with a proposer up to so many; larger
+# ones FAISS sifts as it goes.
 SELECTIVE = 0.1
-SCANNED_SET = 10_000
+SCANNED_SET = 2_000
 
 
 class VectorIndex:

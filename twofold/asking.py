@@ -10,7 +10,8 @@ import numpy as np
 from twofold.indexing.dataset import Dataset
 from twofold.indexing.errors import InputError
 from twofold.indexing.event_values import read_values
-from twofold.retrieval.queries import Queries, queries_of_users, query_of_events
+from twofold.live import Live
+from twofold.retrieval.queries import Queries, joined, queries_of_users, query_of_events
 from twofold.settings import Settings
 
 
@@ -23,10 +24,12 @@ class Asking:
         Users, items and what they did.
     settings
         What the artefact was built with.
+    live
+        What users did since.
     """
 
-    def __init__(self, dataset: Dataset, settings: Settings) -> None:
-        self._dataset, self._settings = dataset, settings
+    def __init__(self, dataset: Dataset, settings: Settings, live: Live) -> None:
+        self._dataset, self._settings, self._live = dataset, settings, live
         self.everyone = queries_of_users(
             dataset.interactions,
             np.arange(len(dataset.users)),
@@ -35,10 +38,36 @@ class Asking:
         )
 
     def user(self, user: str) -> Queries:
-        """Return the query of a user, without a history where the build never saw them."""
+        """Return the query of a user, without a history where nothing of them is known."""
+        newer = self._live.query(user)
+        if newer is not None:
+            return newer
         if user in self._dataset.users:
             return self.everyone.take(np.array([self._dataset.users.number(user)]))
         return self.events([])
+
+    def users(self, users: Sequence[str] | None) -> tuple[list[str], Queries]:
+        """Return users and their queries.
+
+        Parameters
+        ----------
+        users
+            Ids; ``None`` takes all of the build, and who came since.
+
+        Raises
+        ------
+        UnknownIdError
+            If nothing is known of a user.
+        """
+        known, newer = self._dataset.users, dict.fromkeys(self._live.users())
+        if users is None:
+            users = [*known.ids, *(user for user in newer if user not in known)]
+        plain = [place for place, user in enumerate(users) if user not in newer]
+        parts = [self.everyone.take(known.encode([users[place] for place in plain]))]
+        live = [place for place, user in enumerate(users) if user in newer]
+        parts += [self.user(users[place]) for place in live]
+        order = np.argsort(np.array([*plain, *live], dtype=np.int64), kind="stable")
+        return list(users), joined(parts).take(order) if live else parts[0]
 
     def events(self, events: Sequence[tuple[str, float]]) -> Queries:
         """Return the query of events given at the call, read as the build's rows were.

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
-import numpy as np
-
-from twofold.asking import Asking
 from twofold.batching import Batcher
 from twofold.indexing.artefact import open_artefact
-from twofold.indexing.dataset import Dataset
 from twofold.indexing.errors import InputError, TwofoldError
+from twofold.indexing.live_events import read_live_events
 from twofold.indexing.progress import Progress, Silent
-from twofold.indexing.vectors import Device, VectorIndex
-from twofold.query_encoder import QueryEncoder
-from twofold.recommendation import Names, Recommendation, Recommendations
-from twofold.retrieval.fusion import Fusion
+from twofold.indexing.tables import Source
+from twofold.indexing.vectors import Device
+from twofold.opened import Opened
+from twofold.recommendation import Recommendation, Recommendations
 from twofold.retrieval.queries import Queries
-from twofold.retrieval.stage_one import StageOne
-from twofold.rules import RuleBook, Rules
-from twofold.runtimes import open_ranker
+from twofold.rules import Rules
 from twofold.serving import Answers, Asked, Stages, deadline_in, usual_places
 from twofold.settings_file import from_values
 
@@ -76,20 +71,11 @@ class Engine:
         runtime: str = "auto",
         device: Device = "auto",
     ) -> None:
-        self._generation, self.settings = generation, settings
-        self._dataset = Dataset.open(generation)
-        index = VectorIndex.open(generation, device=device)
-        self._stage_one = StageOne.open(generation, index, settings.stage_one)
-        fusion = Fusion.from_dict(generation.json("fusion"))
-        encode = QueryEncoder(generation, settings.text)
-        self._retriever = self._stage_one.retriever(fusion, encode)
-        self._names = Names(self._dataset, self._stage_one, self._retriever.source_names)
-        self._rules = RuleBook(self._dataset, index.vectors)
-        self._asking = Asking(self._dataset, settings)
-        ranker = open_ranker(
-            generation, settings.ranker, self._stage_one, self._retriever, self.histories, runtime
-        )
-        self._stages = Stages(self._retriever, ranker, settings.ranker.rerank)
+        self.settings = settings
+        opened = Opened.of(generation, settings, runtime, device)
+        self._dataset, self._stage_one = opened.dataset, opened.stage_one
+        self._stages, self._names, self._rules = opened.stages, opened.names, opened.rules
+        self._live, self._asking = opened.live, opened.asking
         self._batcher: Batcher[Asked, Recommendations] = Batcher(
             Answers(self._stages, self._names).find, places=threads, most=MOST_TOGETHER
         )
@@ -150,6 +136,7 @@ class Engine:
         """Let go of the artefact; later calls raise. Closing twice is fine."""
         self._closed = True
         self._pool.shutdown(wait=True)
+        self._live.close()
 
     @property
     def user_ids(self) -> tuple[str, ...]:
@@ -205,16 +192,12 @@ class Engine:
             The answer's `reranked` and `candidates` say how far it came. Stage one always answers,
             however late.
         **rules
-            What the list must obey; see :class:`twofold.Rules`.
+            What the list must obey, such as ``where="year >= 1990"``; see :class:`twofold.Rules`.
 
         Raises
         ------
         InputError
             If `k` is below 1, `budget_ms` is not positive, or a rule cannot be read.
-
-        Examples
-        --------
-        ``engine.recommend("196", 10, where="year >= 1990", deny=["50"], at_most={"genre": 2})``
         """
         return self._answer(self._asking.user(user), k, deadline_in(budget_ms), rules)
 
@@ -315,13 +298,7 @@ class Engine:
         ]
 
     def retrieve(self, user: str, k: int = 100, **rules: Unpack[Rules]) -> list[Recommendation]:
-        """Return stage one's best `k` candidates for a user, before reranking.
-
-        Raises
-        ------
-        InputError
-            If `k` is below 1, or a rule cannot be read.
-        """
+        """Return stage one's best `k` candidates for a user; raises as :meth:`similar_items`."""
         _at_least_one(k)
         terms = self._rules.read(**rules)
         asked = Asked(terms.limit(self._asking.user(user)), k, shape=terms.shape)
@@ -342,7 +319,7 @@ class Engine:
         Parameters
         ----------
         users
-            Users of the build; ``None`` takes all.
+            Users of the build, or who came since; ``None`` takes all.
         k
             Length of the lists.
         progress
@@ -353,18 +330,42 @@ class Engine:
         Raises
         ------
         UnknownIdError
-            If a user is unknown.
+            If nothing is known of a user.
         InputError
             If `k` is below 1, or a rule cannot be read.
         """
         _at_least_one(k)
-        known = self._dataset.users
-        numbers = np.arange(len(known)) if users is None else known.encode(users)
         terms = self._rules.read(**rules)
         with self._turn():
-            queries = terms.limit(self._asking.everyone.take(numbers))
-            lists = self._stages.find_all(queries, k, terms.shape, progress or Silent())
-        return self._names.frame(known.decode(numbers), lists)
+            ids, queries = self._asking.users(users)
+            limited = terms.limit(queries)
+            lists = self._stages.find_all(limited, k, terms.shape, progress or Silent())
+        return self._names.frame(ids, lists)
+
+    def add_events(self, events: Source | Sequence[Mapping[str, Any]]) -> int:
+        """Take in what users did since the build, and return how many events that is.
+
+        Once this returns they are on the disk and in force: the next request of these users, in
+        this process or another that serves the artefact, reads them. What the models learned stays
+        as it was until the next build.
+
+        Parameters
+        ----------
+        events
+            A table of any kind that a build takes, or rows as dictionaries, with the columns of the
+            build's interactions; without times they are of now.
+
+        Raises
+        ------
+        DataError
+            If a row cannot be used, or names an item that the build lacks; then none is taken in.
+        ArtefactError
+            If they cannot be written.
+        """
+        self._check()
+        read = read_live_events(events, self.settings.data, self._dataset.items)
+        self._live.append(read)
+        return len(read)
 
     def _answer(self, queries: Queries, k: int, deadline: float, rules: Rules) -> Recommendations:
         """Return recommendations for one query by a moment, computed beside those that wait too."""
