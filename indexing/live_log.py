@@ -165,7 +165,10 @@ class LiveLog:
         if self._connection is None:
             return self._path.exists()
         with self._lock:
-            found = self._connection.execute("PRAGMA data_version").fetchone()[0]
+            try:
+                found = self._connection.execute("PRAGMA data_version").fetchone()[0]
+            except sqlite3.Error:
+                return True  # reading will say what is wrong
         return int(found) != self._seen_version
 
     def close(self) -> None:

@@ -121,8 +121,7 @@ def with_proposer(
     Raises
     ------
     SettingsError
-        If the kind is no factory string, or no effort reaches the recall, or nothing fits into the
-        memory.
+        If the kind is no factory string, or no effort reaches the recall.
     """
     small = len(index) * index.dimension <= WORTHWHILE
     if settings.kind == EXACT or (settings.kind == "auto" and small) or not len(queries):
@@ -183,11 +182,7 @@ class _Tuner:
         best = min(fitting, key=expected)
         if best.kind == EXACT:
             return EXACT
-        sizes = dict(zip(_shapes(trials[0].n_items), _shapes(n_items), strict=True))
-        for small, large in sizes.items():
-            if best.kind.startswith(f"{small},"):
-                return large + best.kind[len(small) :]
-        return best.kind
+        return best.kind.replace(f"{_cells(trials[0].n_items)},", f"{_cells(n_items)},")
 
     def built(
         self, index: VectorIndex, kind: str, cells: Float32s | None = None
@@ -266,7 +261,7 @@ class _Tuner:
 
 def kinds(n_items: int, dimension: int) -> Iterator[str]:
     """Yield factory strings worth trying for so many items, the quickest to build first."""
-    cells = _shapes(n_items)[0]
+    cells = _cells(n_items)
     yield f"{cells},SQ8"
     for numbers in (2, 3, 4):  # of the vector to four bits
         if dimension % numbers == 0:
@@ -285,8 +280,9 @@ def recall_of(found: npt.NDArray[np.int64], truth: npt.NDArray[np.int64]) -> flo
     return hits / max(1, int((truth >= 0).sum()))
 
 
-def _shapes(n_items: int) -> tuple[str, ...]:
-    return (f"IVF{max(1, int(4 * n_items**0.5))}",)
+def _cells(n_items: int) -> str:
+    """Return how an inverted file over so many items begins: four cells for each in the root."""
+    return f"IVF{max(1, int(4 * n_items**0.5))}"
 
 
 def _sample(index: VectorIndex, seed: int) -> VectorIndex:

@@ -27,7 +27,7 @@ OFFERED = 100  # candidates among which a shaped list is chosen
 
 
 class Rules(TypedDict, total=False):
-    """What a list must obey; every rule may be left out.
+    """What a list must obey; every rule may be left out, or be ``None`` where that is allowed.
 
     However few items the rules let through, a list holds k of them if there are k.
 
@@ -52,10 +52,10 @@ class Rules(TypedDict, total=False):
         :class:`twofold.ranking.shaping.Shape`.
     """
 
-    where: str
-    allow: Iterable[str]
+    where: str | None
+    allow: Iterable[str] | None
     deny: Iterable[str]
-    at: datetime
+    at: datetime | None
     at_most: Mapping[str, int]
     diversity: float
 

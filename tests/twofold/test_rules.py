@@ -164,6 +164,7 @@ def test_arecommend_obeys(engine: Engine) -> None:
 def test_without_a_rule_or_with_one_that_lets_all_through_it_is_the_same(engine: Engine) -> None:
     plain = engine.recommend("u2", 10)
     every: list[Rules] = [{"where": "TRUE"}, {"deny": []}, {"allow": IDS}, {"diversity": 0.0}]
+    every.append({"where": None, "allow": None, "at": None})
     for rules in every:
         found = engine.recommend("u2", 10, **rules)
         assert _ids(found) == _ids(plain)
