@@ -325,7 +325,7 @@ def _batch(catalogue: Catalogue, served: Retriever, queries: Queries) -> Iterato
     everyone = queries_of_users(catalogue.log, known, max_history=history)
     served.retrieve(everyone.take(np.arange(min(300, len(known)))), K)
     begun = time.perf_counter()
-    served.retrieve(everyone, K)
+    served.retrieve(everyone, K, threads=usable_cores())
     seconds = time.perf_counter() - begun
     yield {
         "users": len(known),

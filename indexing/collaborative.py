@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
 from twofold.indexing.errors import SettingsError
+from twofold.indexing.least_squares import solved
 from twofold.indexing.progress import Progress, Silent
 from twofold.indexing.vectors import VectorIndex
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 ITEMS = "collaborative/items"  # name in an artefact
 GRAM_ROWS = 1 << 16
-CHUNK = 1 << 20  # numbers that fold-in works on at a time, so that they stay near the processor
 
 
 @dataclass(frozen=True)
@@ -112,42 +112,23 @@ class Factors:
         histories
             Weights of the users' items, ``float32 (n, n_items)``.
         """
-        n_users, n_factors = histories.shape[0], self.items.shape[1]
-        lengths = np.diff(histories.indptr)
-        out = np.zeros((n_users, n_factors), dtype=np.float32)
-        # Histories are padded to powers of two: a user's result must not depend on whose company
-        # it is in, and sums of another length may be added up in another order.
-        widths = np.where(lengths > 0, 1 << np.ceil(np.log2(np.maximum(lengths, 1))).astype(int), 0)
-        for width in np.unique(widths[widths > 0]):
-            users = np.flatnonzero(widths == width)
-            step = max(1, CHUNK // (n_factors * max(n_factors, int(width))))
-            for start in range(0, len(users), step):
-                some = users[start : start + step]
-                place = histories.indptr[some][:, None] + np.arange(width)
-                there = np.arange(width) < lengths[some][:, None]
-                place = np.where(there, place, 0)
-                weights = np.where(there, histories.data[place], 0).astype(np.float64)
-                vectors = self.items[histories.indices[place]].astype(np.float64)
-                out[some] = self._solve(vectors, weights, there)
-        return out
-
-    def _solve(
-        self,
-        vectors: npt.NDArray[np.float64],
-        weights: npt.NDArray[np.float64],
-        there: npt.NDArray[np.bool_],
-    ) -> npt.NDArray[np.float64]:
-        """Return user factors of histories padded to one width, ``(n, f)``."""
+        starts = histories.indptr.astype(np.int64)
         if self.settings.model == "bpr":
-            mean = (weights[:, None, :] @ vectors)[:, 0] / weights.sum(axis=1, keepdims=True)
-            mean[:, -1] = 1  # meets the items' bias, which is their last factor
-            return np.asarray(mean)
-        confidence = self.settings.alpha * weights
-        beyond = np.where(there, confidence - 1, 0)
-        turned = vectors.transpose(0, 2, 1)
-        left = self._gram + turned @ (beyond[:, :, None] * vectors)
-        right = turned @ confidence[:, :, None]
-        return np.asarray(np.linalg.solve(left, right)[:, :, 0])
+            return self._means(starts, histories)
+        confidence = (self.settings.alpha * histories.data).astype(np.float32)
+        columns = histories.indices.astype(np.int32, copy=False)
+        return solved(np.asarray(self.items), self._gram, starts, columns, confidence)
+
+    def _means(self, starts: npt.NDArray[np.int64], histories: sp.csr_matrix) -> Floats:
+        """Return the weighted means of histories' factors, ``float32 (n, f)``."""
+        out = np.zeros((len(starts) - 1, self.items.shape[1]), dtype=np.float32)
+        filled = np.flatnonzero(np.diff(starts))
+        if len(filled):
+            weights = histories.data.astype(np.float64)
+            sums = np.add.reduceat(weights[:, None] * self.items[histories.indices], starts[filled])
+            out[filled] = sums / np.add.reduceat(weights, starts[filled])[:, None]
+            out[filled, -1] = 1  # meets the items' bias, which is their last factor
+        return out
 
     def save(self, writer: GenerationWriter) -> None:
         """Write the factors as ``collaborative/items.index``, for they are searched."""

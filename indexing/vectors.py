@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from twofold.indexing.errors import ArtefactError, InputError, MissingDependencyError
 from twofold.indexing.generation import AGAIN
+from twofold.indexing.inner_products import products, products_at
 from twofold.indexing.item_set import ItemSet
 from twofold.indexing.proposers import Proposer, faiss_module, threads_for
 
@@ -32,7 +33,6 @@ MARGIN = 16
 TOLERANCE = 1e-5
 GPU_K = 2048  # the longest list that FAISS returns on a GPU
 GPU_SCRATCH = 256 << 20  # bytes; its own default would take 1.5 GB from torch
-RESCORE = 1 << 24  # floats gathered at a time
 # A set of items up to this share of all is scanned itself, with a proposer up to so many; larger
 # ones FAISS sifts as it goes.
 SELECTIVE = 0.1
@@ -207,6 +207,11 @@ class VectorIndex:
         """Where searches run, ``cpu`` or ``cuda``."""
         return "cpu" if self._gpu is None else "cuda"
 
+    @property
+    def scanned(self) -> bool:
+        """Whether every vector is looked at, in main memory."""
+        return self.proposer is None and self._gpu is None
+
     def __len__(self) -> int:
         return int(self.flat.ntotal)
 
@@ -258,12 +263,9 @@ class VectorIndex:
                 _fill(scores[number], items[number], *self._scan(query, among, k))
             return scores, items
         proposed, found = self._propose(queries, k, width, among)
-        step = max(1, RESCORE // (found.shape[1] * self.dimension))
-        for start in range(0, len(queries), step):
-            rows = slice(start, start + step)
-            exact = np.vecdot(queries[rows, None], self._vectors[found[rows]])
-            exact = np.where(found[rows] < 0, np.float32(-np.inf), exact)
-            _fill(scores[rows], items[rows], *_ordered(exact, found[rows], k))
+        exact = products_at(queries, self._vectors, found)
+        exact = np.where(found < 0, np.float32(-np.inf), exact)
+        _fill(scores, items, *_ordered(exact, found, k))
         for row in self._undecided(queries, proposed, scores, there):
             _fill(scores[row], items[row], *self._scan(queries[row], among, k))
         return scores, items
@@ -311,14 +313,9 @@ class VectorIndex:
         """Return one query's `k` best items by looking at every one."""
         if among is None:
             items = np.arange(len(self), dtype=np.int64)
-            return _ordered(np.vecdot(query, self._vectors), items, k)
+            return _ordered(products(query[None], self._vectors)[0], items, k)
         items = among.items
-        step = max(1, RESCORE // self.dimension)
-        parts = [
-            np.vecdot(query, self._vectors[items[start : start + step]])
-            for start in range(0, len(items), step)
-        ]
-        return _ordered(np.concatenate(parts), items, k)
+        return _ordered(products_at(query[None], self._vectors, items[None])[0], items, k)
 
 
 def normalised(vectors: npt.NDArray[np.floating[Any]]) -> Float32s:

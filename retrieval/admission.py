@@ -11,6 +11,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from twofold.indexing.item_set import ItemSet
+from twofold.retrieval.selection import Barred
 
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -53,6 +54,18 @@ class Admission:
         ]
         free = np.flatnonzero(which < 0)
         return [*out, (None, free)] if len(free) else out
+
+    @cached_property
+    def barred(self) -> Barred:
+        """What may not be proposed, as compiled functions read it."""
+        filters, which = self._kinds
+        masks = np.zeros((0, self.excluded.shape[1]), dtype=bool)
+        return Barred(
+            self.excluded.indptr.astype(np.int64),
+            self.excluded.indices.astype(np.int32, copy=False),
+            which,
+            np.stack([one.mask for one in filters]) if filters else masks,
+        )
 
     def strike(self, scores: npt.NDArray[np.float32]) -> None:
         """Set the scores of what may not be proposed to ``-inf``.

@@ -9,17 +9,15 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from twofold.indexing.inner_products import products, products_at
 from twofold.indexing.vectors import VectorIndex
 from twofold.retrieval.admission import Admission
 from twofold.retrieval.queries import Queries
+from twofold.retrieval.relating import Touched, best_touched, read_touched
+from twofold.retrieval.selection import best_dense, first_open
 
 Floats = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
-# Up to so many products are computed here, on one core. FAISS and BLAS would share them out among
-# threads, which on a busy machine takes ten times as long as the work itself.
-SCANNED = 1 << 24
-NEARBY = 1 << 18  # numbers that stay near the processor
-GATHERED = 1 << 20  # numbers gathered at a time, so that they stay near the processor
 
 
 class Answer(Protocol):
@@ -60,11 +58,22 @@ class DenseAnswer:
 
     def top(self, k: int) -> tuple[Int64s, Floats]:
         """Return the best items that may be proposed."""
-        open_scores = self.scores.copy()
-        self.admission.strike(open_scores)
+        return in_order(self.scores, self.chosen(self.scores.copy(), k))
+
+    def chosen(self, scores: Floats, k: int) -> npt.NDArray[np.int32]:
+        """Return the best items that may be proposed, in no order.
+
+        Parameters
+        ----------
+        scores
+            This answer's, or a copy of them; those of what may not be proposed become ``-inf``.
+        k
+            How many.
+        """
+        least = np.full(len(scores), self.least, dtype=np.float32)
         if self.silent is not None:
-            open_scores[self.silent] = -np.inf
-        return best(open_scores, k, self.least)
+            least[self.silent] = np.inf
+        return best_dense(scores, min(k, scores.shape[1]), least, self.admission.barred)
 
     def at(self, items: Int64s) -> Floats:
         """Return the scores of given items."""
@@ -77,51 +86,33 @@ class SparseAnswer:
 
     Parameters
     ----------
-    keys
-        ``query * n_items + item`` of each score that is there, ascending, ``int64 (m,)``.
+    touched
+        The items, which other views of the same table share.
     values
-        The scores, ``float32 (m,)``; only those above 0 are proposals.
+        Their scores, ``float32 (m,)``; only those above 0 are proposals.
     admission
         What may be proposed.
     """
 
-    keys: Int64s
+    touched: Touched
     values: Floats
     admission: Admission
 
     def top(self, k: int) -> tuple[Int64s, Floats]:
         """Return the best items that may be proposed."""
-        n, n_items = self.admission.excluded.shape
+        chosen = self.chosen(k)
+        return in_order(self.at(chosen.astype(np.int64)), chosen, written_out=False)
+
+    def chosen(self, k: int) -> npt.NDArray[np.int32]:
+        """Return the best items that may be proposed, in no order."""
+        n_items = self.admission.excluded.shape[1]
         k = min(k, n_items)
-        rows, items = np.divmod(self.keys, n_items)
-        kept = np.flatnonzero((self.values > 0) & ~self.admission.bars(rows, items))
-        rows, items, values = rows[kept], items[kept], self.values[kept]
-        order = np.lexsort((items, -values, rows))
-        counts = np.bincount(rows, minlength=n)
-        place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-        order, rows, place = order[place < k], rows[place < k], place[place < k]
-        out_items = np.full((n, k), -1, dtype=np.int64)
-        out_scores = np.full((n, k), -np.inf, dtype=np.float32)
-        out_items[rows, place], out_scores[rows, place] = items[order], values[order]
-        return out_items, out_scores
+        return best_touched(self.touched, self.values, k, self.admission.barred, n_items)
 
     def at(self, items: Int64s) -> Floats:
         """Return the scores of given items."""
-        return self.read(*self.places(items))
-
-    def places(self, items: Int64s) -> tuple[Int64s, npt.NDArray[np.bool_]]:
-        """Return where the scores of given items ``(n, m)`` stand, and whether they do."""
-        n_items = np.int64(self.admission.excluded.shape[1])
-        asked = np.arange(len(items))[:, None] * n_items + np.maximum(items, 0)
-        place = np.minimum(np.searchsorted(self.keys, asked), max(0, len(self.keys) - 1))
-        there = self.keys[place] == asked if len(self.keys) else np.zeros(asked.shape, dtype=bool)
-        return place, there
-
-    def read(self, place: Int64s, there: npt.NDArray[np.bool_]) -> Floats:
-        """Return the scores at places as of :meth:`places`, 0 where there is none."""
-        if not len(self.values):
-            return np.zeros(place.shape, dtype=np.float32)
-        return np.where(there, self.values[place], np.float32(0))
+        n_items = self.admission.excluded.shape[1]
+        return np.asarray(read_touched(self.touched, self.values[None], items, n_items)[0])
 
 
 @dataclass(frozen=True)
@@ -167,13 +158,7 @@ class VectorAnswer:
 
     def at(self, items: Int64s) -> Floats:
         """Return the cosines of given items."""
-        out = np.empty(items.shape, dtype=np.float32)
-        step = max(1, GATHERED // max(1, items.shape[1] * self.vectors.shape[1]))
-        for start in range(0, len(items), step):
-            rows = slice(start, start + step)
-            found = self.index.vectors[np.maximum(items[rows], 0)]
-            out[rows] = np.vecdot(self.vectors[rows, None], found)
-        return out
+        return products_at(self.vectors, self.index.vectors, items)
 
 
 @dataclass(frozen=True)
@@ -196,20 +181,10 @@ class SameAnswer:
 
     def top(self, k: int) -> tuple[Int64s, Floats]:
         """Return the best items that may be proposed."""
-        n, n_items = self.admission.excluded.shape
-        k = min(k, n_items)
-        items = np.full((n, k), -1, dtype=np.int64)
-        # As many more are looked at as may turn out to be excluded.
-        deep = k + self.admission.most_excluded()
-        for eligible, rows in self.admission.groups():
-            order = self.order if eligible is None else self.order[eligible.mask[self.order]]
-            asked = np.broadcast_to(order[:deep], (len(rows), len(order[:deep])))
-            barred = self.admission.bars(np.broadcast_to(rows[:, None], asked.shape), asked)
-            kept = np.argsort(barred, axis=1, kind="stable")[:, :k]
-            gone = np.take_along_axis(barred, kept, axis=1)
-            found = np.where(gone, -1, np.take_along_axis(asked, kept, axis=1))
-            items[rows, : found.shape[1]] = found
-        return items, np.where(items < 0, np.float32(-np.inf), self.at(items))
+        n_items = self.admission.excluded.shape[1]
+        items = first_open(self.order, min(k, n_items), self.admission.barred, n_items)
+        found = items.astype(np.int64)
+        return found, np.where(found < 0, np.float32(-np.inf), self.at(found))
 
     def at(self, items: Int64s) -> Floats:
         """Return the scores of given items."""
@@ -246,7 +221,7 @@ def nearest(directions: Sequence[Floats], index: VectorIndex, admission: Admissi
     admission
         What may be proposed.
     """
-    if index.proposer is not None or directions[0].size * len(index) > SCANNED:
+    if not index.scanned:
         return [VectorAnswer(one, index, admission) for one in directions]
     every = products(np.concatenate(directions), index.vectors)
     told = every.reshape(len(directions), -1, len(index))
@@ -256,45 +231,23 @@ def nearest(directions: Sequence[Floats], index: VectorIndex, admission: Admissi
     ]
 
 
-def products(queries: Floats, items: Floats) -> Floats:
-    """Return the inner products of queries with items, ``float32 (n, n_items)``.
-
-    Each is added up in the same order whatever stands beside it, which a matrix product does not
-    promise, so that equal items tie and a query's scores do not depend on its company.
-    """
-    out = np.empty((len(queries), len(items)), dtype=np.float32)
-    step = max(1, NEARBY // items.shape[1])
-    for start in range(0, len(items), step):
-        # A part of the items stays near the processor while all queries meet it.
-        part = items[start : start + step]
-        out[:, start : start + step] = np.vecdot(queries[:, None], part[None])
-    return out
-
-
-def best(scores: Floats, k: int, least: float) -> tuple[Int64s, Floats]:
-    """Return the `k` highest scores above `least` of each row, ties by lower item.
+def in_order(
+    scores: Floats, chosen: npt.NDArray[np.int32], *, written_out: bool = True
+) -> tuple[Int64s, Floats]:
+    """Return chosen items and their scores, the best first, ties by lower item.
 
     Parameters
     ----------
     scores
-        ``float32 (n, n_items)``.
-    k
-        Length of the rows returned, at most ``n_items``.
-    least
-        Lower scores come back as -1 and ``-inf``.
+        Of all items, ``float32 (n, n_items)``, or of the chosen ones, ``float32 (n, k)``.
+    chosen
+        Items, -1 where there is none, ``int32 (n, k)``.
+    written_out
+        Whether the scores are of all items.
     """
-    n_items = scores.shape[1]
-    k = min(k, n_items)
-    cut = np.partition(scores, n_items - k, axis=1)[:, n_items - k, None]
-    # All ties at the cut stay in the running, so that the choice among them is by item number.
-    rows, items = np.nonzero((scores >= cut) & (scores > least))
-    order = np.lexsort((items, -scores[rows, items], rows))
-    rows, items = rows[order], items[order]
-    counts = np.bincount(rows, minlength=len(scores))
-    place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    kept = place < k
-    out_items = np.full((len(scores), k), -1, dtype=np.int64)
-    out_scores = np.full((len(scores), k), -np.inf, dtype=np.float32)
-    out_items[rows[kept], place[kept]] = items[kept]
-    out_scores[rows[kept], place[kept]] = scores[rows[kept], items[kept]]
-    return out_items, out_scores
+    items = chosen.astype(np.int64)
+    if written_out:
+        scores = np.take_along_axis(scores, np.maximum(items, 0), axis=1)
+    told = np.where(items < 0, np.float32(-np.inf), scores)
+    order = np.lexsort((items, -told), axis=1)
+    return np.take_along_axis(items, order, axis=1), np.take_along_axis(told, order, axis=1)

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from twofold.retrieval.answers import Answer, DenseAnswer, SparseAnswer
+from twofold.retrieval.relating import read_touched
 
 Floats = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
-
-
-class Proposals(NamedTuple):
-    """What answers propose, in no order: number of the answer, query and item, ``int64 (m,)``."""
-
-    answers: Int64s
-    queries: Int64s
-    items: Int64s
+Int32s = npt.NDArray[np.int32]
 
 
 class Board(Protocol):
     """One or several answers to the same queries."""
 
-    def proposals(self, k: int) -> Proposals:
-        """Return the best `k` items of each answer to each query, as of :meth:`Answer.top`."""
+    def proposals(self, k: int) -> Int32s:
+        """Return the best `k` items of each answer to each query, as of :meth:`Answer.top`.
+
+        In no order, -1 where there is none, ``int32 (n_answers, n, at most k)``.
+        """
         ...
 
     def at(self, items: Int64s) -> Floats:
@@ -47,20 +44,18 @@ class Board(Protocol):
 
 def boards_of(answers: Sequence[Answer]) -> list[tuple[list[int], Board]]:
     """Return all answers on boards, each with the numbers of its answers."""
-    dense: list[tuple[int, DenseAnswer]] = []
-    sparse: list[tuple[int, SparseAnswer]] = []
     out: list[tuple[list[int], Board]] = []
+    kin: dict[int, list[int]] = {}
     for number, one in enumerate(answers):
         if isinstance(one, DenseAnswer):
-            dense.append((number, one))
+            out.append(([number], DenseBoard(one)))
         elif isinstance(one, SparseAnswer):
-            sparse.append((number, one))
+            kin.setdefault(id(one.touched), []).append(number)
         else:
             out.append(([number], SingleBoard(one)))
-    if dense:
-        out.append(([number for number, _ in dense], DenseBoard([one for _, one in dense])))
-    if sparse:
-        out.append(([number for number, _ in sparse], SparseBoard([one for _, one in sparse])))
+    for numbers in kin.values():
+        same = [one for one in (answers[n] for n in numbers) if isinstance(one, SparseAnswer)]
+        out.append((numbers, SparseBoard(same)))
     return out
 
 
@@ -76,11 +71,9 @@ class SingleBoard:
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
 
-    def proposals(self, k: int) -> Proposals:
+    def proposals(self, k: int) -> Int32s:
         """Return the best `k` items for each query."""
-        items = self._answer.top(k)[0]
-        queries, places = np.nonzero(items >= 0)
-        return Proposals(np.zeros_like(queries), queries, items[queries, places])
+        return self._answer.top(k)[0].astype(np.int32)[None]
 
     def at(self, items: Int64s) -> Floats:
         """Return what the answer says of given items, ``float32 (1, n, m)``."""
@@ -88,94 +81,45 @@ class SingleBoard:
 
 
 class DenseBoard:
-    """Dense answers.
+    """A dense answer, whose scores of what may not be proposed are struck out for good.
 
     Parameters
     ----------
-    answers
-        At least one, all under one admission.
+    answer
+        The answer; nobody else may read it any more.
     """
 
-    def __init__(self, answers: Sequence[DenseAnswer]) -> None:
-        # What may not be proposed is struck out for good: none of it will be asked for.
-        self._scores = np.stack([one.scores for one in answers])
-        answers[0].admission.strike(self._scores)
-        n_answers, n, _ = self._scores.shape
-        self._least = np.empty((n_answers, n, 1), dtype=np.float32)
-        for number, one in enumerate(answers):
-            self._least[number] = one.least
-            if one.silent is not None:
-                self._least[number, one.silent] = np.inf
+    def __init__(self, answer: DenseAnswer) -> None:
+        self._answer = answer
 
-    def proposals(self, k: int) -> Proposals:
-        """Return the best `k` items of each answer to each query."""
-        scores, n_items = self._scores, self._scores.shape[2]
-        k = min(k, n_items)
-        chosen = scores > self._least
-        if k < n_items and scores.size:
-            cut = np.partition(scores, n_items - k, axis=2)[:, :, n_items - k, None]
-            chosen &= scores >= cut
-            # Of those tied at the cut, the last by number are too many.
-            for answer, query in np.argwhere(np.count_nonzero(chosen, axis=2) > k):
-                row = chosen[answer, query]
-                tied = np.flatnonzero(row & (scores[answer, query] == cut[answer, query]))
-                row[tied[k - np.count_nonzero(row) :]] = False
-        rows, items = np.divmod(np.flatnonzero(chosen), n_items)
-        return Proposals(*np.divmod(rows, max(1, scores.shape[1])), items)
+    def proposals(self, k: int) -> Int32s:
+        """Return the best `k` items for each query."""
+        return self._answer.chosen(self._answer.scores, k)[None]
 
     def at(self, items: Int64s) -> Floats:
-        """Return what each answer says of given items."""
-        n_answers, n, n_items = self._scores.shape
-        place = np.arange(n)[:, None] * n_items + np.maximum(items, 0)
-        return self._scores.reshape(n_answers, n * n_items)[:, place]
+        """Return what the answer says of given items."""
+        return self._answer.at(items)[None]
 
 
 class SparseBoard:
-    """Sparse answers; those from one table have the same keys, which are looked at once.
+    """Sparse answers from one table.
 
     Parameters
     ----------
     answers
-        At least one, all under one admission.
+        At least one, all of the same items.
     """
 
     def __init__(self, answers: Sequence[SparseAnswer]) -> None:
-        self._answers, self._admission = answers, answers[0].admission
-        kin: dict[int, list[int]] = {}
-        for number, one in enumerate(answers):
-            kin.setdefault(id(one.keys), []).append(number)
-        self._tables = list(kin.values())
+        self._answers = answers
 
-    def proposals(self, k: int) -> Proposals:
+    def proposals(self, k: int) -> Int32s:
         """Return the best `k` items of each answer to each query."""
-        n, n_items = self._admission.excluded.shape
-        parts = []
-        for numbers in self._tables:
-            keys = self._answers[numbers[0]].keys
-            queries, items = np.divmod(keys, n_items)
-            open_ones = ~self._admission.bars(queries, items)
-            for number in numbers:
-                values = self._answers[number].values
-                kept = np.flatnonzero(open_ones & (values > 0))
-                parts.append((number * n + queries[kept], items[kept], values[kept]))
-        rows, items, scores = (np.concatenate(part) for part in zip(*parts, strict=True))
-        counts = np.bincount(rows, minlength=len(self._answers) * n)
-        if (counts > k).any():
-            # Only what is too much needs an order; among ties the lower items stay.
-            long = counts[rows] > k
-            crowd, short = np.flatnonzero(long), np.flatnonzero(~long)
-            crowd = crowd[np.lexsort((items[crowd], -scores[crowd], rows[crowd]))]
-            own = np.bincount(rows[crowd], minlength=len(counts))
-            place = np.arange(len(crowd)) - np.repeat(np.cumsum(own) - own, own)
-            kept = np.concatenate([short, crowd[place < k]])
-            rows, items = rows[kept], items[kept]
-        return Proposals(*np.divmod(rows, max(1, n)), items)
+        return np.stack([one.chosen(k) for one in self._answers])
 
     def at(self, items: Int64s) -> Floats:
         """Return what each answer says of given items."""
-        out = np.empty((len(self._answers), *items.shape), dtype=np.float32)
-        for numbers in self._tables:
-            place, there = self._answers[numbers[0]].places(items)
-            for number in numbers:
-                out[number] = self._answers[number].read(place, there)
-        return out
+        first = self._answers[0]
+        values = np.stack([one.values for one in self._answers])
+        n_items = first.admission.excluded.shape[1]
+        return np.asarray(read_touched(first.touched, values, items, n_items))

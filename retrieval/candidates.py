@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from twofold.indexing.compiled import compiled
 from twofold.indexing.errors import InputError
+from twofold.retrieval.sorting import column_of, descending, score_of
+
+WRONG = (
+    "padding may stand only at the end of a row",
+    "scores must be finite, and -inf exactly at padding",
+    "rows must be sorted by score, ties by item number",
+    "an item may stand only once in a row",
+)
 
 
 @dataclass(frozen=True)
@@ -48,22 +57,9 @@ class Candidates:
         for extra in (self.features, self.sources):
             if extra is not None and extra.shape[:2] != self.items.shape:
                 raise InputError("Candidates: features and sources must follow the shape of items")
-        padded = self.items < 0
-        if bool(np.any(padded[:, :-1] & ~padded[:, 1:])):
-            raise InputError("Candidates: padding may stand only at the end of a row")
-        if bool(np.any(np.isfinite(self.scores) == padded)) or bool(
-            np.any(self.scores[padded] != -np.inf)
-        ):
-            raise InputError("Candidates: scores must be finite, and -inf exactly at padding")
-        later, earlier = self.scores[:, 1:], self.scores[:, :-1]
-        tied = (later == earlier) & ~padded[:, 1:]
-        if bool(np.any(later > earlier)) or bool(
-            np.any(tied & (self.items[:, 1:] < self.items[:, :-1]))
-        ):
-            raise InputError("Candidates: rows must be sorted by score, ties by item number")
-        ordered = np.sort(self.items, axis=1)
-        if bool(np.any((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0))):
-            raise InputError("Candidates: an item may stand only once in a row")
+        wrong = _wrong(self.items, self.scores)
+        if wrong:
+            raise InputError(f"Candidates: {WRONG[wrong - 1]}")
 
     @property
     def n_queries(self) -> int:
@@ -144,18 +140,90 @@ def rank(
     features, sources
         Carried along, shaped like `items`.
     """
-    m = items.shape[1]
-    scores = np.where(items < 0, -np.inf, scores).astype(np.float32)
-    # lexsort sorts by the last key first: score descending, then item number ascending.
-    order = np.lexsort((items, -scores), axis=1)[:, :k]
-    out_scores = np.take_along_axis(scores, order, axis=1)
-    out_items = np.where(np.isneginf(out_scores), -1, np.take_along_axis(items, order, axis=1))
-    out_features, out_sources = None, None
-    if features is not None:
-        out_features = np.take_along_axis(features, order[:, :, None], axis=1)
-        out_features[out_items < 0] = 0
+    scores = np.asarray(scores, dtype=np.float32)
+    there = (items >= 0) & (scores != -np.inf)
+    keys = descending(np.where(there, scores, 0), there)
+    order = _places(keys, items, np.count_nonzero(there, axis=1), min(k, items.shape[1]))
+    taken = order >= 0
+    places = np.maximum(order, 0)
+    out_items = np.where(taken, np.take_along_axis(items, places, axis=1), -1)
+    out_scores = np.where(taken, np.take_along_axis(scores, places, axis=1), np.float32(-np.inf))
+    out_features = None if features is None else _gathered(features, order)
+    out_sources = None
     if sources is not None:
-        out_sources = np.take_along_axis(sources, order, axis=1)
-        out_sources[out_items < 0] = 0
+        out_sources = np.where(taken, np.take_along_axis(sources, places, axis=1), np.uint32(0))
     found = Candidates(out_items, out_scores, out_features, out_sources)
-    return found if m >= k else found.padded(k)
+    return found if items.shape[1] >= k else found.padded(k)
+
+
+@compiled
+def _wrong(items: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]) -> int:
+    """Return the number of the first invariant that does not hold, from 1; 0 where all do."""
+    n, k = items.shape
+    for row in range(n):
+        length = 0
+        while length < k and items[row, length] >= 0:
+            length += 1
+        for place in range(length, k):
+            if items[row, place] >= 0:
+                return 1
+            if scores[row, place] != -np.inf:
+                return 2
+        for place in range(length):
+            if not np.isfinite(scores[row, place]):
+                return 2
+        for place in range(1, length):
+            earlier, later = scores[row, place - 1], scores[row, place]
+            if later > earlier or (later == earlier and items[row, place] < items[row, place - 1]):
+                return 3
+        ascending = np.sort(items[row, :length])
+        for place in range(1, length):
+            if ascending[place] == ascending[place - 1]:
+                return 4
+    return 0
+
+
+@compiled
+def _places(
+    keys: npt.NDArray[np.uint64],
+    items: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.int64],
+    k: int,
+) -> npt.NDArray[np.int64]:
+    """Return the columns of each row's best, of ties the lower item first; -1 at the end."""
+    n = len(keys)
+    out = np.full((n, k), -1, dtype=np.int64)
+    for row in range(n):
+        first = 0
+        while first < min(k, lengths[row]):
+            end = first + 1
+            while end < lengths[row] and score_of(keys[row, end]) == score_of(keys[row, first]):
+                end += 1
+            if end == first + 1:
+                out[row, first] = column_of(keys[row, first])
+            else:
+                tied = np.empty(end - first, dtype=np.uint64)
+                for place in range(first, end):
+                    column = column_of(keys[row, place])
+                    tied[place - first] = (np.uint64(items[row, column]) << np.uint64(32)) | (
+                        np.uint64(column)
+                    )
+                tied.sort()
+                for place in range(first, min(end, k)):
+                    out[row, place] = column_of(tied[place - first])
+            first = end
+    return out
+
+
+@compiled
+def _gathered(
+    features: npt.NDArray[np.float32], order: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    """Return the features of columns, 0 at -1."""
+    n, k = order.shape
+    out = np.zeros((n, k, features.shape[2]), dtype=np.float32)
+    for row in range(n):
+        for place in range(k):
+            if order[row, place] >= 0:
+                out[row, place] = features[row, order[row, place]]
+    return out

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from twofold.indexing.compiled import compiled
+from twofold.retrieval.sorting import column_of, descending
+
 Floats = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
 VIEWS = ("z", "rank", "proposed")
@@ -38,35 +41,61 @@ def standardise(
     """
     n, m = mask.shape
     out = np.zeros((n, m, 3 * len(scores)), dtype=np.float32)
-    if not out.size:
-        return out
-    count = np.maximum(mask.sum(axis=1, keepdims=True), 1)
-    values = np.where(mask, scores, 0.0).astype(np.float64)
-    mean = values.sum(axis=2, keepdims=True) / count
-    rest = np.where(mask, values - mean, 0.0)
-    deviation = np.sqrt(np.square(rest).sum(axis=2, keepdims=True) / count)
-    flat = deviation <= 1e-6 * np.maximum(1.0, np.abs(mean))
-    z = np.where(flat, 0.0, rest / np.where(flat, 1.0, deviation))
-    place = _places(np.where(mask, scores, -np.inf).reshape(-1, m)).reshape(scores.shape)
-    log_rank = 0.5 - np.log1p(place) / np.log1p(100.0)
-    rank = np.where(mask & ~flat, log_rank, 0.0)
-    bits = np.arange(len(scores), dtype=np.uint32)[:, None, None]
-    views = (np.clip(z, -10, 10), rank, (proposed >> bits) & np.uint32(1))
-    for number, view in enumerate(views):
-        out[..., number::3] = view.transpose(1, 2, 0)
+    if out.size:
+        scores = np.ascontiguousarray(scores, dtype=np.float32)
+        # Places are whole numbers or, among ties, halves: each logarithm is taken once.
+        ranks = 0.5 - np.log1p(np.arange(2 * m) / 2) / np.log1p(100.0)
+        _written(scores, proposed, mask, descending(scores, mask), ranks, out)
     return out
 
 
-def _places(scores: Floats) -> npt.NDArray[np.float64]:
-    """Return how many of the row stand before each, from 0; ties share their mean."""
-    order = np.argsort(-scores, axis=1)
-    ranked = np.take_along_axis(scores, order, axis=1)
-    n, m = scores.shape
-    starts = np.ones((n, m), dtype=bool)
-    starts[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
-    first = np.flatnonzero(starts)
-    sizes = np.diff(np.append(first, n * m))
-    mean = np.repeat(first + (sizes - 1) / 2, sizes).reshape(n, m) - np.arange(n)[:, None] * m
-    out = np.empty((n, m))
-    np.put_along_axis(out, order, mean, axis=1)
-    return out
+@compiled
+def _written(
+    scores: Floats,
+    proposed: npt.NDArray[np.uint32],
+    mask: npt.NDArray[np.bool_],
+    keys: npt.NDArray[np.uint64],
+    ranks: npt.NDArray[np.float64],
+    out: Floats,
+) -> None:
+    """Write all features, given each row's keys in order."""
+    n_sources, n, _ = scores.shape
+    for query in range(n):
+        there = np.flatnonzero(mask[query])
+        for source in range(n_sources):
+            told, order = scores[source, query], keys[source, query, : len(there)]
+            z, rank, own = 3 * source, 3 * source + 1, 3 * source + 2
+            for column in there:
+                bit = (proposed[query, column] >> np.uint32(source)) & np.uint32(1)
+                out[query, column, own] = bit
+            mean, deviation = _spread(told, there)
+            if deviation <= 1e-6 * max(1.0, abs(mean)):
+                continue
+            for column in there:
+                out[query, column, z] = min(max((told[column] - mean) / deviation, -10.0), 10.0)
+            first = 0
+            while first < len(order):
+                end = first + 1
+                while (
+                    end < len(order)
+                    and told[column_of(order[end])] == told[column_of(order[first])]
+                ):
+                    end += 1
+                for place in range(first, end):
+                    out[query, column_of(order[place]), rank] = ranks[first + end - 1]
+                first = end
+
+
+@compiled
+def _spread(told: Floats, there: Int64s) -> tuple[float, float]:
+    """Return mean and standard deviation of a row's candidates, 0 where there is none."""
+    if not len(there):
+        return 0.0, 0.0
+    mean = 0.0
+    for column in there:
+        mean += told[column]
+    mean /= len(there)
+    squares = 0.0
+    for column in there:
+        squares += (told[column] - mean) ** 2
+    return mean, np.sqrt(squares / len(there))

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from twofold.indexing.collaborative import Factors
+from twofold.indexing.inner_products import products
 from twofold.indexing.vectors import VectorIndex
 from twofold.retrieval.answers import (
     Answer,
@@ -21,16 +22,12 @@ from twofold.retrieval.answers import (
     SparseAnswer,
     VectorAnswer,
     nearest,
-    products,
 )
-from twofold.retrieval.lookup import Entries, entries_of
 from twofold.retrieval.queries import Queries
+from twofold.retrieval.relating import Table, related
 
 Floats = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
-# In catalogues up to this size all scores are written out: looking through zeros is quicker there
-# than sorting what is not zero, and reckoning quicker than searching.
-WRITTEN_OUT = 1 << 12
 
 
 class Source(Protocol):
@@ -93,7 +90,7 @@ class Collaborative:
     def answer(self, queries: Queries) -> Answer:
         """Return inner products; without history they are 0, and nothing is proposed."""
         users = self.factors.fold_in(self.view.matrix(queries))
-        if len(self.factors.items) > WRITTEN_OUT:
+        if not self.factors.index.scanned:
             return VectorAnswer(users, self.factors.index, queries.admission, 0.0)
         return DenseAnswer(products(users, self.factors.items), queries.admission, 0.0)
 
@@ -127,29 +124,21 @@ class Related:
 
     def answers(self, views: Sequence[View], queries: Queries) -> list[Answer]:
         """Return the answer under each of several views."""
-        n, n_items = len(queries), queries.n_items
-        entries = entries_of(self.related, queries.items)
-        keys = queries.rows()[entries.which] * n_items + entries.columns
-        if n_items > WRITTEN_OUT:
-            return self._few(views, queries, entries, keys)
-        out: list[Answer] = []
-        for view in views:
-            weighed = view.counts(queries)[entries.which] * entries.values
-            scores = np.bincount(keys, weighed, minlength=n * n_items).reshape(n, n_items)
-            out.append(DenseAnswer(scores.astype(np.float32), queries.admission, 0.0))
-        return out
+        counts = np.stack([view.counts(queries) for view in views])
+        touched, values = related(
+            self._table, queries.indptr, queries.items, counts, queries.n_items
+        )
+        return [SparseAnswer(touched, one, queries.admission) for one in values]
 
-    def _few(
-        self, views: Sequence[View], queries: Queries, entries: Entries, keys: Int64s
-    ) -> list[Answer]:
-        """Return the answers with only the items that are related to anything."""
-        distinct, place = np.unique(keys, return_inverse=True)
-        out: list[Answer] = []
-        for view in views:
-            weighed = view.counts(queries)[entries.which] * entries.values
-            sums = np.bincount(place, weighed, minlength=len(distinct)).astype(np.float32)
-            out.append(SparseAnswer(distinct, sums, queries.admission))
-        return out
+    @cached_property
+    def _table(self) -> Table:
+        """The relation as plain arrays; nothing is copied where it was mapped as such."""
+        starts, items = np.asarray(self.related.indptr), np.asarray(self.related.indices)
+        return Table(
+            starts.astype(np.int64),
+            items.astype(np.int32, copy=False),
+            np.asarray(self.related.data, dtype=np.float32),
+        )
 
 
 @dataclass(frozen=True)
@@ -171,10 +160,7 @@ class Trending:
 
     def answer(self, queries: Queries) -> Answer:
         """Return the logarithm of popularity."""
-        if len(self._scores) > WRITTEN_OUT:
-            return SameAnswer(self._scores, self._order, queries.admission)
-        scores = np.broadcast_to(self._scores, (len(queries), len(self._scores)))
-        return DenseAnswer(scores, queries.admission, 0.0)
+        return SameAnswer(self._scores, self._order, queries.admission)
 
 
 @dataclass(frozen=True)

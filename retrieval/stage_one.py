@@ -12,6 +12,7 @@ import scipy.sparse as sp
 
 from twofold.indexing.collaborative import CollaborativeSettings, Factors, fit_factors
 from twofold.indexing.errors import SettingsError
+from twofold.indexing.inner_products import products_at
 from twofold.indexing.interactions import Interactions
 from twofold.indexing.item_set import ItemSet
 from twofold.indexing.neighbours import (
@@ -29,7 +30,6 @@ from twofold.retrieval.lookup import Places, entries_of
 from twofold.retrieval.queries import Queries, queries_of_users
 from twofold.retrieval.retriever import Retriever
 from twofold.retrieval.sources import (
-    WRITTEN_OUT,
     Collaborative,
     Related,
     Source,
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from twofold.indexing.artefact import Generation, GenerationWriter
 
 Floats = npt.NDArray[np.float32]
+# Numbers in all text vectors up to which looking at each takes a millisecond or two.
+SCANNED = 1 << 24
+SEARCHED = 1 << 12  # items from which on an index of factors may be worth trying
 ASKED = 256  # users that an index is tried with
 RELATIONS = ("neighbours", "followers", "covisits")
 
@@ -191,7 +194,7 @@ class StageOne:
         place = np.searchsorted(items, near)
         there = np.flatnonzero(np.append(items, -1)[place] == near)
         cosines[place[there]] = self.neighbours.data[start:end][there]
-        scores = (np.vecdot(vectors[items], vectors[item]) + cosines) / 2
+        scores = (products_at(vectors[item][None], vectors, items[None])[0] + cosines) / 2
         order = np.lexsort((items, -scores))[:k]
         return items[order], scores[order].astype(np.float32)
 
@@ -295,7 +298,7 @@ def fit_stage_one(
     factors = fit_factors(
         matrix, settings.collaborative, seed=seed, threads=threads, progress=progress
     )
-    if log.n_items > WRITTEN_OUT:
+    if log.n_items > SEARCHED:
         some = users_to_ask(log, settings.max_history, seed)
         index_of_factors = with_proposer(
             factors.index,

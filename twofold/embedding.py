@@ -16,8 +16,7 @@ from twofold.indexing.progress import Progress
 from twofold.indexing.text import TextEncoder, brought_identity
 from twofold.indexing.tuning import with_proposer
 from twofold.indexing.vectors import VectorIndex, normalised
-from twofold.retrieval.answers import SCANNED
-from twofold.retrieval.stage_one import texts_to_ask
+from twofold.retrieval.stage_one import SCANNED, texts_to_ask
 from twofold.settings import Settings
 
 

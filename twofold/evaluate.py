@@ -35,7 +35,7 @@ from twofold.indexing.interactions import Interactions
 from twofold.indexing.progress import Progress, Silent
 from twofold.indexing.splits import Protocol, Split, choose_split, leave_last_n
 from twofold.indexing.tables import Source
-from twofold.learning import Learned, learn
+from twofold.learning import Learned, learn, n_threads
 from twofold.ranking.calibration import calibrate, levelled
 from twofold.ranking.lists import pooled, share_of_hits, stacked
 from twofold.ranking.making import Groups, deal
@@ -193,7 +193,9 @@ def _ask(
         repeat=settings.stage_one.repeat,
     )
     retriever = learned.stage_one.retriever(learned.fusion)
-    served = retriever.retrieve(queries, settings.ranker.rerank, progress=progress)
+    served = retriever.retrieve(
+        queries, settings.ranker.rerank, threads=n_threads(settings), progress=progress
+    )
     ranker = learned.ranker
     return _Asked(
         users=users,

@@ -190,7 +190,9 @@ class _Learner:
     def window(self, before: _Before, fusion: Fusion) -> Window:
         """Return the labelled lists of a window."""
         depth, early = self.settings.ranker.rerank, before.stage_one
-        served = early.retriever(fusion).retrieve(before.queries, depth, progress=self.progress)
+        served = early.retriever(fusion).retrieve(
+            before.queries, depth, threads=n_threads(self.settings), progress=self.progress
+        )
         lists = label_lists(before.queries, served, before.labels)
         return Window(lists, early.factors.items, early.relations(), before.known.matrix())
 

@@ -101,7 +101,9 @@ class Stages:
     ) -> list[Listed]:
         """Return the lists of many queries."""
         depth = k if shape is None else self.width(k)
-        found = self.retriever.retrieve(queries, self.width(k), least=k, progress=progress)
+        found = self.retriever.retrieve(
+            queries, self.width(k), least=k, threads=usable_cores(), progress=progress
+        )
         if self.ranker is None:
             ranked, chances = found.top(depth), None
         else:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from twofold.indexing.artefact import begin_generation, open_artefact
 from twofold.indexing.errors import ArtefactError, InputError, MissingDependencyError
+from twofold.indexing.inner_products import products
 from twofold.indexing.item_set import ItemSet
 from twofold.indexing.proposers import faiss_module, threads_for
 from twofold.indexing.vectors import FILE, VectorIndex, normalised
@@ -148,7 +149,7 @@ def test_among_some_items_it_agrees_with_numpy(share: float, k: int, seed: int) 
     index = VectorIndex.build(vectors, device="cpu")
     among, queries = ItemSet(rng.random(300) < share), unit(4)
     scores, items = index.search(queries, k, among=among)
-    exact = np.where(among.mask, np.vecdot(queries[:, None], vectors[None]), -np.inf)
+    exact = np.where(among.mask, products(queries, vectors), -np.inf)
     order = np.argsort(-exact, axis=1, kind="stable")[:, :k]
     wanted = np.take_along_axis(exact, order, axis=1)
     np.testing.assert_array_equal(scores, wanted)

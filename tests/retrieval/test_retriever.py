@@ -24,8 +24,9 @@ from twofold.retrieval.answers import DenseAnswer
 from twofold.retrieval.candidates import Candidates
 from twofold.retrieval.features import standardise
 from twofold.retrieval.fusion import Fusion
+from twofold.retrieval.merging import merge
 from twofold.retrieval.queries import Queries, queries_of_users
-from twofold.retrieval.retriever import Retriever, merge
+from twofold.retrieval.retriever import Retriever
 from twofold.retrieval.sources import Related, TextProfile, TextQuery, Trending, View
 
 N_USERS, N_ITEMS = 10, 40
@@ -221,10 +222,14 @@ class _Shown:
 
 
 def test_progress_adds_up_to_the_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CHUNK_SCORES", 4 * 4 * N_ITEMS)
+    monkeypatch.setattr(module, "CHUNK_SCORES", 4 * N_ITEMS)
     shown = _Shown()
-    _retriever().retrieve(_queries(), 3, progress=shown)
+    alone = _retriever().retrieve(_queries(), 3, progress=shown)
     assert shown.told == [N_USERS, 4, 4, 2]
+    shared = _retriever().retrieve(_queries(), 3, threads=3, progress=shown)
+    assert shown.told[4:] == [N_USERS, 4, 4, 2]
+    np.testing.assert_array_equal(alone.items, shared.items)
+    np.testing.assert_array_equal(alone.scores, shared.scores)
 
 
 PROPOSALS = st.lists(

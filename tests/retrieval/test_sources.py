@@ -23,9 +23,8 @@ from twofold.indexing.neighbours import (
     trending,
 )
 from twofold.indexing.vectors import VectorIndex, normalised
-from twofold.retrieval import sources as module
 from twofold.retrieval.admission import Admission
-from twofold.retrieval.answers import Answer, DenseAnswer, Silence, SparseAnswer, best
+from twofold.retrieval.answers import Answer, DenseAnswer, Silence
 from twofold.retrieval.queries import Queries, queries_of_users
 from twofold.retrieval.sources import (
     Collaborative,
@@ -267,19 +266,6 @@ def test_sources_asked_together_say_what_they_say_alone(name: str, view: str) ->
         np.testing.assert_array_equal(_all_scores(answer, queries), _all_scores(alone, queries))
 
 
-@pytest.mark.parametrize("view", VIEWS)
-def test_large_catalogues_get_the_same_from_sparse_sums(
-    view: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    queries, source = _queries(_log()), _source("neighbours", view)
-    dense = source.answer(queries)
-    monkeypatch.setattr(module, "WRITTEN_OUT", N_ITEMS - 1)
-    sparse = source.answer(queries)
-    assert isinstance(dense, DenseAnswer)
-    assert isinstance(sparse, SparseAnswer)
-    np.testing.assert_array_equal(_all_scores(dense, queries), _all_scores(sparse, queries))
-
-
 @settings(deadline=None)
 @given(
     st.lists(
@@ -289,7 +275,8 @@ def test_large_catalogues_get_the_same_from_sparse_sums(
 )
 def test_best_equals_a_slow_sort(rows: list[list[float]], k: int) -> None:
     scores = np.array(rows, dtype=np.float32).reshape(len(rows), 5)
-    items, found = best(scores, k, 0.0)
+    nothing = Admission(sp.csr_matrix(scores.shape, dtype=bool))
+    items, found = DenseAnswer(scores, nothing, 0.0).top(k)
     for number, row in enumerate(rows):
         wanted = sorted((-score, item) for item, score in enumerate(row) if score > 0)[:k]
         gap = min(k, 5) - len(wanted)

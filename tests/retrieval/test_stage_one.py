@@ -10,13 +10,12 @@ import pytest
 
 from tests.indexing.logs import LIKE, Event, log_of
 from twofold.indexing.collaborative import CollaborativeSettings
+from twofold.indexing.inner_products import products
 from twofold.indexing.interactions import Interactions
 from twofold.indexing.item_set import ItemSet
 from twofold.indexing.proposers import Proposer
 from twofold.indexing.tuning import IndexSettings, recall_of
 from twofold.indexing.vectors import VectorIndex, normalised
-from twofold.retrieval import retriever, sources
-from twofold.retrieval import stage_one as module
 from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.queries import Queries, queries_of_users
 from twofold.retrieval.stage_one import StageOne, StageOneSettings, fit_stage_one, texts_to_ask
@@ -61,9 +60,7 @@ def _asked(filtered: bool) -> Queries:
 
 
 def _as_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    for one in (sources, retriever, module):
-        monkeypatch.setattr(one, "WRITTEN_OUT", 0)
-    monkeypatch.setattr("twofold.retrieval.answers.SCANNED", 0)
+    monkeypatch.setattr(VectorIndex, "scanned", False)
 
 
 @pytest.mark.parametrize("filtered", [False, True])
@@ -117,7 +114,7 @@ def test_through_proposers_most_candidates_stay(
 def test_factors_of_a_large_catalogue_get_the_index_that_was_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    _as_large(monkeypatch)
+    monkeypatch.setattr("twofold.retrieval.stage_one.SEARCHED", 0)
     index = VectorIndex.build(_vectors(), device="cpu")
     search = IndexSettings(kind="IVF8,SQ8", recall_target=0.9)
     made = fit_stage_one(_log(), index, SETTINGS, has_times=True, search=search)
@@ -133,7 +130,7 @@ def test_similar_items_are_the_best_by_both(stage_one: StageOne, share: float | 
     vectors, near = stage_one.index.vectors, stage_one.neighbours.toarray()
     among = None if share is None else ItemSet(np.random.default_rng(1).random(N_ITEMS) < share)
     for item in (0, 3, 120, N_ITEMS - 1):
-        scores = (np.vecdot(vectors, vectors[item]) + near[item]) / 2
+        scores = (products(vectors[item][None], vectors)[0] + near[item]) / 2
         scores[item] = -np.inf
         if among is not None:
             scores[~among.mask] = -np.inf

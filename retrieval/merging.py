@@ -1,0 +1,131 @@
+"""What all sources propose to a query, each item once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from twofold.indexing.compiled import compiled
+from twofold.retrieval.admission import Admission
+from twofold.retrieval.answers import Answer
+from twofold.retrieval.boards import boards_of
+
+Int64s = npt.NDArray[np.int64]
+Int32s = npt.NDArray[np.int32]
+UInt32s = npt.NDArray[np.uint32]
+
+
+class Merged(NamedTuple):
+    """The union of all proposals a query.
+
+    Parameters
+    ----------
+    items
+        In ascending order, then what no source proposed, -1 at the end, ``int64 (n, m)``.
+    proposed
+        Bit ``s`` is set where source ``s`` proposed the item, ``uint32 (n, m)``.
+    scores
+        What every source says of them, ``float32 (n_sources, n, m)``.
+    """
+
+    items: Int64s
+    proposed: UInt32s
+    scores: npt.NDArray[np.float32]
+
+
+def merge(
+    answers: Sequence[Answer], admission: Admission, per_source: int, *, least: int = 0
+) -> Merged:
+    """Return what sources propose to queries, each item once.
+
+    Parameters
+    ----------
+    answers
+        What each source says; not to be read afterwards.
+    admission
+        What may be proposed.
+    per_source
+        How many proposals of each source are taken.
+    least
+        Rows hold at least so many items wherever as many may be proposed.
+    """
+    n, n_items = admission.excluded.shape
+    boards = boards_of(answers)
+    told = np.full((len(answers), n, min(per_source, n_items)), -1, dtype=np.int32)
+    for numbers, board in boards:
+        found = board.proposals(per_source)
+        told[numbers, :, : found.shape[2]] = found
+    items, proposed = _united(told, n_items)
+    items, proposed = filled(items, proposed, admission, least)
+    scores = np.empty((len(answers), *items.shape), dtype=np.float32)
+    for numbers, board in boards:
+        scores[numbers] = board.at(items)
+    return Merged(items, proposed, scores)
+
+
+def filled(
+    items: Int64s, proposed: UInt32s, admission: Admission, least: int
+) -> tuple[Int64s, UInt32s]:
+    """Return rows of at least so many items, where as many may be proposed; no source's are last.
+
+    Parameters
+    ----------
+    items
+        Item numbers, -1 at the end, ``int64 (n, m)``.
+    proposed
+        The sources that proposed them, ``uint32 (n, m)``.
+    admission
+        What may be proposed.
+    least
+        The length to fill up to.
+    """
+    counts = np.count_nonzero(items >= 0, axis=1)
+    short = np.flatnonzero(counts < least)
+    if not len(short):
+        return items, proposed
+    more = {
+        row: np.setdiff1d(admission.open(row), items[row, :count], assume_unique=True)[
+            : least - count
+        ]
+        for row, count in zip(short.tolist(), counts[short].tolist(), strict=True)
+    }
+    width = max((counts[row] + len(new) for row, new in more.items()), default=0)
+    gap = ((0, 0), (0, max(0, width - items.shape[1])))
+    items, proposed = np.pad(items, gap, constant_values=-1), np.pad(proposed, gap)
+    for row, new in more.items():
+        items[row, counts[row] : counts[row] + len(new)] = new
+    return items, proposed
+
+
+@compiled
+def _united(told: Int32s, n_items: int) -> tuple[Int64s, UInt32s]:
+    """Return the union of proposals ``(n_sources, n, k)``, ascending, and who proposed each."""
+    n_sources, n, k = told.shape
+    bits = np.zeros(n_items, dtype=np.uint32)
+    met = np.empty(n_sources * k, dtype=np.int32)
+    items = np.full((n, n_sources * k), -1, dtype=np.int64)
+    proposed = np.zeros((n, n_sources * k), dtype=np.uint32)
+    width = 0
+    for query in range(n):
+        count = 0
+        for source in range(n_sources):
+            bit = np.uint32(1) << np.uint32(source)
+            for place in range(k):
+                item = told[source, query, place]
+                if item < 0:
+                    break
+                if bits[item] == 0:
+                    met[count] = item
+                    count += 1
+                bits[item] |= bit
+        ascending = np.sort(met[:count])
+        for place in range(count):
+            item = ascending[place]
+            items[query, place] = item
+            proposed[query, place] = bits[item]
+            bits[item] = 0
+        width = max(width, count)
+    return items[:, :width].copy(), proposed[:, :width].copy()

@@ -1,0 +1,192 @@
+"""The best of many scores, without putting all of them in order."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from twofold.indexing.compiled import compiled
+from twofold.retrieval.sorting import ordered, score_with
+
+Floats = npt.NDArray[np.float32]
+Int64s = npt.NDArray[np.int64]
+Int32s = npt.NDArray[np.int32]
+Bools = npt.NDArray[np.bool_]
+BLOCK = 32
+
+
+class Barred(NamedTuple):
+    """What may not be proposed, as plain arrays.
+
+    Parameters
+    ----------
+    starts, items
+        Excluded items of query ``q`` are ``items[starts[q]:starts[q + 1]]``, ascending; ``int64
+        (n + 1,)`` and ``int32``.
+    which
+        Which of the filters each query has, -1 for none, ``int64 (n,)``.
+    masks
+        The items that each filter lets through, ``bool (n_filters, n_items)``.
+    """
+
+    starts: Int64s
+    items: Int32s
+    which: Int64s
+    masks: Bools
+
+
+@compiled
+def marked(barred: Barred, query: int, marks: Int32s) -> None:
+    """Write ``query + 1`` to the marks of a query's excluded items, ``int32 (n_items,)``."""
+    for place in range(barred.starts[query], barred.starts[query + 1]):
+        marks[barred.items[place]] = query + 1
+
+
+@compiled
+def sink(scores: Floats, items: Int32s, size: int) -> None:
+    """Let the first of a heap sink to its place; the worst stands first, of ties the last item."""
+    score, item = scores[0], items[0]
+    place = 0
+    while True:
+        below = 2 * place + 1
+        if below >= size:
+            break
+        other = below + 1
+        if other < size and (
+            scores[other] < scores[below]
+            or (scores[other] == scores[below] and items[other] > items[below])
+        ):
+            below = other
+        if score < scores[below] or (score == scores[below] and item > items[below]):
+            break
+        scores[place], items[place] = scores[below], items[below]
+        place = below
+    scores[place], items[place] = score, item
+
+
+@compiled
+def rise(scores: Floats, items: Int32s, place: int) -> None:
+    """Let the last of a heap, which stands at a place, rise to where it belongs."""
+    score, item = scores[place], items[place]
+    while place > 0:
+        above = (place - 1) // 2
+        if scores[above] < score or (scores[above] == score and items[above] > item):
+            break
+        scores[place], items[place] = scores[above], items[above]
+        place = above
+    scores[place], items[place] = score, item
+
+
+@compiled
+def best_dense(scores: Floats, k: int, least: Floats, barred: Barred) -> Int32s:
+    """Return the best `k` items of each query in no order, ties by lower item, -1 at the end.
+
+    Parameters
+    ----------
+    scores
+        ``float32 (n, n_items)``; those of what may not be proposed are set to ``-inf``.
+    k
+        How many, at most ``n_items``.
+    least
+        Only scores above it are taken, ``float32 (n,)``.
+    barred
+        What may not be proposed.
+    """
+    n, n_items = scores.shape
+    out = np.full((n, k), -1, dtype=np.int32)
+    heap = np.empty(k, dtype=np.float32)
+    n_blocks = (n_items + BLOCK - 1) // BLOCK
+    highest = np.empty(n_blocks, dtype=np.int32)
+    for query in range(n):
+        row, held = scores[query], out[query]
+        for place in range(barred.starts[query], barred.starts[query + 1]):
+            row[barred.items[place]] = -np.inf
+        if barred.which[query] >= 0:
+            mask = barred.masks[barred.which[query]]
+            for item in range(n_items):
+                if not mask[item]:
+                    row[item] = -np.inf
+        floor = _floor(row.view(np.int32), highest, k)
+        lowest = score_with(floor)
+        size, bound = 0, least[query]
+        for block in range(n_blocks):
+            if highest[block] < floor:
+                continue
+            for item in range(block * BLOCK, min((block + 1) * BLOCK, n_items)):
+                score = row[item]
+                if not score > bound or score < lowest:
+                    continue
+                if size < k:
+                    heap[size], held[size] = score, item
+                    rise(heap, held, size)
+                    size += 1
+                else:
+                    heap[0], held[0] = score, item
+                    sink(heap, held, size)
+                if size == k:
+                    # Items come in ascending order: of a tie the one that is here already stays.
+                    bound = heap[0]
+    return out
+
+
+@compiled
+def _floor(bits: Int32s, highest: Int32s, k: int) -> Any:
+    """Return what the `k` best are not below: as many blocks have a score that is as high.
+
+    Parameters
+    ----------
+    bits
+        The scores' bits, ``int32 (n_items,)``.
+    highest
+        Takes the highest of each block, as of :func:`twofold.retrieval.sorting.ordered`.
+    k
+        How many.
+    """
+    lowest, whole = np.int32(-2147483648), len(bits) // BLOCK
+    # Blocks of a length that the compiler knows are looked through by vector instructions.
+    for block in range(whole):
+        best, start = lowest, block * BLOCK
+        for place in range(BLOCK):
+            best = max(best, ordered(bits[start + place]))
+        highest[block] = best
+    if whole < len(highest):
+        best = lowest
+        for item in range(whole * BLOCK, len(bits)):
+            best = max(best, ordered(bits[item]))
+        highest[whole] = best
+    if k >= len(highest):
+        return np.int32(-2147483648)
+    return np.partition(highest, len(highest) - k)[len(highest) - k]
+
+
+@compiled
+def first_open(order: Int64s, k: int, barred: Barred, n_items: int) -> Int32s:
+    """Return the first `k` items of an order that may be proposed to each query, -1 at the end.
+
+    Parameters
+    ----------
+    order
+        Items, the best first, ``int64 (m,)``.
+    k
+        How many.
+    barred
+        What may not be proposed.
+    n_items
+        Size of the item vocabulary.
+    """
+    n = len(barred.starts) - 1
+    out = np.full((n, k), -1, dtype=np.int32)
+    marks = np.zeros(n_items, dtype=np.int32)
+    for query in range(n):
+        marked(barred, query, marks)
+        filtered, found = barred.which[query], 0
+        for item in order:
+            if found == k:
+                break
+            if marks[item] == query + 1 or (filtered >= 0 and not barred.masks[filtered, item]):
+                continue
+            out[query, found] = item
+            found += 1
+    return out

@@ -1,0 +1,87 @@
+"""Rows of scores in order, by sorting plain numbers that hold score and place at once.
+
+Sorting numbers where they stand is several times as fast as sorting places by what they refer to,
+above all where numpy has vector instructions for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from twofold.indexing.compiled import compiled
+
+Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+UInt64s = npt.NDArray[np.uint64]
+LOW = np.uint64(0xFFFFFFFF)
+
+
+def descending(scores: Floats, mask: Bools) -> UInt64s:
+    """Return keys of each row's scores, sorted: the highest score first, of ties the first column.
+
+    Parameters
+    ----------
+    scores
+        Finite, ``float32 (..., n, m)``; ``-0`` counts as 0.
+    mask
+        Which scores count, ``bool (n, m)``; the others come last.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``uint64 (..., n, m)``; :func:`column_of` gives the column of each that counts.
+    """
+    keys = np.empty(scores.shape, dtype=np.uint64)
+    n, m = mask.shape
+    if not keys.size:
+        return keys
+    _keyed(
+        np.ascontiguousarray(scores).reshape(-1, n, m).view(np.int32), mask, keys.reshape(-1, n, m)
+    )
+    keys.sort(axis=-1)
+    return keys
+
+
+@compiled
+def column_of(key: np.uint64) -> Any:
+    """Return the column that a key stands for."""
+    return np.int64(key & LOW)
+
+
+@compiled
+def score_of(key: np.uint64) -> np.uint64:
+    """Return what keys of equal scores have in common."""
+    return key >> np.uint64(32)
+
+
+@compiled
+def ordered(bits: Any) -> Any:
+    """Return a whole number that grows with the ``float32`` of these bits, ``int32``."""
+    if bits == np.int32(-2147483648):  # -0
+        return np.int32(0)
+    return bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))
+
+
+@compiled
+def score_with(number: Any) -> Any:
+    """Return the score whose bits :func:`ordered` turned into a number."""
+    bits = np.empty(1, dtype=np.int32)
+    bits[0] = number ^ ((number >> np.int32(31)) & np.int32(0x7FFFFFFF))
+    return bits.view(np.float32)[0]
+
+
+@compiled
+def _keyed(bits: npt.NDArray[np.int32], mask: Bools, keys: UInt64s) -> None:
+    layers, n, m = bits.shape
+    for layer in range(layers):
+        for row in range(n):
+            for column in range(m):
+                if not mask[row, column]:
+                    keys[layer, row, column] = ~np.uint64(0)
+                    continue
+                # The greatest becomes the least, and all are above 0.
+                turned = np.int64(2147483647) - np.int64(ordered(bits[layer, row, column]))
+                keys[layer, row, column] = (np.uint64(turned) << np.uint64(32)) | np.uint64(column)
