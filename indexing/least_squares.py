@@ -19,8 +19,8 @@ def solved(
     """Return the factors of rows that suit given factors of the columns, ``float32 (n, f)``.
 
     Equation 4 of Hu, Koren and Volinsky (2008),
-    ``(Y'Y + Y'(C - I)Y + regularization I) x = Y'C p``, by Cholesky's decomposition in double precision. A row without entries gets zeros; none depends
-    on others.
+    ``(Y'Y + Y'(C - I)Y + regularization I) x = Y'C p``, by Cholesky's decomposition in double
+    precision. A row without entries gets zeros; none depends on others.
 
     Parameters
     ----------

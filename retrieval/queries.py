@@ -86,6 +86,10 @@ class Queries:
 
     def ages(self) -> npt.NDArray[np.int64]:
         """Return how many of the query's events are later, ``int64 (n_events,)``."""
+        return self._ages
+
+    @cached_property
+    def _ages(self) -> npt.NDArray[np.int64]:
         return np.repeat(self.indptr[1:], self.lengths()) - 1 - np.arange(len(self.items))
 
     def gaps(self) -> npt.NDArray[np.int64]:
