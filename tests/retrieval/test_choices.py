@@ -10,6 +10,7 @@ from scipy.optimize import check_grad
 from twofold.indexing.errors import InputError
 from twofold.retrieval import choices
 from twofold.retrieval.choices import _Layer, _loss, _losses, _Packed, learn_weights
+from twofold.retrieval.fusion import Fusion
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -89,7 +90,7 @@ def _crossed(n: int = 600, m: int = 12, seed: int = 0) -> tuple[Floats, Bools, B
     return features, labels, np.ones((n, m), dtype=bool)
 
 
-def _share_of_hits_found(fusion: choices.Fusion, features: Floats, labels: Bools) -> float:
+def _share_of_hits_found(fusion: Fusion, features: Floats, labels: Bools) -> float:
     best = fusion.score(features).argmax(axis=1)
     return float(labels[np.arange(len(labels)), best].mean())
 
