@@ -18,6 +18,8 @@ Pairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float
 MS_PER_DAY = 86_400_000
 # Pairs that count less than this are hours apart where sessions last minutes: no visit of both.
 LEAST_VISIT = 1e-3
+# Strongest transitions an item that are followed on: the weaker ones multiply the work alone.
+STEPPED = 50
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,36 @@ def transitions(log: Interactions, settings: NeighbourSettings) -> sp.csr_matrix
         )
         offset += 1
     return _related(_counts(pairs, log.n_items), items, settings.per_item)
+
+
+def onward(followers: sp.csr_matrix, settings: NeighbourSettings) -> sp.csr_matrix:
+    """Return what follows what followed, ``float32 (n_items, n_items)``, zero diagonal.
+
+    ``P T``, with ``T`` the transitions and ``P`` the same with rows that add up to 1: the first of
+    two steps is one of a random walk. Items that share no user are related where others lead from
+    the one to the other.
+
+    Parameters
+    ----------
+    followers
+        The transitions, ``float32 (n_items, n_items)``.
+    settings
+        How many an item are kept.
+    """
+    first = _strongest(followers.copy(), STEPPED)
+    total = np.maximum(np.asarray(first.sum(axis=1)).ravel(), np.finfo(np.float32).tiny)
+    leads = (sp.diags(1 / total) @ first).tocsr()
+    parts = []
+    # Blocks of items bound the memory of the product, whatever the number of items.
+    for start in range(0, leads.shape[0], 4096):
+        reached = (leads[start : start + 4096] @ first).tocoo()
+        other = reached.row + start != reached.col
+        shown = (reached.data[other], (reached.row[other], reached.col[other]))
+        block = sp.coo_matrix(shown, shape=reached.shape).tocsr()
+        parts.append(_strongest(block, settings.per_item))
+    if not parts:
+        return sp.csr_matrix((0, 0), dtype=np.float32)
+    return sp.vstack(parts).tocsr()
 
 
 def covisits(log: Interactions, settings: NeighbourSettings, *, has_times: bool) -> sp.csr_matrix:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
 
 from twofold.indexing.errors import InputError
 from twofold.retrieval.features import VIEWS
@@ -15,8 +15,15 @@ from twofold.retrieval.features import VIEWS
 Floats = npt.NDArray[np.float32]
 Method = Literal["learned", "zscore", "reciprocal"]
 RECIPROCAL_OFFSET = 60
-PENALTIES = (0.1, 1.0, 10.0, 100.0)
-MAX_STEPS = 50
+BLOCK = 64  # candidates a matrix product
+
+
+class Unit(NamedTuple):
+    """One unit of a hidden layer: ``outward * max(0, features . weights + bias)``."""
+
+    weights: tuple[float, ...]
+    bias: float
+    outward: float
 
 
 @dataclass(frozen=True)
@@ -28,13 +35,26 @@ class Fusion:
     method
         ``"zscore"`` adds up the sources' standardised scores with `weights` (one a source).
         ``"reciprocal"`` adds up ``1 / (60 + rank)`` (Cormack et al. 2009), ranks by source within
-        the merged row. ``"learned"`` is linear in all features, `weights` one a feature.
+        the merged row. ``"learned"`` is linear in all features, `weights` one a feature, plus what
+        `units` say.
     weights
         See above; all 1 by default for ``"zscore"``, unused by ``"reciprocal"``.
+    units
+        A hidden layer over all features, of ``"learned"`` alone; it may be empty.
+
+    Raises
+    ------
+    InputError
+        If a unit has not one weight a feature.
     """
 
     method: Method
     weights: tuple[float, ...]
+    units: tuple[Unit, ...] = ()
+
+    def __post_init__(self) -> None:
+        if any(len(unit.weights) != len(self.weights) for unit in self.units):
+            raise InputError(f"Fusion: a unit needs {len(self.weights)} weights, one a feature")
 
     def score(self, features: Floats) -> Floats:
         """Return scores ``float32 (n, m)`` of features ``(n, m, n_features)``."""
@@ -51,135 +71,41 @@ class Fusion:
             raise InputError(
                 f"fusion was made for {len(self.weights)} weights, but {read.shape[-1]} came"
             )
-        return np.asarray(read @ np.asarray(self.weights, dtype=np.float32), dtype=np.float32)
+        if self.method == "zscore":
+            return np.asarray(read @ np.asarray(self.weights, dtype=np.float32), dtype=np.float32)
+        return self._learned(features)
+
+    def _learned(self, features: Floats) -> Floats:
+        """Return the linear sum and what the hidden layer adds to it."""
+        n, m, width = features.shape
+        # Products of one shape, each over candidates of one row alone: a score's last bits must not
+        # depend on how long other rows are.
+        n_blocks = -(-m // BLOCK)
+        blocks = np.zeros((n, n_blocks * BLOCK, width), dtype=np.float32)
+        blocks[:, :m] = features
+        inward, bias, outward = self._layer
+        sums = blocks.reshape(n, n_blocks, BLOCK, width) @ inward
+        sums = sums.reshape(n, n_blocks * BLOCK, len(bias) + 1)[:, :m]
+        hidden = np.maximum(sums[..., 1:] + bias, 0)
+        return np.asarray(sums[..., 0] + np.vecdot(hidden, outward), dtype=np.float32)
+
+    @cached_property
+    def _layer(self) -> tuple[Floats, Floats, Floats]:
+        """Linear weights and those of all units side by side, biases, and what units count."""
+        columns = (self.weights, *(unit.weights for unit in self.units))
+        return (
+            np.ascontiguousarray(np.array(columns, dtype=np.float32).T),
+            np.array([unit.bias for unit in self.units], dtype=np.float32),
+            np.array([unit.outward for unit in self.units], dtype=np.float32),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fusion as JSON values."""
-        return {"method": self.method, "weights": list(self.weights)}
+        units = [[list(unit.weights), unit.bias, unit.outward] for unit in self.units]
+        return {"method": self.method, "weights": list(self.weights), "units": units}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Fusion:
         """Return the fusion that :meth:`to_dict` wrote."""
-        return cls(values["method"], tuple(values["weights"]))
-
-
-def learn_weights(
-    features: Floats, labels: npt.NDArray[np.bool_], mask: npt.NDArray[np.bool_], *, seed: int = 0
-) -> Fusion:
-    """Return the linear fusion under which the hits of labelled rows are likeliest.
-
-    Conditional logit: the softmax over a row's candidates, with an L2 penalty chosen by the
-    likelihood of a held-out fifth of the rows (McFadden 1974).
-
-    Parameters
-    ----------
-    features
-        Features of merged candidates, ``float32 (n, m, n_features)``.
-    labels
-        Hits, ``bool (n, m)``; rows without a hit say nothing and are passed over.
-    mask
-        True at candidates, ``bool (n, m)``.
-    seed
-        Seeds the held-out rows.
-
-    Raises
-    ------
-    InputError
-        If fewer than two rows hold a hit.
-    """
-    hits = np.flatnonzero((labels & mask).any(axis=1))
-    if len(hits) < 2:
-        raise InputError("fusion weights need at least two rows with a hit")
-    shuffled = np.random.default_rng(seed).permutation(hits)
-    held, fit = np.split(shuffled, [max(1, len(hits) // 5)])
-    parts = [_Packed.of(features, labels, mask, np.sort(rows)) for rows in (fit, held, hits)]
-    weights = np.zeros(features.shape[-1])
-    best, best_loss = PENALTIES[0], np.inf
-    # From the strongest penalty down, each fit starts where the one before ended.
-    for penalty in sorted(PENALTIES, reverse=True):
-        weights = _fitted(parts[0], penalty, weights)
-        loss = _loss(weights, parts[1], 0.0)[0]
-        if loss < best_loss:
-            best, best_loss = penalty, loss
-    final = _fitted(parts[2], best, weights)
-    return Fusion("learned", tuple(float(one) for one in final))
-
-
-class _Packed(NamedTuple):
-    """Candidates of rows one after another, without padding.
-
-    ``features (n, n_features)``, ``hits (n,)``, and where each row begins, ``starts (n_rows,)``.
-    """
-
-    features: Floats
-    hits: npt.NDArray[np.float64]
-    starts: npt.NDArray[np.int64]
-    row: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(
-        cls,
-        features: Floats,
-        labels: npt.NDArray[np.bool_],
-        mask: npt.NDArray[np.bool_],
-        rows: npt.NDArray[np.int64],
-    ) -> _Packed:
-        there = mask[rows]
-        counts = there.sum(axis=1)
-        return cls(
-            features[rows][there],
-            labels[rows][there].astype(np.float64),
-            (np.cumsum(counts) - counts).astype(np.int64),
-            np.repeat(np.arange(len(rows)), counts),
-        )
-
-
-def _fitted(
-    packed: _Packed, penalty: float, start: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """Return the best weights: convex and of few dimensions, so a few Newton steps away."""
-    found = minimize(
-        _loss,
-        start,
-        (packed, penalty),
-        "trust-exact",
-        jac=True,
-        hess=_curvature,
-        options={"maxiter": MAX_STEPS, "gtol": 1e-5},
-    )
-    return np.asarray(found.x)
-
-
-def _loss(
-    weights: npt.NDArray[np.float64], packed: _Packed, penalty: float
-) -> tuple[float, npt.NDArray[np.float64]]:
-    """Return the negative log-likelihood a hit and its gradient."""
-    features, hits, starts, row = packed
-    chances = _chances(weights, packed)
-    n_hits = hits.sum()
-    expected = chances * np.add.reduceat(hits, starts)[row]
-    gradient = ((expected - hits).astype(np.float32) @ features).astype(np.float64)
-    loss = -float(np.log(np.maximum(chances[hits > 0], 1e-300)).sum())
-    loss += penalty * float(weights @ weights)
-    return loss / n_hits, (gradient + 2 * penalty * weights) / n_hits
-
-
-def _curvature(
-    weights: npt.NDArray[np.float64], packed: _Packed, penalty: float
-) -> npt.NDArray[np.float64]:
-    """Return the second derivative: each row's covariance of features, times its hits."""
-    features, hits, starts, row = packed
-    counts = np.add.reduceat(hits, starts)
-    weighted = features * _chances(weights, packed).astype(np.float32)[:, None]
-    means = np.add.reduceat(weighted, starts)
-    spread = (weighted * counts.astype(np.float32)[row][:, None]).T @ features
-    inner = (means * counts.astype(np.float32)[:, None]).T @ means
-    curved = (spread - inner).astype(np.float64) + 2 * penalty * np.eye(len(weights))
-    return np.asarray(curved / hits.sum())
-
-
-def _chances(weights: npt.NDArray[np.float64], packed: _Packed) -> npt.NDArray[np.float64]:
-    """Return the softmax of the scores within each row."""
-    scores = (packed.features @ weights.astype(np.float32)).astype(np.float64)
-    powers = np.exp(scores - np.maximum.reduceat(scores, packed.starts)[packed.row])
-    return np.asarray(powers / np.add.reduceat(powers, packed.starts)[packed.row])
+        units = tuple(Unit(tuple(one), bias, outward) for one, bias, outward in values["units"])
+        return cls(values["method"], tuple(values["weights"]), units)

@@ -19,6 +19,7 @@ from twofold.indexing.neighbours import (
     NeighbourSettings,
     cosine_neighbours,
     covisits,
+    onward,
     transitions,
     trending,
 )
@@ -48,7 +49,7 @@ Floats = npt.NDArray[np.float32]
 SCANNED = 1 << 24
 SEARCHED = 1 << 12  # items from which on an index of factors may be worth trying
 ASKED = 256  # users that an index is tried with
-RELATIONS = ("neighbours", "followers", "covisits")
+RELATIONS = ("neighbours", "followers", "covisits", "onward")
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,9 @@ class StageOne:
     ----------
     factors
         Collaborative factors.
-    neighbours, followers, covisits
-        Item-to-item cosines, directed transitions and visits in one session, ``float32 (n_items,
-        n_items)``.
+    neighbours, followers, covisits, onward
+        Item-to-item cosines, directed transitions, visits in one session and transitions of two
+        steps, ``float32 (n_items, n_items)``.
     popularity
         Time-decayed popularity, ``float32 (n_items,)``.
     index
@@ -118,6 +119,7 @@ class StageOne:
     neighbours: sp.csr_matrix
     followers: sp.csr_matrix
     covisits: sp.csr_matrix
+    onward: sp.csr_matrix
     popularity: Floats
     index: VectorIndex
     settings: StageOneSettings
@@ -149,6 +151,7 @@ class StageOne:
             Related("neighbours_last_3", self.neighbours, View(last=3)),
             Related("transitions", self.followers, fading),
             Related("transitions_last", self.followers, View(last=1)),
+            Related("transitions_onward", self.onward, fading),
             Related("covisits", self.covisits, fading),
             TextProfile("text", self.index, fading),
             TextProfile("text_last", self.index, View(last=1)),
@@ -163,7 +166,7 @@ class StageOne:
         return tuple(out)
 
     def relations(self) -> tuple[sp.csr_matrix, ...]:
-        """Return the item-to-item relations in their lasting order, ``(n_items, n_items)``."""
+        """Return the relations that are counted, in their lasting order, ``(n_items, n_items)``."""
         return self.neighbours, self.followers, self.covisits
 
     def similar(
@@ -234,7 +237,7 @@ class StageOne:
     def save(self, writer: GenerationWriter) -> None:
         """Write everything but the vector index, which is a stage of its own."""
         self.factors.save(writer)
-        for name, matrix in zip(RELATIONS, self.relations(), strict=True):
+        for name, matrix in zip(RELATIONS, (*self.relations(), self.onward), strict=True):
             for part in ("data", "indices", "indptr"):
                 writer.put_array(f"relations/{name}/{part}", getattr(matrix, part))
         writer.put_array("relations/popularity", self.popularity)
@@ -257,6 +260,7 @@ class StageOne:
             matrix("neighbours"),
             matrix("followers"),
             matrix("covisits"),
+            matrix("onward"),
             np.asarray(generation.array("relations/popularity")),
             index,
             settings,
@@ -313,8 +317,9 @@ def fit_stage_one(
         neighbours = cosine_neighbours(matrix, settings.neighbours)
         followers = transitions(log, settings.neighbours)
         visits = covisits(log, settings.neighbours, has_times=has_times)
+        further = onward(followers, settings.neighbours)
         popularity = trending(log, settings.neighbours, has_times=has_times)
-    return StageOne(factors, neighbours, followers, visits, popularity, index, settings)
+    return StageOne(factors, neighbours, followers, visits, further, popularity, index, settings)
 
 
 def users_to_ask(log: Interactions, max_history: int, seed: int) -> Queries:

@@ -29,7 +29,8 @@ from twofold.ranking.making import make_ranker
 from twofold.ranking.ranker import Ranker
 from twofold.ranking.relations import Relations
 from twofold.ranking.settings import RankerSettings
-from twofold.retrieval.fusion import Fusion, learn_weights
+from twofold.retrieval.choices import learn_weights
+from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.queries import Queries, queries_of_users
 from twofold.retrieval.retriever import Retriever
 from twofold.retrieval.stage_one import StageOne, StageOneSettings, fit_stage_one

@@ -19,6 +19,7 @@ from twofold.indexing.neighbours import (
     NeighbourSettings,
     cosine_neighbours,
     covisits,
+    onward,
     transitions,
     trending,
 )
@@ -159,6 +160,35 @@ def test_transitions_fade_and_end_at_the_reach_and_at_the_user() -> None:
     assert found[:, 4].nnz == found[4].nnz == 0
 
 
+@hypothesis_settings(deadline=None)
+@given(events(), SETTINGS)
+def test_onward_equals_a_walk_of_two_steps(rows: list[Event], settings: NeighbourSettings) -> None:
+    followers = transitions(log_of(rows, 4, 7), settings)
+    before, dense = followers.copy(), followers.toarray().astype(np.float64)
+    total = dense.sum(axis=1, keepdims=True)
+    wanted = np.divide(dense, total, out=np.zeros_like(dense), where=total > 0) @ dense
+    np.fill_diagonal(wanted, 0)
+    _assert_strongest(onward(followers, settings), wanted, settings.per_item)
+    assert (followers != before).nnz == 0
+
+
+def test_onward_leads_to_items_of_other_users() -> None:
+    log = log_of([(0, 0, 0, LIKE), (0, 1, 1, LIKE), (1, 1, 2, LIKE), (1, 2, 3, LIKE)], 2, 3)
+    settings = NeighbourSettings()
+    followers = transitions(log, settings)
+    assert followers[0, 2] == 0
+    np.testing.assert_allclose(onward(followers, settings)[0, 2], followers[1, 2], rtol=1e-6)
+
+
+def test_onward_over_several_blocks() -> None:
+    followers = sp.random(4100, 4100, 0.0005, "csr", np.float32, np.random.default_rng(1))
+    settings = NeighbourSettings(per_item=4100)
+    total = np.maximum(np.asarray(followers.sum(axis=1)).ravel(), 1e-12)
+    wanted = (sp.diags(1 / total) @ followers @ followers).toarray()
+    np.fill_diagonal(wanted, 0)
+    np.testing.assert_allclose(onward(followers, settings).toarray(), wanted, rtol=1e-4)
+
+
 def test_ties_of_neighbours_go_to_lower_items() -> None:
     matrix = sp.csr_matrix(np.ones((2, 5), dtype=np.float32))
     found = cosine_neighbours(matrix, NeighbourSettings(per_item=2))
@@ -192,6 +222,7 @@ def test_empty_logs_relate_nothing(n_users: int, n_items: int) -> None:
     for found in (
         cosine_neighbours(log.matrix(), NeighbourSettings()),
         transitions(log, NeighbourSettings()),
+        onward(transitions(log, NeighbourSettings()), NeighbourSettings()),
         covisits(log, NeighbourSettings(), has_times=True),
     ):
         assert found.shape == (n_items, n_items)

@@ -95,7 +95,7 @@ def test_through_proposers_most_candidates_stay(
     stage_one: StageOne, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _as_large(monkeypatch)
-    queries, fusion = _asked(filtered=False), Fusion("zscore", (1.0,) * 10)
+    queries, fusion = _asked(filtered=False), Fusion("zscore", (1.0,) * 11)
     exact = stage_one.retriever(fusion).retrieve(queries, 30)
 
     def through(index: VectorIndex) -> VectorIndex:
