@@ -236,6 +236,8 @@ def test_texts_are_encoded_once_and_by_nobody_else(
         assert "n4" in _ids(other.recommend("u2", 2 * N_ITEMS))
         with pytest.raises(InputError):
             engine.add_items(rows)
+        # What says the same is not encoded again.
+        engine.update_items([{"item_id": "n1", "year": 7}, {"item_id": "i1", "year": 7}])
     with Engine.load(artefact) as again:
         assert "n4" in _ids(again.recommend("u2", 2 * N_ITEMS))
         index = again._now().stage_one.index
