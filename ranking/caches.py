@@ -12,12 +12,13 @@ import numpy.typing as npt
 from twofold.ranking.cross import HistoryMemory
 
 Int64s = npt.NDArray[np.int64]
+ROOM = 1024  # rows for items that come later, beside as many as there are
 
 
 class RowCache:
     """Rows of items that are computed when they are asked for; the oldest make room.
 
-    It may be shared by threads.
+    It may be shared by threads, and asked for items that came later.
 
     Parameters
     ----------
@@ -28,7 +29,7 @@ class RowCache:
     """
 
     def __init__(self, n_items: int, width: int, n_bytes: int) -> None:
-        size = min(n_items, n_bytes // (4 * max(1, width)))
+        size = min(2 * n_items + ROOM, n_bytes // (4 * max(1, width)))
         # Not touched before they are used: an empty cache takes no memory.
         self._rows = np.zeros((size, width), dtype=np.float32)
         self._place = np.full(n_items, -1, dtype=np.int64)
@@ -37,7 +38,10 @@ class RowCache:
         self._lock = threading.Lock()
 
     def of(
-        self, items: Int64s, compute: Callable[[Int64s], npt.NDArray[np.float32]]
+        self,
+        items: Int64s,
+        compute: Callable[[Int64s], npt.NDArray[np.float32]],
+        editions: Int64s | None = None,
     ) -> npt.NDArray[np.float32]:
         """Return the rows of items ``(n,)``, ``float32 (n, width)``.
 
@@ -47,18 +51,28 @@ class RowCache:
             Item numbers; an item may stand there more than once.
         compute
             Gives the rows of items that are not at hand.
+        editions
+            The number under which each item's row is kept, ``int64 (n_items,)``; ``None`` for its
+            own.
         """
         distinct, where = np.unique(items, return_inverse=True)
         out = np.empty((len(distinct), self._rows.shape[1]), dtype=np.float32)
+        keys = distinct if editions is None else editions[distinct]
         with self._lock:
-            places = self._place[distinct]
+            self._make_room(int(keys.max(initial=-1)) + 1)
+            places = self._place[keys]
             known = places >= 0
             out[known] = self._rows[places[known]]
         missing = np.flatnonzero(~known)
         if len(missing):
             out[missing] = compute(distinct[missing])
-            self._keep(distinct[missing], out[missing])
+            self._keep(keys[missing], out[missing])
         return out[where]
+
+    def _make_room(self, n: int) -> None:
+        if n > len(self._place):
+            more = np.full(max(n, 2 * len(self._place)) - len(self._place), -1, dtype=np.int64)
+            self._place = np.concatenate([self._place, more])
 
     def _keep(self, items: Int64s, rows: npt.NDArray[np.float32]) -> None:
         size = len(self._rows)

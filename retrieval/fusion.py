@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from twofold.indexing.errors import InputError
+from twofold.indexing.inner_products import products
 from twofold.retrieval.features import VIEWS
 
 Floats = npt.NDArray[np.float32]
 Method = Literal["learned", "zscore", "reciprocal"]
 RECIPROCAL_OFFSET = 60
-BLOCK = 64  # candidates a matrix product
 
 
 class Unit(NamedTuple):
@@ -77,24 +77,19 @@ class Fusion:
 
     def _learned(self, features: Floats) -> Floats:
         """Return the linear sum and what the hidden layer adds to it."""
-        n, m, width = features.shape
-        # Products of one shape, each over candidates of one row alone: a score's last bits must not
-        # depend on how long other rows are.
-        n_blocks = -(-m // BLOCK)
-        blocks = np.zeros((n, n_blocks * BLOCK, width), dtype=np.float32)
-        blocks[:, :m] = features
         inward, bias, outward = self._layer
-        sums = blocks.reshape(n, n_blocks, BLOCK, width) @ inward
-        sums = sums.reshape(n, n_blocks * BLOCK, len(bias) + 1)[:, :m]
-        hidden = np.maximum(sums[..., 1:] + bias, 0)
-        return np.asarray(sums[..., 0] + np.vecdot(hidden, outward), dtype=np.float32)
+        # A score's last bits must not depend on how long other rows are.
+        sums = products(features.reshape(-1, features.shape[2]), inward)
+        hidden = np.maximum(sums[:, 1:] + bias, 0)
+        told = sums[:, 0] + products(hidden, outward[None])[:, 0]
+        return np.asarray(told.reshape(features.shape[:2]), dtype=np.float32)
 
     @cached_property
     def _layer(self) -> tuple[Floats, Floats, Floats]:
         """Linear weights and those of all units side by side, biases, and what units count."""
         columns = (self.weights, *(unit.weights for unit in self.units))
         return (
-            np.ascontiguousarray(np.array(columns, dtype=np.float32).T),
+            np.array(columns, dtype=np.float32),
             np.array([unit.bias for unit in self.units], dtype=np.float32),
             np.array([unit.outward for unit in self.units], dtype=np.float32),
         )

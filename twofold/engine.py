@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from twofold.batching import Batcher
 from twofold.indexing.artefact import open_artefact
 from twofold.indexing.errors import InputError, TwofoldError
-from twofold.indexing.live_events import read_live_events
 from twofold.indexing.progress import Progress, Silent
-from twofold.indexing.tables import Source
 from twofold.indexing.vectors import Device
+from twofold.live import Live
 from twofold.opened import Opened
 from twofold.recommendation import Recommendation, Recommendations
 from twofold.retrieval.queries import Queries
 from twofold.rules import Rules
 from twofold.serving import Answers, Asked, Stages, deadline_in, usual_places
 from twofold.settings_file import from_values
+from twofold.updating import Updating
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ class EngineError(TwofoldError):
     """An engine that is closed, or used in another process than it was loaded in."""
 
 
-class Engine:
+class Engine(Updating):
     """Recommends from an artefact; may be shared by threads.
 
     Made by :meth:`load`. It keeps the generation that it opened, whatever is built later. It
@@ -72,12 +72,9 @@ class Engine:
         device: Device = "auto",
     ) -> None:
         self.settings = settings
-        opened = Opened.of(generation, settings, runtime, device)
-        self._dataset, self._stage_one = opened.dataset, opened.stage_one
-        self._stages, self._names, self._rules = opened.stages, opened.names, opened.rules
-        self._live, self._asking = opened.live, opened.asking
-        self._batcher: Batcher[Asked, Recommendations] = Batcher(
-            Answers(self._stages, self._names).find, places=threads, most=MOST_TOGETHER
+        self._live = Live(generation, Opened.of(generation, settings, runtime, device), settings)
+        self._batcher: Batcher[tuple[Opened, Asked], Recommendations] = Batcher(
+            _answers, places=threads, most=MOST_TOGETHER
         )
         # More than the places, so that requests of one event loop meet.
         self._pool = ThreadPoolExecutor(threads + MOST_TOGETHER, thread_name_prefix="twofold")
@@ -141,32 +138,35 @@ class Engine:
     @property
     def user_ids(self) -> tuple[str, ...]:
         """All users of the build."""
-        return self._dataset.users.ids
+        return self._now().dataset.users.ids
 
     @property
     def items(self) -> pl.DataFrame:
-        """The items with their attributes, first column ``item_id``."""
-        return self._dataset.table
+        """The items there are now with their attributes, first column ``item_id``."""
+        return self._now().catalogue.offered()
 
     @property
     def stages(self) -> Stages:
-        """Both stages by themselves, for who wants to measure or to combine them in another way."""
-        return self._stages
+        """Both stages by themselves, for who wants to measure or to combine them in another way.
+
+        They are as of this moment: of items that come later they know nothing.
+        """
+        return self._now().stages
 
     @property
     def histories(self) -> Queries:
         """The queries of all users of the build, in the order of `user_ids`."""
-        return self._asking.everyone
+        return self._now().asking.everyone
 
     def text(self, item: str) -> str:
-        """Return the text of an item.
+        """Return the text of an item, removed or not.
 
         Raises
         ------
         UnknownIdError
             If the item is unknown.
         """
-        return self._dataset.texts[self._dataset.items.number(item)]
+        return self._now().catalogue.text(item)
 
     def recommend(
         self,
@@ -199,7 +199,7 @@ class Engine:
         InputError
             If `k` is below 1, `budget_ms` is not positive, or a rule cannot be read.
         """
-        return self._answer(self._asking.user(user), k, deadline_in(budget_ms), rules)
+        return self._recommended(user, k, deadline_in(budget_ms), rules)
 
     async def arecommend(
         self,
@@ -215,7 +215,7 @@ class Engine:
         deadline = deadline_in(budget_ms)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(
-            self._pool, lambda: self._answer(self._asking.user(user), k, deadline, rules)
+            self._pool, lambda: self._recommended(user, k, deadline, rules)
         )
 
     def recommend_for(
@@ -245,7 +245,8 @@ class Engine:
             If a weight is not a finite number, and as in :meth:`recommend`.
         """
         deadline = deadline_in(budget_ms)
-        return self._answer(self._asking.events(events), k, deadline, rules)
+        now = self._now()
+        return self._answer(now, now.asking.events(events), k, deadline, rules)
 
     def search(
         self,
@@ -273,7 +274,8 @@ class Engine:
             in :meth:`recommend`.
         """
         deadline = deadline_in(budget_ms)
-        return self._answer(self._asking.text(text), k, deadline, rules)
+        now = self._now()
+        return self._answer(now, now.asking.text(text), k, deadline, rules)
 
     def similar_items(self, item: str, k: int = 10, **rules: Unpack[Rules]) -> list[Recommendation]:
         """Return the `k` items most like one, by users and text.
@@ -286,12 +288,13 @@ class Engine:
             If `k` is below 1, or a rule cannot be read.
         """
         _at_least_one(k)
-        number = self._dataset.items.number(item)
-        terms = self._rules.read(**rules)
+        now = self._now()
+        number = now.catalogue.items.number(item)
+        terms = now.rules.read(**rules)
         with self._turn():
-            among = terms.admitted(len(self._dataset.items))
-            items, scores = terms.shaped(k, lambda n: self._stage_one.similar(number, n, among))
-        ids = self._dataset.items.decode(items)
+            among = terms.admitted(len(now.catalogue))
+            items, scores = terms.shaped(k, lambda n: now.stage_one.similar(number, n, among))
+        ids = now.catalogue.items.decode(items)
         return [
             Recommendation(one, float(score), None, place)
             for place, (one, score) in enumerate(zip(ids, scores, strict=True), start=1)
@@ -300,11 +303,12 @@ class Engine:
     def retrieve(self, user: str, k: int = 100, **rules: Unpack[Rules]) -> list[Recommendation]:
         """Return stage one's best `k` candidates for a user; raises as :meth:`similar_items`."""
         _at_least_one(k)
-        terms = self._rules.read(**rules)
-        asked = Asked(terms.limit(self._asking.user(user)), k, shape=terms.shape)
+        now = self._now()
+        terms = now.rules.read(**rules)
+        asked = Asked(terms.limit(now.asking.user(user)), k, shape=terms.shape)
         with self._turn():
-            (found,) = replace(self._stages, ranker=None).find([asked])
-        return self._names.told(asked.query, found.listed)
+            (found,) = replace(now.stages, ranker=None).find([asked])
+        return now.names.told(asked.query, found.listed)
 
     def recommend_batch(
         self,
@@ -335,46 +339,32 @@ class Engine:
             If `k` is below 1, or a rule cannot be read.
         """
         _at_least_one(k)
-        terms = self._rules.read(**rules)
+        now = self._now()
+        terms = now.rules.read(**rules)
         with self._turn():
-            ids, queries = self._asking.users(users)
+            ids, queries = now.asking.users(users)
             limited = terms.limit(queries)
-            lists = self._stages.find_all(limited, k, terms.shape, progress or Silent())
-        return self._names.frame(ids, lists)
+            lists = now.stages.find_all(limited, k, terms.shape, progress or Silent())
+        return now.names.frame(ids, lists)
 
-    def add_events(self, events: Source | Sequence[Mapping[str, Any]]) -> int:
-        """Take in what users did since the build, and return how many events that is.
+    def _recommended(self, user: str, k: int, deadline: float, rules: Rules) -> Recommendations:
+        now = self._now()
+        return self._answer(now, now.asking.user(user), k, deadline, rules)
 
-        Once this returns they are on the disk and in force: the next request of these users, in
-        this process or another that serves the artefact, reads them. What the models learned stays
-        as it was until the next build.
-
-        Parameters
-        ----------
-        events
-            A table of any kind that a build takes, or rows as dictionaries, with the columns of the
-            build's interactions; without times they are of now.
-
-        Raises
-        ------
-        DataError
-            If a row cannot be used, or names an item that the build lacks; then none is taken in.
-        ArtefactError
-            If they cannot be written.
-        """
-        self._check()
-        read = read_live_events(events, self.settings.data, self._dataset.items)
-        self._live.append(read)
-        return len(read)
-
-    def _answer(self, queries: Queries, k: int, deadline: float, rules: Rules) -> Recommendations:
+    def _answer(
+        self, now: Opened, queries: Queries, k: int, deadline: float, rules: Rules
+    ) -> Recommendations:
         """Return recommendations for one query by a moment, computed beside those that wait too."""
         _at_least_one(k)
-        self._check()
-        terms = self._rules.read(**rules)
+        terms = now.rules.read(**rules)
         limited = terms.limit(queries)
-        kind = (k, queries.texts is not None)
-        return self._batcher.ask(kind, Asked(limited, k, deadline, terms.shape))
+        # Together are computed only requests that began with the same items.
+        kind = (k, queries.texts is not None, now)
+        return self._batcher.ask(kind, (now, Asked(limited, k, deadline, terms.shape)))
+
+    def _now(self) -> Opened:
+        self._check()
+        return self._live.now()
 
     def _check(self) -> None:
         if self._process != os.getpid():
@@ -395,3 +385,9 @@ class Engine:
 def _at_least_one(k: int) -> None:
     if k < 1:
         raise InputError(f"k must be at least 1, not {k}")
+
+
+def _answers(asked: Sequence[tuple[Opened, Asked]]) -> list[Recommendations]:
+    """Return the answers to requests that began with the same items."""
+    now = asked[0][0]
+    return Answers(now.stages, now.names).find([one for _, one in asked])
