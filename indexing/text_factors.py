@@ -280,7 +280,8 @@ class _Regression:
         """Return weights and offset under a penalty."""
         # Where all texts are alike there is nothing to read from them, and the offset says it all.
         ridge = max(penalty * float(np.mean(np.diag(self.gram))), 1e-9)
-        weights: Doubles = np.linalg.solve(self.gram + ridge * np.eye(len(self.gram)), self.crossed)
+        found = np.linalg.solve(self.gram + ridge * np.eye(len(self.gram)), self.crossed)
+        weights: Doubles = found.astype(np.float64)
         return weights, self.target - self.middle @ weights
 
 
