@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from twofold.indexing.artefact import Generation, GenerationWriter
 
 Floats = npt.NDArray[np.float32]
-ITEMS = "collaborative/items"  # name in an artefact
+ITEMS = "collaborative/items"  # names in an artefact
+GUESSED = "collaborative/guessed"
 GRAM_ROWS = 1 << 16
 
 
@@ -43,6 +44,9 @@ class CollaborativeSettings:
         Passes over the data.
     learning_rate
         Step size (BPR alone).
+    predict_cold
+        Whether items without interactions get a factor guessed from their text, so that this source
+        may propose them; without it their factor is zero.
     """
 
     model: Literal["als", "bpr"] = "als"
@@ -51,6 +55,7 @@ class CollaborativeSettings:
     alpha: float = 5.0
     iterations: int = 15
     learning_rate: float = 0.05
+    predict_cold: bool = True
 
     def __post_init__(self) -> None:
         for name in ("factors", "iterations"):
@@ -71,16 +76,21 @@ class Factors:
     Parameters
     ----------
     items
-        Item factors, ``float32 (n_items, f)``; zero for items without interactions.
+        Item factors, ``float32 (n_items, f)``; zero for items without interactions whose factor was
+        not guessed.
     settings
         What they were fitted with.
     searched
         An index of them under inner product; ``None`` makes one when it is first asked for.
+    guessed
+        Items whose factors nobody's interactions speak for, ``int64``, distinct; ``None`` for none.
+        That a user did not take them says nothing, so folding in leaves them out.
     """
 
     items: Floats
     settings: CollaborativeSettings
     searched: VectorIndex | None = None
+    guessed: npt.NDArray[np.int64] | None = None
 
     @cached_property
     def index(self) -> VectorIndex:
@@ -94,10 +104,28 @@ class Factors:
         """What every user's least squares have in common, ``Y'Y + regularization * I``."""
         n_factors = self.items.shape[1]
         out = self.settings.regularization * np.eye(n_factors)
+        fitted = np.ones(len(self.items), dtype=bool)
+        if self.guessed is not None:
+            fitted[self.guessed] = False
         for start in range(0, len(self.items), GRAM_ROWS):
-            wide = self.items[start : start + GRAM_ROWS].astype(np.float64)
+            rows = slice(start, start + GRAM_ROWS)
+            wide = np.where(fitted[rows, None], self.items[rows], 0).astype(np.float64)
             out += wide.T @ wide
         return out
+
+    def with_guesses(self, items: npt.NDArray[np.int64], vectors: Floats) -> Factors:
+        """Return these factors with guesses for items that have none.
+
+        Parameters
+        ----------
+        items
+            Which items, ``int64 (m,)``, distinct.
+        vectors
+            Their factors, ``float32 (m, f)``.
+        """
+        filled = np.array(self.items)
+        filled[items] = vectors
+        return replace(self, items=filled, guessed=items, searched=None)
 
     def fold_in(self, histories: sp.csr_matrix) -> Floats:
         """Return user factors from histories, ``float32 (n, f)``.
@@ -150,12 +178,15 @@ class Factors:
     def save(self, writer: GenerationWriter) -> None:
         """Write the factors as ``collaborative/items.index``, for they are searched."""
         self.index.save(writer, ITEMS)
+        if self.guessed is not None:
+            writer.put_array(GUESSED, self.guessed)
 
     @classmethod
     def open(cls, generation: Generation, settings: CollaborativeSettings) -> Factors:
         """Return the factors of a generation."""
         index = VectorIndex.open(generation, ITEMS, unit=False, device="cpu")
-        return cls(index.vectors, settings, index)
+        guessed = generation.array(GUESSED) if generation.has(GUESSED) else None
+        return cls(index.vectors, settings, index, guessed)
 
 
 def fit_factors(

@@ -24,6 +24,7 @@ from twofold.indexing.neighbours import (
     trending,
 )
 from twofold.indexing.progress import Progress, Silent
+from twofold.indexing.text_factors import TextToFactors
 from twofold.indexing.tuning import IndexSettings, with_proposer
 from twofold.indexing.vectors import VectorIndex
 from twofold.retrieval.fusion import Fusion
@@ -113,6 +114,8 @@ class StageOne:
         Text vectors of all items.
     settings
         How candidates are found.
+    text_map
+        Guesses an item's factor from its text; ``None`` where the build could not learn that.
     """
 
     factors: Factors
@@ -123,6 +126,7 @@ class StageOne:
     popularity: Floats
     index: VectorIndex
     settings: StageOneSettings
+    text_map: TextToFactors | None = None
 
     def retriever(
         self, fusion: Fusion, encode: Callable[[tuple[str, ...]], Floats] | None = None
@@ -237,6 +241,8 @@ class StageOne:
     def save(self, writer: GenerationWriter) -> None:
         """Write everything but the vector index, which is a stage of its own."""
         self.factors.save(writer)
+        if self.text_map is not None:
+            self.text_map.save(writer)
         for name, matrix in zip(RELATIONS, (*self.relations(), self.onward), strict=True):
             for part in ("data", "indices", "indptr"):
                 writer.put_array(f"relations/{name}/{part}", getattr(matrix, part))
@@ -264,6 +270,7 @@ class StageOne:
             np.asarray(generation.array("relations/popularity")),
             index,
             settings,
+            TextToFactors.open(generation),
         )
 
 
@@ -302,6 +309,13 @@ def fit_stage_one(
     factors = fit_factors(
         matrix, settings.collaborative, seed=seed, threads=threads, progress=progress
     )
+    with progress.step("Reading factors from texts"):
+        text_map = TextToFactors.fit(index.vectors, factors, matrix, seed=seed, threads=threads)
+        if text_map is not None and settings.collaborative.predict_cold:
+            # An item that was only disliked or looked at is not new: its zero says something.
+            new = np.bincount(log.items, minlength=log.n_items) == 0
+            cold = np.flatnonzero(new & index.vectors.any(axis=1))
+            factors = factors.with_guesses(cold, text_map.predict(index.vectors[cold]))
     if log.n_items > SEARCHED:
         some = users_to_ask(log, settings.max_history, seed)
         index_of_factors = with_proposer(
@@ -319,7 +333,9 @@ def fit_stage_one(
         visits = covisits(log, settings.neighbours, has_times=has_times)
         further = onward(followers, settings.neighbours)
         popularity = trending(log, settings.neighbours, has_times=has_times)
-    return StageOne(factors, neighbours, followers, visits, further, popularity, index, settings)
+    return StageOne(
+        factors, neighbours, followers, visits, further, popularity, index, settings, text_map
+    )
 
 
 def users_to_ask(log: Interactions, max_history: int, seed: int) -> Queries:

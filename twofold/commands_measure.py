@@ -77,7 +77,7 @@ def show(found: Evaluation, *, as_json: bool) -> None:
     from twofold.evaluation.report import json_line, markdown_table
 
     if as_json:
-        for row in found.rows:
+        for row in (*found.rows, *found.slices):
             say(json_line(row, found.circumstances))
         pairs = {**found.comparisons, **found.probabilities}
         say_json({name: asdict(one) for name, one in pairs.items()})
@@ -88,6 +88,9 @@ def show(found: Evaluation, *, as_json: bool) -> None:
     say(
         markdown_table(measured, ["ndcg@10", "hit_rate@10", "recall@10", "mrr@10"], intervals=False)
     )
+    for kind in ("history", "items"):
+        sliced = [row for row in found.slices if row.group.startswith(kind)]
+        say(markdown_table(sliced, list(sliced[0].metrics) if sliced else []))
     pairs = {**found.comparisons, **found.probabilities}
     rows = [
         {

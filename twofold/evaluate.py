@@ -30,6 +30,7 @@ from twofold.evaluation.quality import (
     quality_rows,
 )
 from twofold.evaluation.report import Circumstances, Row
+from twofold.evaluation.slices import history_slices, item_slices, slice_rows
 from twofold.indexing.dataset import Dataset, load_dataset
 from twofold.indexing.interactions import Interactions
 from twofold.indexing.progress import Progress, Silent
@@ -71,6 +72,9 @@ class Evaluation:
         How both stages were learned.
     users
         The values of every user, for metrics and pairs that nobody has asked for yet.
+    slices
+        One row a slice of users or labels, for stage one and for both stages; see
+        :mod:`twofold.evaluation.slices`.
     """
 
     rows: tuple[Row, ...]
@@ -79,6 +83,7 @@ class Evaluation:
     circumstances: Circumstances
     learned: Mapping[str, Any]
     users: UserValues
+    slices: tuple[Row, ...] = ()
 
 
 def evaluate(
@@ -162,6 +167,7 @@ def evaluate(
         circumstances=_circumstances(name, dataset, split, settings),
         learned=learned.about,
         users=values,
+        slices=tuple(_slices(systems, asked, dataset, split, settings.seed)),
     )
 
 
@@ -231,6 +237,26 @@ def _systems(
         ):
             systems[name] = ranker.ordered(asked.queries, asked.served, logits, asked.served.k)
     return systems
+
+
+def _slices(
+    systems: Mapping[str, Candidates], asked: _Asked, dataset: Dataset, split: Split, seed: int
+) -> list[Row]:
+    """Return the quality of stage one, and of both stages where there are two, slice by slice."""
+    log = dataset.interactions
+    known, held_out = log.take(split.known_at_test), log.take(split.test)
+    return slice_rows(
+        {
+            name: Ranked(systems[name].items, systems[name].scores)
+            for name in (FUSED, RERANKED)
+            if name in systems
+        },
+        asked.truth,
+        history_slices(known, asked.users),
+        item_slices(known, held_out, asked.users, has_times=dataset.has_times),
+        depth=min(DEPTH, asked.served.k),
+        seed=seed,
+    )
 
 
 def _split(dataset: Dataset, protocol: Protocol, n: int, skip: int) -> Split:
