@@ -159,7 +159,7 @@ class Factors:
         return out
 
     def with_items(self, items: Floats, changed: npt.NDArray[np.int64]) -> Factors:
-        """Return factors of more items, or with a few others; nothing is worked out anew.
+        """Return factors with guesses for more items, or for a few others.
 
         Parameters
         ----------
@@ -169,10 +169,12 @@ class Factors:
             Numbers of the rows that are others than before or new, ``int64``, distinct.
         """
         searched = None if self.searched is None else self.searched.with_vectors(items, changed)
-        out = replace(self, items=items, searched=searched)
-        now = items[changed].astype(np.float64)
-        before = self.items[changed[changed < len(self.items)]].astype(np.float64)
-        object.__setattr__(out, "_gram", self._gram + now.T @ now - before.T @ before)
+        known = np.zeros(0, dtype=np.int64) if self.guessed is None else self.guessed
+        fitted = np.setdiff1d(changed[changed < len(self.items)], known)
+        out = replace(self, items=items, searched=searched, guessed=np.union1d(known, changed))
+        # What stays need not be added up again.
+        before = self.items[fitted].astype(np.float64)
+        object.__setattr__(out, "_gram", self._gram - before.T @ before)
         return out
 
     def save(self, writer: GenerationWriter) -> None:

@@ -27,13 +27,20 @@ def _world(n: int = 1500, m: int = 20, seed: int = 0) -> tuple[Floats, Bools, Bo
     return features, labels, mask
 
 
+@pytest.fixture
+def linear_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choices, "FEWEST_ROWS", 10_000)
+
+
+@pytest.mark.usefixtures("linear_alone")
 def test_learning_finds_planted_weights() -> None:
     fusion = learn_weights(*_world())
     assert fusion.method == "learned"
-    assert not fusion.units  # there is no interaction to find
+    assert not fusion.units
     np.testing.assert_allclose(fusion.weights, PLANTED, atol=0.15)
 
 
+@pytest.mark.usefixtures("linear_alone")
 def test_what_stands_at_padding_and_in_rows_without_hits_says_nothing() -> None:
     features, labels, mask = _world(n=100)
     first = learn_weights(features, labels, mask)
@@ -52,6 +59,7 @@ def test_learning_repeats_under_one_seed() -> None:
     assert learn_weights(*world, seed=3) == learn_weights(*world, seed=3)
 
 
+@pytest.mark.usefixtures("linear_alone")
 def test_weights_shrink_where_there_is_nothing_to_learn() -> None:
     features, labels, mask = _world(n=300)
     noise = np.random.default_rng(9).normal(size=features.shape).astype(np.float32)
@@ -132,6 +140,7 @@ def test_the_hidden_layer_decays_as_the_held_out_rows_ask(monkeypatch: pytest.Mo
     assert tried == [0.03, 1000.0, 0.03]
 
 
+@pytest.mark.usefixtures("linear_alone")
 def test_some_misses_stand_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choices, "MISSES", 6)
     seen: list[_Packed] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 from hypothesis import given, settings
@@ -36,8 +38,12 @@ def test_sums_are_those_of_a_matrix_product(seed: int, k: int) -> None:
         best = best_touched(touched, values[view], k, barred, n_items)
         told = read_touched(touched, values[view : view + 1], np.tile(np.arange(40), (n, 1)), 40)[0]
         for row in range(n):
+
+            def by_score(item: int, told: Any = told[row]) -> tuple[float, int]:
+                return -float(told[item]), item
+
             open_ones = np.flatnonzero((told[row] > 0) & ~excluded.toarray()[row].astype(bool))
-            order = sorted(open_ones.tolist(), key=lambda item, row=row: (-told[row, item], item))
+            order = sorted(open_ones.tolist(), key=by_score)
             assert sorted(best[row][best[row] >= 0].tolist()) == sorted(order[:k])
 
 

@@ -40,8 +40,12 @@ def test_the_best_are_those_of_a_slow_sort(
     walked = first_open(order, k, barred, n_items)
     for row in range(n):
         allowed = admission.open(row)
+
+        def by_score(item: int, row: int = row) -> tuple[float, int]:
+            return -float(scores[row, item]), item
+
         kept = allowed[scores[row, allowed] > least]
-        wanted = sorted(kept.tolist(), key=lambda item, row=row: (-scores[row, item], item))[:k]
+        wanted = sorted(kept.tolist(), key=by_score)[:k]
         gap = [-1] * (k - len(wanted))
         assert sorted(found[row, : len(wanted)].tolist()) == sorted(wanted)
         assert found[row, len(wanted) :].tolist() == gap

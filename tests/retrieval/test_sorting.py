@@ -26,7 +26,7 @@ def test_rows_come_in_the_order_of_a_slow_sort(row: list[float], seed: int) -> N
     keys = descending(scores[None], mask)[0]
     for told, there, found in zip(scores, mask, keys, strict=True):
         columns = np.flatnonzero(there)
-        wanted = sorted(columns.tolist(), key=lambda column, told=told: (-told[column], column))
+        wanted = [column for _, column in sorted((-told[column], column) for column in columns)]
         order = [column_of(key) for key in found[: len(columns)]]
         assert order == wanted
         for one, other in pairwise(order):
