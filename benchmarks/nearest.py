@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from twofold.indexing.efforts import recall_of
 from twofold.indexing.proposers import faiss_module
-from twofold.indexing.tuning import recall_of
 from twofold.indexing.vectors import VectorIndex
 
 faiss = faiss_module()

@@ -36,11 +36,11 @@ from twofold.evaluation.hardware import (
 )
 from twofold.evaluation.latency import Latency, measure
 from twofold.indexing.dataset import Dataset, load_dataset
+from twofold.indexing.efforts import recall_of
 from twofold.indexing.interactions import Interactions
 from twofold.indexing.item_set import ItemSet
 from twofold.indexing.progress import Progress
 from twofold.indexing.splits import hold_out_last
-from twofold.indexing.tuning import recall_of
 from twofold.indexing.vectors import VectorIndex
 from twofold.learning import learn
 from twofold.retrieval.fusion import Fusion

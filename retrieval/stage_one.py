@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from twofold.indexing.artefact import Generation, GenerationWriter
 
 Floats = npt.NDArray[np.float32]
-ASKED = 256  # users that an index is tried with
+ASKED = 2000  # users that an index is tried with: half teach the effort, half test it
 RELATIONS = ("neighbours", "followers", "covisits")
 
 
