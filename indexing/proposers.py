@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Float32s = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
 # k-means needs so many vectors a cell to place it; FAISS itself takes up to 256.
-TRAINED_ON = 64
+TRAINED_ON = 40
 TRAINED_LEAST = 10_000  # for what each number, or few, are rounded to
 # FAISS's 25 rounds of k-means find cells that need the same effort; these take 2/5 of the time.
 ROUNDS = 10
@@ -127,16 +127,16 @@ class Proposer:
         before = faiss.omp_get_max_threads()
         faiss.omp_set_num_threads(threads)
         try:
-            parts: tuple[Any, ...] = (index, getattr(index, "pq", None))
-            for part in parts:
-                if hasattr(part, "cp"):
-                    part.cp.seed = seed
-                    part.cp.min_points_per_centroid = 1  # no word of it on stderr
             if hasattr(index, "nlist"):
-                index.cp.niter = ROUNDS
-            if cells is not None and hasattr(index, "nlist"):
+                if cells is None:
+                    cells = _centres(sample, int(index.nlist), seed)
                 faiss.downcast_index(index.quantizer).add(np.ascontiguousarray(cells))
+            if hasattr(index, "pq"):
+                _seeded(index.pq, seed)
+                # Hundreds of tiny k-means: threads would wait for one another all the time.
+                faiss.omp_set_num_threads(1)
             index.train(np.ascontiguousarray(sample))
+            faiss.omp_set_num_threads(threads)
             index.add(np.ascontiguousarray(vectors))
         except RuntimeError as error:
             raise SettingsError(f"index.kind '{factory}': {_reason(error)}") from error
@@ -318,6 +318,20 @@ def _made(factory: str, dimension: int) -> Any:
         return faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
         raise SettingsError(f"index.kind '{factory}': {_reason(error)}") from error
+
+
+def _centres(sample: Float32s, n_cells: int, seed: int) -> Float32s:
+    """Return centres of cells, by k-means as FAISS does it for inner products."""
+    finder = _made(f"IVF{n_cells},Flat", sample.shape[1])
+    _seeded(finder, seed)
+    finder.cp.niter = ROUNDS
+    finder.train(np.ascontiguousarray(sample))
+    return np.asarray(finder.quantizer.reconstruct_n(0, n_cells))
+
+
+def _seeded(part: Any, seed: int) -> None:
+    part.cp.seed = seed
+    part.cp.min_points_per_centroid = 1  # no word of it on stderr
 
 
 def _reason(error: RuntimeError) -> str:
