@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 About = Mapping[str, Any]
 SEARCHED = {"faiss-proposer": "texts", "collaborative/items-proposer": "factors"}
 
+MISSED = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
+
 
 def indexes_of(generation: Generation) -> dict[str, About]:
     """Return how each index of an artefact came to be chosen, by what it finds.
@@ -132,6 +134,8 @@ def _draw(axes: Axes, about: About, n_items: int) -> None:
             points = sorted((p for p in one["curve"] if p["over"] == over), key=_by_effort)
             across, up = [p["ms"] for p in points], [_missed(p["recall"]) for p in points]
             axes.plot(across, up, marker=".", linewidth=1, color=colour)
+            if over > 1:
+                axes.annotate(f"×{over}", (across[-1], up[-1]), color=colour, fontsize="small")
         axes.plot([], [], marker=".", linewidth=1, color=colour, label=one["kind"])
         if one is chosen:
             axes.plot(
@@ -147,10 +151,13 @@ def _draw(axes: Axes, about: About, n_items: int) -> None:
     exact = next((one for one in tried if one["kind"] == "exact"), None)
     if exact is not None:
         axes.axvline(exact["ms"], color="grey", linestyle=":", label="all items looked at")
-    ticks = [0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001]
-    axes.set_yticks(ticks, [f"{1 - one:g}" for one in ticks])
+    axes.set_yticks(MISSED, [f"{1 - one:g}" for one in MISSED])
+    low, high = axes.get_xlim()
+    steps = [one * 10.0**power for power in range(-3, 4) for one in (1, 1.5, 2, 3, 5, 7)]
+    times = [one for one in steps if low <= one <= high]
+    axes.set_xticks(times, [f"{one:g}" for one in times])
     axes.minorticks_off()
-    axes.set_xlabel("milliseconds a query")
+    axes.set_xlabel("milliseconds a query; ×n: so many proposals an item ranked again")
     axes.set_ylabel("recall of the hundred nearest")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
