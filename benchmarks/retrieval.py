@@ -135,7 +135,7 @@ def _beside(
 ) -> Iterator[dict[str, Any]]:
     """Yield twofold's index and a peer's in turns, at the recall that the settings ask for."""
     # Mapped from a FAISS file they stand at odd addresses, which not every library takes.
-    vectors, threads = np.require(catalogue.exact.vectors, requirements="CA"), usable_cores()
+    vectors, threads = np.require(catalogue.exact.vectors, requirements=["C", "A"]), usable_cores()
     truth = catalogue.exact.search(queries, K)[1]
     target, proposer = catalogue.settings.index.recall_target, catalogue.index.proposer
     own = ours(catalogue.index, 0.0 if proposer is None else proposer.about["building_s"])

@@ -19,7 +19,7 @@ from twofold.indexing.artefact import begin_generation, open_artefact
 from twofold.indexing.errors import ArtefactError, InputError, MissingDependencyError
 from twofold.indexing.item_set import ItemSet
 from twofold.indexing.proposers import faiss_module, threads_for
-from twofold.indexing.vectors import FILE, VectorIndex, normalised
+from twofold.indexing.vectors import FILE, VectorIndex, _rows, normalised
 
 Float32s = npt.NDArray[np.float32]
 
@@ -236,3 +236,13 @@ def test_normalised_keeps_zeros_and_refuses_nan() -> None:
     np.testing.assert_allclose(normalised(np.array([[3.0, 4.0], [0, 0]])), expected, atol=1e-7)
     with pytest.raises(InputError, match="finite"):
         normalised(np.array([[np.nan, 1.0]]))
+
+
+def test_rows_at_odd_addresses_are_gathered_whole() -> None:
+    vectors = np.random.default_rng(0).standard_normal((50, 6)).astype(np.float32)
+    # As in a FAISS file, behind a head of 45 bytes.
+    odd = np.frombuffer(bytes(45) + vectors.tobytes(), np.uint8)[45:].view(np.float32)
+    items = np.array([[3, 49, -1], [0, 7, 7]])
+    found = _rows(odd.reshape(50, 6), items)
+    np.testing.assert_array_equal(found, vectors[items])
+    assert found.flags.aligned

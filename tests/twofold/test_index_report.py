@@ -21,7 +21,7 @@ def _trial(kind: str, n_items: int, *points: tuple[int, int, float, float]) -> d
     return {"kind": kind, "n_items": n_items, "bytes_an_item": 394.0, "curve": curve, **last}
 
 
-ABOUT = {
+ABOUT: dict[str, Any] = {
     "trials": [
         _trial("exact", 1000),
         _trial("IVF126,SQ8", 1000, (16, 1, 0.9, 0.2), (64, 1, 0.99, 0.6)),
