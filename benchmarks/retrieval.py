@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -14,9 +14,10 @@ import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
 from benchmarks.bare import bare_calls
+from benchmarks.catalogues import SEEDS, Catalogue, catalogue_of, held_out_queries
 from benchmarks.datasets import DataSet
-from benchmarks.grown import grown_log, grown_vectors
 from benchmarks.nearest import (
+    Centres,
     Finder,
     K,
     Tuned,
@@ -26,8 +27,6 @@ from benchmarks.nearest import (
     rates,
     usearch_by_hand,
 )
-from twofold.cache import cache_folder
-from twofold.embedding import embedded, well_searched
 from twofold.evaluation.hardware import (
     describe_hardware,
     library_versions,
@@ -35,58 +34,21 @@ from twofold.evaluation.hardware import (
     usable_cores,
 )
 from twofold.evaluation.latency import Latency, measure
-from twofold.indexing.dataset import Dataset, load_dataset
-from twofold.indexing.interactions import Interactions
+from twofold.indexing.efforts import recall_of
 from twofold.indexing.item_set import ItemSet
 from twofold.indexing.progress import Progress
-from twofold.indexing.splits import hold_out_last
-from twofold.indexing.tuning import recall_of
-from twofold.indexing.vectors import VectorIndex
 from twofold.learning import learn
 from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.queries import Queries, queries_of_users
 from twofold.retrieval.retriever import Retriever
-from twofold.retrieval.stage_one import fit_stage_one, texts_to_ask
-from twofold.settings import Settings, load_settings
+from twofold.retrieval.stage_one import fit_stage_one
+from twofold.settings import load_settings
 
 CELLS = ("index", "faiss", "hnswlib", "usearch", "stage-one", "filters", "batch", "recall")
 DEPTHS = (100, 200)
-N_QUERIES, N_USERS = 500, 300
-USERS_AN_ITEM = 0.2
+N_QUERIES, N_USERS = 500, 300  # of the first, the index's recall is told on as many as there are
 SMALL = 200_000  # items up to which the whole grid is built
 SHARES = (0.001, 0.01, 0.1, 0.5)
-SEEDS = {"vectors": 0, "log": 1, "queries": 2, "filters": 3}
-
-
-@dataclass(frozen=True)
-class Catalogue:
-    """Items to search, and who asks.
-
-    Parameters
-    ----------
-    log
-        What users did.
-    index
-        The items' vectors, searched as the settings say.
-    exact
-        The same, all of them looked at.
-    tuned_s
-        Seconds that choosing and building took.
-    settings
-        The settings.
-    dataset
-        The data set that it comes from.
-    held
-        The labels that are held out of `log`; none where the catalogue was grown.
-    """
-
-    log: Interactions
-    index: VectorIndex
-    exact: VectorIndex
-    tuned_s: float
-    settings: Settings
-    dataset: Dataset
-    held: Interactions | None
 
 
 def measure_retrieval(
@@ -113,7 +75,7 @@ def measure_retrieval(
         Told of every step.
     """
     settings = load_settings(None, (*data.settings, *overrides))
-    catalogue = _catalogue(data, settings, n_items, progress)
+    catalogue = catalogue_of(data, settings, n_items, progress)
     about = {
         "suite": "retrieval",
         "dataset": data.name,
@@ -126,7 +88,7 @@ def measure_retrieval(
         "versions": library_versions(),
         "commit": source_commit(),
     }
-    queries = _queries(catalogue)
+    queries = held_out_queries(catalogue)
     served = cache(lambda: _served(catalogue, progress))
     measured: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
         "index": lambda: _index(catalogue),
@@ -141,55 +103,30 @@ def measure_retrieval(
             yield {**about, "cell": cell, **row}
 
 
-def _catalogue(
-    data: DataSet, settings: Settings, n_items: int | None, progress: Progress
-) -> Catalogue:
-    dataset = load_dataset(data.interactions, data.items, settings.data, seed=settings.seed)
-    plain = replace(settings, index=replace(settings.index, kind="exact"))
-    # A text is embedded once for all runs.
-    known = cache_folder() / "benchmarks"
-    known.mkdir(parents=True, exist_ok=True)
-    index, _ = embedded(dataset, plain, known, progress)
-    split = hold_out_last(dataset.interactions, data.n_labels)
-    held: Interactions | None
-    log, held = dataset.interactions.take(split.fit), dataset.interactions.take(split.labels)
-    if n_items is not None:
-        with progress.step("Growing the catalogue"):
-            grown = grown_vectors(index.vectors, n_items, seed=SEEDS["vectors"])
-            index = VectorIndex.build(grown, device="cpu")
-            log = grown_log(int(USERS_AN_ITEM * n_items), n_items, seed=SEEDS["log"])
-            held = None
-    begun = time.perf_counter()
-    tuned = well_searched(index, log, settings, progress)
-    seconds = time.perf_counter() - begun
-    return Catalogue(log, tuned, index, seconds, settings, dataset, held)
-
-
-def _queries(catalogue: Catalogue) -> npt.NDArray[np.float32]:
-    """Return profiles that nothing was tuned with."""
-    seed = catalogue.settings.seed + SEEDS["queries"]
-    asked = texts_to_ask(catalogue.log, catalogue.exact.vectors, catalogue.settings.stage_one, seed)
-    return asked[:N_QUERIES]
-
-
 def _index(catalogue: Catalogue) -> Iterator[dict[str, Any]]:
     """Yield what was tried on the sample, and what was chosen."""
     proposer = catalogue.index.proposer
     if proposer is None:
-        yield {"index": "exact", "tuned_s": catalogue.tuned_s}
+        yield {"index": "exact"}
         return
-    for trial in (*proposer.about["trials"], proposer.about["chosen"]):
-        chosen = trial == proposer.about["chosen"]
+    about = proposer.about
+    spent = {name: about[name] for name in ("choosing_s", "building_s")}
+    spent["tuned_s"] = sum(spent.values())
+    for trial in (*about["trials"], about["chosen"]):
+        chosen = trial is about["chosen"]
         yield {
             "index": trial["kind"],
             "effort": trial["effort"],
             "over": trial["over"],
             "recall": trial["recall"],
+            "lowest": trial["lowest"],
             "p50_ms": trial["ms"],
             "bytes_per_item": trial["bytes_an_item"] + 4 * catalogue.exact.dimension,
             "tried_on": trial["n_items"],
             "chosen": chosen,
-            **({"tuned_s": catalogue.tuned_s} if chosen else {}),
+            "build_s": trial["build_s"],
+            "curve": trial["curve"],
+            **(spent if chosen else {}),
         }
 
 
@@ -197,26 +134,31 @@ def _beside(
     catalogue: Catalogue, peer: str, queries: npt.NDArray[np.float32], progress: Progress
 ) -> Iterator[dict[str, Any]]:
     """Yield twofold's index and a peer's in turns, at the recall that the settings ask for."""
-    vectors, threads = catalogue.exact.vectors, usable_cores()
+    # Mapped from a FAISS file they stand at odd addresses, which not every library takes.
+    vectors, threads = np.require(catalogue.exact.vectors, requirements=["C", "A"]), usable_cores()
     truth = catalogue.exact.search(queries, K)[1]
-    with progress.step(f"Building {peer}"):
-        built = list(_peers(peer, vectors, threads))
-    target = catalogue.settings.index.recall_target
-    proposer = catalogue.index.proposer
-    own = ours(catalogue.index, 0.0 if proposer is None else proposer.about["chosen"]["build_s"])
-    told = {own.name: recall_of(np.stack([own.find(one[None]) for one in queries]), truth)}
+    target, proposer = catalogue.settings.index.recall_target, catalogue.index.proposer
+    own = ours(catalogue.index, 0.0 if proposer is None else proposer.about["building_s"])
+    # Ours was tuned on other queries and is told on all of these; peers are tuned on the very
+    # ones that they are timed with.
+    found = catalogue.index.search(queries, K)[1]
+    told = {own.name: recall_of(found, truth)}
+    asked, truth = queries[:N_QUERIES], truth[:N_QUERIES]
     finders: list[Finder] = [own]
-    for one in built:
-        finder, recall = one.reaching(target, queries, truth)
-        finders.append(finder)
-        told[finder.name] = recall
+    with progress.step(f"Building {peer}"):
+        for one in _peers(peer, vectors, threads):
+            finder, recall = one.reaching(target, asked, truth)
+            finders.append(finder)
+            told[finder.name] = recall
     for n_threads in (1, 2):
-        rows = list(rates(finders, queries, n_threads))
+        rows = list(rates(finders, asked, n_threads))
         for row in rows:
             yield {
                 **row,
                 "peer": row["index"] != own.name,
                 "recall": told[row["index"]],
+                "held_out": len(queries) if row["index"] == own.name else len(asked),
+                "reached": told[row["index"]] >= target,
                 "ours_over_this": rows[0]["qps"] / row["qps"],
             }
 
@@ -227,8 +169,9 @@ def _peers(peer: str, vectors: npt.NDArray[np.float32], threads: int) -> Iterato
     elif peer == "usearch":
         yield usearch_by_hand(vectors, threads)
     else:
+        centres: Centres = {}
         for kind in _grid(*vectors.shape):
-            yield faiss_by_hand(vectors, kind, threads)
+            yield from faiss_by_hand(vectors, kind, threads, centres)
 
 
 def _grid(n_items: int, dimension: int) -> Iterator[str]:

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 Float32s = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
 # k-means needs so many vectors a cell to place it; FAISS itself takes up to 256.
-TRAINED_ON = 64
+TRAINED_ON = 40
 TRAINED_LEAST = 10_000  # for what each number, or few, are rounded to
+# FAISS's 25 rounds of k-means find cells that need the same effort; these take 2/5 of the time.
+ROUNDS = 10
 TRIED_FOR = 100  # items a query, when efforts are tried
 MOST_EFFORT = 4096  # nodes of a graph that are worth keeping in sight
 
@@ -64,7 +67,7 @@ class Proposer:
     effort
         Cells visited (``nprobe``) or nodes kept in sight (``efSearch``).
     over
-        So many proposals are taken for each item that is wanted.
+        So many proposals for each item that is wanted are ranked again by whole vectors.
     flat
         The flat FAISS index of the vectors, which a graph may read; it lives as long as this.
     about
@@ -124,14 +127,16 @@ class Proposer:
         before = faiss.omp_get_max_threads()
         faiss.omp_set_num_threads(threads)
         try:
-            parts: tuple[Any, ...] = (index, getattr(index, "pq", None))
-            for part in parts:
-                if hasattr(part, "cp"):
-                    part.cp.seed = seed
-                    part.cp.min_points_per_centroid = 1  # no word of it on stderr
-            if cells is not None and hasattr(index, "nlist"):
+            if hasattr(index, "nlist"):
+                if cells is None:
+                    cells = _centres(sample, int(index.nlist), seed)
                 faiss.downcast_index(index.quantizer).add(np.ascontiguousarray(cells))
+            if hasattr(index, "pq"):
+                _seeded(index.pq, seed)
+                # Hundreds of tiny k-means: threads would wait for one another all the time.
+                faiss.omp_set_num_threads(1)
             index.train(np.ascontiguousarray(sample))
+            faiss.omp_set_num_threads(threads)
             index.add(np.ascontiguousarray(vectors))
         except RuntimeError as error:
             raise SettingsError(f"index.kind '{factory}': {_reason(error)}") from error
@@ -180,7 +185,7 @@ class Proposer:
         most = MOST_EFFORT if self.is_graph else int(self.index.nlist)
         # Fewer cells do not hold what is to be found.
         held = 4 * TRIED_FOR * most // max(1, int(self.index.ntotal))
-        least = 32 if self.is_graph else min(most, max(1, held))
+        least = 128 if self.is_graph else min(most, max(1, held))
         return sorted({min(most, least << step) for step in range(most.bit_length())})
 
     def search(
@@ -193,7 +198,8 @@ class Proposer:
         queries
             ``float32 (n, d)``.
         k
-            How many are wanted; `over` times as many come.
+            How many are wanted. Of `over` times as many FAISS ranks whole vectors, in its own
+            order of adding up, and gives the best.
         among
             Only items of this set; effort grows as the set gets smaller.
 
@@ -205,9 +211,9 @@ class Proposer:
             ``int64 (n, m)``, -1 where nothing was found.
         """
         faiss = faiss_module()
-        width = min(k * self.over, int(self.index.ntotal))
+        width = min(k, int(self.index.ntotal))
         # A graph keeps at least as many nodes in sight as it is to find.
-        effort = max(self.effort, width) if self.is_graph else self.effort
+        effort = max(self.effort, width * self.over) if self.is_graph else self.effort
         chosen = None
         if among is not None:
             # Held by this frame until the search is over: FAISS keeps but an address.
@@ -221,8 +227,19 @@ class Proposer:
             asked = faiss.SearchParametersHNSW(efSearch=effort, sel=chosen)
         else:
             asked = faiss.SearchParametersIVF(nprobe=min(effort, int(self.index.nlist)), sel=chosen)
-        scores, items = self.index.search(queries, width, params=asked)
+        if self.over > 1:
+            asked = faiss.IndexRefineSearchParameters(
+                k_factor=float(self.over), base_index_params=asked
+            )
+            scores, items = self._ranking.index.search(queries, width, params=asked)
+        else:
+            scores, items = self.index.search(queries, width, params=asked)
         return scores, items
+
+    @cached_property
+    def _ranking(self) -> Held:
+        """The structure with the flat index behind it, which ranks what it proposes."""
+        return Held(faiss_module().IndexRefine(self.index, self.flat))
 
     def save(self, writer: GenerationWriter, name: str) -> None:
         """Write the structure as ``name.faiss`` and ``name.json``.
@@ -301,6 +318,20 @@ def _made(factory: str, dimension: int) -> Any:
         return faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
         raise SettingsError(f"index.kind '{factory}': {_reason(error)}") from error
+
+
+def _centres(sample: Float32s, n_cells: int, seed: int) -> Float32s:
+    """Return centres of cells, by k-means as FAISS does it for inner products."""
+    finder = _made(f"IVF{n_cells},Flat", sample.shape[1])
+    _seeded(finder, seed)
+    finder.cp.niter = ROUNDS
+    finder.train(np.ascontiguousarray(sample))
+    return np.asarray(finder.quantizer.reconstruct_n(0, n_cells))
+
+
+def _seeded(part: Any, seed: int) -> None:
+    part.cp.seed = seed
+    part.cp.min_points_per_centroid = 1  # no word of it on stderr
 
 
 def _reason(error: RuntimeError) -> str:

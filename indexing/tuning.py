@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from twofold.indexing.efforts import Exam, Point, median_ms, raced
 from twofold.indexing.errors import SettingsError
 from twofold.indexing.progress import Progress
-from twofold.indexing.proposers import TRIED_FOR, Proposer
+from twofold.indexing.proposers import Proposer
 from twofold.indexing.vectors import VectorIndex
 
 Float32s = npt.NDArray[np.float32]
 # Below so many numbers in all vectors, looking at each takes a millisecond.
 WORTHWHILE = 1 << 22
-SAMPLE_SHARE, LEAST_SAMPLE, MOST_SAMPLE = 0.1, 25_000, 100_000
-TIMED = 100  # queries a timing
-REFINED = 4  # times the step between efforts is halved
-OVERS = (1, 2, 4, 8)
+# Up to so many items all are tried with; of more, a sample of so many.
+SAMPLE = 100_000
+SAMPLE_ASKED = 500  # queries that tell kinds apart on the sample
+CELLS_A_ROOT = (4, 8)  # cells of an inverted file, for each item in the square root
+EXACT_TIMED = 30
 MEGABYTE = 1 << 20
 EXACT = "exact"
 
@@ -33,12 +35,12 @@ class IndexSettings:
     ----------
     kind
         ``"exact"`` looks at every vector. ``"auto"`` does so in small catalogues, and in larger
-        ones tries inverted files, compressed ones and a graph on a sample of the items, and takes
-        the fastest that reaches the recall. Anything else is a FAISS factory string, such as
-        ``"IVF4096,SQ8"``, whose effort is chosen for the recall.
+        ones tries compressed inverted files and a graph, on a sample of the items where they are
+        many, and takes the fastest that reaches the recall. Anything else is a FAISS factory
+        string, such as ``"IVF4096,SQ8"``, whose effort is chosen for the recall.
     recall_target
         Share of the hundred nearest that must be found, on queries made of the data's own users
-        and items, in (0, 1].
+        and items that nothing was chosen by, in (0, 1].
     memory_mb
         Most megabytes for the structure beside the vectors; ``None`` sets no limit.
     """
@@ -58,34 +60,38 @@ class IndexSettings:
 
 @dataclass(frozen=True)
 class Trial:
-    """What one structure does with one effort.
+    """What one structure does with the least effort that suffices.
 
     Parameters
     ----------
     kind
         Its FAISS factory string, or ``"exact"``.
     effort, over
-        As of :class:`Proposer`.
-    recall
-        Share of the hundred nearest that were found.
+        As of :class:`~twofold.indexing.proposers.Proposer`.
+    recall, lowest
+        As of :class:`~twofold.indexing.efforts.Reached`.
     ms
-        Milliseconds a query, one at a time.
+        Milliseconds a query, one at a time, in turns with the others of the same size.
     bytes_an_item
         Beside the vectors.
     n_items
         Size of the index that it was tried on.
     build_s
         Seconds that building it took; cells known from another structure are not found again.
+    curve
+        What other efforts give.
     """
 
     kind: str
     effort: int
     over: int
     recall: float
+    lowest: float
     ms: float
     bytes_an_item: float
     n_items: int
     build_s: float
+    curve: tuple[Point, ...] = ()
 
 
 def with_proposer(
@@ -115,8 +121,8 @@ def with_proposer(
     Returns
     -------
     VectorIndex
-        The same vectors, perhaps searched through a proposer; its `about` has the trials on the
-        sample, and what the chosen one does on all items.
+        The same vectors, perhaps searched through a proposer; its `about` has the trials, what the
+        chosen one does on all items, and the seconds that both took.
 
     Raises
     ------
@@ -126,179 +132,166 @@ def with_proposer(
     small = len(index) * index.dimension <= WORTHWHILE
     if settings.kind == EXACT or (settings.kind == "auto" and small) or not len(queries):
         return index
-    tuner = _Tuner(queries, settings, seed, threads)
-    kind, trials = settings.kind, []
-    if kind == "auto":
+    tuner = _Tuner(settings, seed, threads)
+    begun = time.perf_counter()
+    trials: list[Trial] = []
+    names = [settings.kind]
+    known: dict[str, _Tried] = {}
+    if settings.kind == "auto":
         with progress.step("Choosing an index"):
-            trials = tuner.tried(_sample(index, seed))
-            kind = tuner.chosen(trials, len(index))
-    if kind == EXACT:
-        return index
-    with progress.step(f"Building {kind}"):
-        built, final = tuner.built(index, kind)
-    if built is None or final is None:
+            sample = _sample(index, seed)
+            exam = Exam.of(sample, _some(queries, seed), divide=False)
+            tried = tuner.tried(exam, list(kinds(len(sample), index.dimension)))
+            trials = [tuner.exact(exam), *(one.trial for one in tried)]
+            names = tuner.finalists(trials, len(index))
+            if sample is index:
+                known = {one.trial.kind: one for one in tried}
+        if names == [EXACT]:
+            return index
+    chosen_at = time.perf_counter()
+    with progress.step(f"Building {' and '.join(names)}"):
+        exam = Exam.of(index, queries, seed=seed)
+        tried = tuner.tried(exam, names, known, patient=settings.kind != "auto")
+    if not tried:
         raise SettingsError(
-            f"index.kind '{kind}' does not find {settings.recall_target:.1%} of the nearest with "
-            "any effort; choose another or set index.recall_target lower"
+            f"index.kind '{names[0]}' does not surely find {settings.recall_target:.1%} of the "
+            "nearest with any effort; choose another or set index.recall_target lower"
         )
-    about = {"trials": [asdict(one) for one in trials], "chosen": asdict(final)}
-    return index.through(replace(built, about=about))
+    best = min(tried, key=lambda one: one.trial.ms)
+    others = [one.trial for one in tried if one is not best]
+    again = (best.trial.kind, best.trial.n_items)
+    about = {
+        "trials": [asdict(one) for one in (*trials, *others) if (one.kind, one.n_items) != again],
+        "chosen": asdict(best.trial),
+        "choosing_s": chosen_at - begun,
+        "building_s": time.perf_counter() - chosen_at,
+    }
+    return index.through(replace(best.proposer, about=about))
+
+
+@dataclass(frozen=True)
+class _Tried:
+    trial: Trial
+    proposer: Proposer
 
 
 @dataclass(frozen=True)
 class _Tuner:
-    queries: Float32s
     settings: IndexSettings
     seed: int
     threads: int
 
-    def tried(self, sample: VectorIndex) -> list[Trial]:
-        """Return what each kind does with the least effort that suffices; exact search first."""
-        ms = _milliseconds(sample, self.queries)
-        trials = [Trial(EXACT, 0, 1, 1.0, ms, 0.0, len(sample), 0.0)]
-        cells = None
-        for kind in kinds(len(sample), sample.dimension):
-            proposer, found = self.built(sample, kind, cells)
-            if cells is None and proposer is not None:
-                cells = proposer.cells()
-            if found is not None:
-                trials.append(found)
-        return trials
+    def exact(self, exam: Exam) -> Trial:
+        """Return what looking at all takes."""
+        ms = median_ms(exam.plain, exam.testing[:EXACT_TIMED])
+        return Trial(EXACT, 0, 1, 1.0, 1.0, ms, 0.0, len(exam.plain), 0.0)
 
-    def chosen(self, trials: Sequence[Trial], n_items: int) -> str:
-        """Return the kind that will be fastest for so many items and has the memory it needs."""
+    def tried(
+        self,
+        exam: Exam,
+        names: Sequence[str],
+        known: Mapping[str, _Tried] | None = None,
+        *,
+        patient: bool = False,
+    ) -> list[_Tried]:
+        """Return each kind that suffices, with the least effort and timed in turns.
+
+        Those that are not known already are built.
+        """
+        found: list[_Tried] = []
+        cells: dict[str, Float32s] = {}
+        for name in names:
+            if known and name in known:
+                proposer, seconds = known[name].proposer, known[name].trial.build_s
+            else:
+                begun = time.perf_counter()
+                proposer = self._built(exam.plain, name, cells)
+                seconds = time.perf_counter() - begun
+            reached = exam.passed(proposer, self.settings.recall_target, patient=patient)
+            if reached is None:
+                continue
+            now = reached.proposer
+            told = (reached.recall, reached.lowest, 0.0, now.bytes_an_item, len(exam.plain))
+            trial = Trial(name, now.effort, now.over, *told, seconds, reached.curve)
+            found.append(_Tried(trial, now))
+        times = raced([exam.plain.through(one.proposer) for one in found], exam.testing)
+        return [
+            replace(one, trial=replace(one.trial, ms=ms))
+            for one, ms in zip(found, times, strict=True)
+        ]
+
+    def _built(self, index: VectorIndex, name: str, cells: dict[str, Float32s]) -> Proposer:
+        """Return a structure of a kind over the cells of one before it, or new ones."""
+        file = name.split(",")[0]
+        proposer = Proposer.build(
+            index.vectors,
+            name,
+            flat=index.flat,
+            cells=cells.get(file),
+            seed=self.seed,
+            threads=self.threads,
+        )
+        if file not in cells and (own := proposer.cells()) is not None:
+            cells[file] = own
+        return proposer
+
+    def finalists(self, trials: Sequence[Trial], n_items: int) -> list[str]:
+        """Return the kinds to build over so many items, which have the memory that they need.
+
+        The one that will be fastest, and where a sample was tried the fastest other one over the
+        same cells: finding cells is what takes long, and which code is quicker depends on how many
+        items there are.
+        """
         limit = self.settings.memory_mb
         fitting = [
             one
             for one in trials
             if limit is None or one.bytes_an_item * n_items <= limit * MEGABYTE
         ]
-        grown = n_items / trials[0].n_items
+        n_tried = trials[0].n_items
 
         def expected(one: Trial) -> float:
             # Exact search takes as much longer as there are more items; the others hardly do.
-            return one.ms * (grown if one.kind == EXACT else 1)
+            return one.ms * (n_items / n_tried if one.kind == EXACT else 1)
 
-        best = min(fitting, key=expected)
-        if best.kind == EXACT:
-            return EXACT
-        return best.kind.replace(f"{_cells(trials[0].n_items)},", f"{_cells(n_items)},")
-
-    def built(
-        self, index: VectorIndex, kind: str, cells: Float32s | None = None
-    ) -> tuple[Proposer | None, Trial | None]:
-        """Return a structure of a kind with the least effort that suffices, if any does."""
-        plain, begun = index.on_cpu().through(None), time.perf_counter()
-        proposer = Proposer.build(
-            plain.vectors,
-            kind,
-            flat=plain.flat,
-            cells=cells,
-            seed=self.seed,
-            threads=self.threads,
-        )
-        seconds = time.perf_counter() - begun
-        truth = plain.search(self.queries, TRIED_FOR)[1]
-        best: Trial | None = None
-        for over in OVERS[:1] if proposer.exact_vectors else OVERS:
-            # The more is taken over, the less effort is needed: no more than before.
-            most = None if best is None else best.effort
-            trial = self._least(plain, proposer, over, truth, most)
-            if trial is not None and best is not None and trial.ms >= best.ms:
-                break
-            best = trial or best
-        if best is None:
-            return None, None
-        return proposer.with_effort(best.effort, best.over), replace(best, build_s=seconds)
-
-    def _least(
-        self,
-        index: VectorIndex,
-        proposer: Proposer,
-        over: int,
-        truth: npt.NDArray[np.int64],
-        most: int | None = None,
-    ) -> Trial | None:
-        """Return the least effort, up to `most`, that reaches the recall; `None` if none does."""
-
-        def recall(effort: int) -> float:
-            searched = index.through(proposer.with_effort(effort, over))
-            return recall_of(searched.search(self.queries, TRIED_FOR)[1], truth)
-
-        wanted = self.settings.recall_target
-        efforts = [one for one in proposer.efforts() if most is None or one < most]
-        efforts += [] if most is None else [most]
-        last, reached = efforts[0] // 2, None
-        # A graph's greatest effort takes longer than all others together.
-        if not proposer.is_graph and recall(efforts[-1]) < wanted:
-            return None
-        for effort in efforts:
-            told = recall(effort)
-            if told >= wanted:
-                reached = (effort, told)
-                break
-            last = effort
-        if reached is None:
-            return None
-        for _ in range(REFINED):
-            between = (last + reached[0]) // 2
-            if between in (last, reached[0]):
-                break
-            told = recall(between)
-            last, reached = (last, (between, told)) if told >= wanted else (between, reached)
-        searched = index.through(proposer.with_effort(reached[0], over))
-        return Trial(
-            proposer.factory,
-            reached[0],
-            over,
-            reached[1],
-            _milliseconds(searched, self.queries),
-            proposer.bytes_an_item,
-            len(index),
-            0.0,
-        )
+        ranking = [one.kind for one in sorted(fitting, key=expected)]
+        if ranking[0] == EXACT or n_tried == n_items:
+            return ranking[:1]
+        same = [one for one in ranking if one.split(",")[0] == ranking[0].split(",")[0]]
+        return [_grown(one, n_tried, n_items) for one in same[:2]]
 
 
 def kinds(n_items: int, dimension: int) -> Iterator[str]:
     """Yield factory strings worth trying for so many items, the quickest to build first."""
-    cells = _cells(n_items)
-    yield f"{cells},SQ8"
-    for numbers in (2, 3, 4):  # of the vector to four bits
-        if dimension % numbers == 0:
-            yield f"{cells},PQ{dimension // numbers}x4fs"
-            break
-    yield f"{cells},Flat"
+    for file in _files(n_items):
+        yield f"{file},SQ8"
+        for numbers in (2, 3, 4):  # of the vector to four bits
+            if dimension % numbers == 0:
+                yield f"{file},PQ{dimension // numbers}x4fs"
+                break
     yield "HNSW32,Flat"
 
 
-def recall_of(found: npt.NDArray[np.int64], truth: npt.NDArray[np.int64]) -> float:
-    """Return the mean share of each row's true items that were found; padding (-1) is no item."""
-    hits = sum(
-        len(np.intersect1d(one[one >= 0], other[other >= 0]))
-        for one, other in zip(found, truth, strict=True)
-    )
-    return hits / max(1, int((truth >= 0).sum()))
+def _files(n_items: int) -> list[str]:
+    """Return how inverted files over so many items begin."""
+    return [f"IVF{max(1, int(share * n_items**0.5))}" for share in CELLS_A_ROOT]
 
 
-def _cells(n_items: int) -> str:
-    """Return how an inverted file over so many items begins: four cells for each in the root."""
-    return f"IVF{max(1, int(4 * n_items**0.5))}"
+def _grown(kind: str, n_tried: int, n_items: int) -> str:
+    """Return a kind with the cells that suit another number of items."""
+    file, _, code = kind.partition(",")
+    larger = dict(zip(_files(n_tried), _files(n_items), strict=True))
+    return f"{larger.get(file, file)},{code}"
+
+
+def _some(queries: Float32s, seed: int) -> Float32s:
+    """Return queries enough to tell structures apart."""
+    return queries[np.random.default_rng(seed).permutation(len(queries))[:SAMPLE_ASKED]]
 
 
 def _sample(index: VectorIndex, seed: int) -> VectorIndex:
-    """Return an index of some of the items, searched exactly."""
-    n = int(np.clip(SAMPLE_SHARE * len(index), LEAST_SAMPLE, MOST_SAMPLE))
-    if n >= len(index):
+    """Return an index of some of the items, searched exactly, or of all where they are few."""
+    if len(index) <= SAMPLE:
         return index
-    which = np.random.default_rng(seed).permutation(len(index))[:n]
+    which = np.random.default_rng(seed).permutation(len(index))[:SAMPLE]
     return VectorIndex.build(index.vectors[np.sort(which)], unit=False, device="cpu")
-
-
-def _milliseconds(index: VectorIndex, queries: Float32s) -> float:
-    """Return the median time of a query, one at a time."""
-    times = []
-    for query in queries[:TIMED]:
-        begun = time.perf_counter()
-        index.search(query[None], TRIED_FOR)
-        times.append(time.perf_counter() - begun)
-    return 1e3 * float(np.median(times))

@@ -49,7 +49,7 @@ Floats = npt.NDArray[np.float32]
 # Numbers in all text vectors up to which looking at each takes a millisecond or two.
 SCANNED = 1 << 24
 SEARCHED = 1 << 12  # items from which on an index of factors may be worth trying
-ASKED = 256  # users that an index is tried with
+ASKED = 2000  # users that an index is tried with: half teach the effort, half test it
 RELATIONS = ("neighbours", "followers", "covisits", "onward")
 
 

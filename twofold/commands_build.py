@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from twofold.indexing.generation import Generation
 
 app = typer.Typer()
-SEARCHED = {"faiss-proposer": "texts", "collaborative/items-proposer": "factors"}
 
 
 @app.command()
@@ -64,19 +63,31 @@ def inspect(
     verify: Annotated[
         bool, typer.Option("--verify", help="Read every file and check its hash; 1 if one differs.")
     ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot",
+            metavar="FILE.png",
+            help="Draw recall against time of the indexes tried; needs matplotlib.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show what an artefact holds, how it was made and how large its files are."""
     begin(as_json=as_json)
+    from twofold.index_report import indexes_of, plot_indexes
     from twofold.indexing.artefact import open_artefact
     from twofold.indexing.artefact import verify as find_problems
 
     generation = open_artefact(artefact)
     problems = find_problems(generation) if verify else []
+    indexes = indexes_of(generation)
+    if plot is not None:
+        plot_indexes(indexes, plot)
     if as_json:
         checked = {"verified": not problems, "problems": problems} if verify else {}
-        sizes = {"ranker_bytes_an_item": _item_bytes(generation.manifest)}
-        say_json({"generation": generation.name, **generation.manifest, **sizes, **checked})
+        more = {"ranker_bytes_an_item": _item_bytes(generation.manifest), "indexes": indexes}
+        say_json({"generation": generation.name, **generation.manifest, **more, **checked})
     else:
         _show(generation)
         if verify:
@@ -139,6 +150,7 @@ def compress(
 
 
 def _show(generation: Generation) -> None:
+    from twofold.index_report import indexes_of, show_index
     from twofold.indexing.live_log import LiveLog, Position
 
     own = {"files", "settings", "versions"}
@@ -161,9 +173,8 @@ def _show(generation: Generation) -> None:
     whole = sum(entry["size"] for entry in files.values())
     total = {"part": "(whole)", "files": len(files), "MiB": round(whole / 2**20, 2)}
     say_rows([*rows, total], as_json=False)
-    for name, what in SEARCHED.items():
-        if generation.has(f"{name}.json"):
-            _show_index(what, generation.json(name)["about"])
+    for what, about in indexes_of(generation).items():
+        show_index(what, about)
     log, read = LiveLog(generation.root), Position.of(generation.manifest)
     events, changes = log.after(read.events)[0], log.item_changes_after(read.items)[0]
     if events:
@@ -174,22 +185,6 @@ def _show(generation: Generation) -> None:
     if each is not None:
         million = each * 1e6 / 2**30
         say(f"\nThe ranker's tables take {each:,.0f} bytes an item, {million:.1f} GiB a million.")
-
-
-def _show_index(what: str, about: Mapping[str, Any]) -> None:
-    """Show what an index was chosen from, and what it does with all items."""
-    say(f"\nTo find {what}, at the recall that was asked for:")
-    rows = [
-        {
-            "index": one["kind"],
-            "tried on": one["n_items"],
-            "recall": round(one["recall"], 4),
-            "ms a query": round(one["ms"], 3),
-            "bytes an item": round(one["bytes_an_item"]),
-        }
-        for one in (*about["trials"], {**about["chosen"], "kind": f"{about['chosen']['kind']} *"})
-    ]
-    say_rows(rows, as_json=False)
 
 
 def _item_bytes(manifest: Mapping[str, Any]) -> float | None:

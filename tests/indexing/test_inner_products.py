@@ -43,5 +43,8 @@ def test_products_read_what_may_not_be_written_and_what_is_no_block() -> None:
     mapped = np.ascontiguousarray(items)
     mapped.flags.writeable = False
     np.testing.assert_array_equal(products(queries, items), products(queries, mapped))
+    # As in a FAISS file, behind a head of 45 bytes.
+    odd = np.frombuffer(bytes(45) + mapped.tobytes(), np.uint8)[45:].view(np.float32)
+    np.testing.assert_array_equal(products(queries, items), products(queries, odd.reshape(50, 40)))
     assert products(queries[:0], mapped).shape == (0, 50)
     assert products(queries, mapped[:0]).shape == (5, 0)

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from twofold.indexing import vectors as module
 from twofold.indexing.artefact import begin_generation, open_artefact
+from twofold.indexing.efforts import recall_of
 from twofold.indexing.errors import ArtefactError, SettingsError
 from twofold.indexing.inner_products import products
 from twofold.indexing.item_set import ItemSet
 from twofold.indexing.proposers import Proposer
-from twofold.indexing.tuning import recall_of
 from twofold.indexing.vectors import VectorIndex, normalised
 
 Floats = npt.NDArray[np.float32]
@@ -58,6 +58,21 @@ def test_most_of_the_nearest_are_found_and_scored_exactly(kind: str) -> None:
     assert (np.diff(scores, axis=1) <= 0).all()
     for row in items:
         assert len(set(row)) == 20
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_more_proposals_the_best_by_whole_vectors_are_given(kind: str) -> None:
+    proposer = BUILT[kind].proposer
+    assert proposer is not None
+    wide = proposer.with_effort(8, 1).search(QUERIES, 80)[1]
+    scores, items = proposer.with_effort(8, 4).search(QUERIES, 20)
+    for query, some, best, told in zip(QUERIES, wide, items, scores, strict=True):
+        exact = np.where(some < 0, -np.inf, VECTORS[some] @ query)
+        order = np.argsort(-exact, kind="stable")[:20]
+        np.testing.assert_array_equal(best, some[order])
+        np.testing.assert_allclose(told, exact[order], rtol=1e-5)
+    few = ItemSet(np.arange(len(VECTORS)) < 30)
+    assert set(proposer.with_effort(32, 4).search(QUERIES, 40, few)[1].ravel()) <= {-1, *range(30)}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -147,6 +162,10 @@ vectors = normalised(np.random.default_rng(0).standard_normal((2000, 24)))
 index = VectorIndex.build(vectors, device="cpu")
 kept = [Proposer.build(vectors, kind, flat=index.flat)
         for kind in ("IVF8,PQ12x4fs", "HNSW8,Flat", "HNSW8,SQ8", "IVF8,SQ8")]
+for one in kept:
+    index.through(one.with_effort(2, 3)).search(vectors[:2], 5)
+again = [one.with_effort(2, 3) for one in kept]
+index.through(again[0]).search(vectors[:2], 5)
 """
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -10,11 +10,12 @@ import pytest
 
 from tests.indexing.logs import LIKE, Event, log_of
 from twofold.indexing.collaborative import CollaborativeSettings
+from twofold.indexing.efforts import recall_of
 from twofold.indexing.inner_products import products
 from twofold.indexing.interactions import Interactions
 from twofold.indexing.item_set import ItemSet
 from twofold.indexing.proposers import Proposer
-from twofold.indexing.tuning import IndexSettings, recall_of
+from twofold.indexing.tuning import IndexSettings
 from twofold.indexing.vectors import VectorIndex, normalised
 from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.queries import Queries, queries_of_users

@@ -92,6 +92,17 @@ def test_an_index_that_was_asked_for_serves_and_is_shown(
     assert "To find texts, at the recall that was asked for:" in told
     assert "IVF4,SQ8 *" in told
     assert "factors" not in told
+    assert "Efforts of IVF4,SQ8, on the queries that they were learned on:" in told
+    drawn = tmp_path / "curve.png"
+    assert cli.run(["inspect", str(quick), "--plot", str(drawn), "--json"]) == 0
+    chosen = json.loads(capsys.readouterr().out)["indexes"]["texts"]["chosen"]
+    assert chosen["kind"] == "IVF4,SQ8"
+    assert (chosen["effort"], chosen["over"]) in [
+        (one["effort"], one["over"]) for one in chosen["curve"]
+    ]
+    assert drawn.read_bytes().startswith(b"\x89PNG")
+    assert cli.run(["inspect", str(exact), "--plot", str(drawn)]) == 2
+    assert "nothing to draw: this artefact looks at all items" in capsys.readouterr().err
     assert cli.run(["inspect", str(exact)]) == 0
     assert "To find" not in capsys.readouterr().out
     with Engine.load(exact) as one, Engine.load(quick, device="cpu") as other:
