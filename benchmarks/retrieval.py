@@ -13,6 +13,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
+from benchmarks import slices
 from benchmarks.bare import bare_calls
 from benchmarks.catalogues import SEEDS, Catalogue, catalogue_of, held_out_queries
 from benchmarks.datasets import DataSet
@@ -44,7 +45,10 @@ from twofold.retrieval.retriever import Retriever
 from twofold.retrieval.stage_one import fit_stage_one
 from twofold.settings import load_settings
 
-CELLS = ("index", "faiss", "hnswlib", "usearch", "stage-one", "filters", "batch", "recall")
+CELLS = (
+    *("index", "faiss", "hnswlib", "usearch", "stage-one", "filters", "batch", "recall"),
+    *slices.CELLS,
+)
 DEPTHS = (100, 200)
 N_QUERIES, N_USERS = 500, 300  # of the first, the index's recall is told on as many as there are
 SMALL = 200_000  # items up to which the whole grid is built
@@ -96,6 +100,9 @@ def measure_retrieval(
         "filters": lambda: _filters(*served()),
         "batch": lambda: _batch(catalogue, *served()),
         "recall": lambda: _recall(catalogue, progress),
+        "slices": lambda: slices.slices(catalogue, progress),
+        "diversity": lambda: slices.diversity(catalogue, progress),
+        "cold-items": lambda: slices.cold_items(catalogue, progress),
     }
     for cell in cells:
         rows = measured[cell]() if cell in measured else _beside(catalogue, cell, queries, progress)

@@ -88,9 +88,8 @@ def show(found: Evaluation, *, as_json: bool) -> None:
     say(
         markdown_table(measured, ["ndcg@10", "hit_rate@10", "recall@10", "mrr@10"], intervals=False)
     )
-    for kind in ("history", "items"):
-        sliced = [row for row in found.slices if row.group.startswith(kind)]
-        say(markdown_table(sliced, list(sliced[0].metrics) if sliced else []))
+    # Rows of labels come last and have the number of labels besides.
+    say(markdown_table(found.slices, list(found.slices[-1].metrics) if found.slices else []))
     pairs = {**found.comparisons, **found.probabilities}
     rows = [
         {

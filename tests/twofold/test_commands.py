@@ -119,9 +119,14 @@ def test_build_and_evaluate_run_on_files(place: Place, capsys: Captured) -> None
     assert cli.run([*arguments, "--json"]) == 0
     *rows, pairs = json_lines(capsys.readouterr().out)
     assert {"reranked", "fused stage one"} <= {str(row["row"]["name"]) for row in rows}
+    groups = {str(row["row"]["group"]) for row in rows if row["row"]["name"] == "reranked"}
+    assert {"all", "history 6-20", "items under 90 days"} <= groups
     assert pairs
     assert cli.run([*arguments, "-s", "ranker.train=false"]) == 0
-    assert "ndcg@10" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "ndcg@10" in out
+    assert "history 6-20" in out
+    assert "n_labels" in out
 
 
 HEAD = "user_id,item_id,timestamp\n"
