@@ -177,14 +177,15 @@ class Names:
         """
         import polars as pl
 
-        lengths = [len(one.items) for one in lists]
+        lengths = np.array([len(one.items) for one in lists], dtype=np.int64)
         nothing = Listed(*(np.zeros(0, dtype=kind) for kind in ("i8", "f4", "f4", "u4")))
         every = joined_lists((nothing, *lists))
-        ends = np.cumsum(lengths)
-        starts = np.repeat(ends - lengths, lengths) if lengths else ends
+        starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+        whose = np.repeat(np.arange(len(lengths)), lengths)
+        distinct, which = np.unique(every.items, return_inverse=True)
         out = {
-            "user_id": [user for user, n in zip(users, lengths, strict=True) for _ in range(n)],
-            "item_id": self.items.decode(every.items),
+            "user_id": pl.Series(users, dtype=pl.String).gather(whose),
+            "item_id": pl.Series(self.items.decode(distinct), dtype=pl.String).gather(which),
             "score": every.scores,
             "probability": every.probabilities,
             "rank": np.arange(1, len(every.items) + 1) - starts,
