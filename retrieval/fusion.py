@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from twofold.indexing.compiled import compiled
 from twofold.indexing.errors import InputError
-from twofold.indexing.inner_products import products
 from twofold.retrieval.features import VIEWS
 
 Floats = npt.NDArray[np.float32]
@@ -77,21 +77,22 @@ class Fusion:
 
     def _learned(self, features: Floats) -> Floats:
         """Return the linear sum and what the hidden layer adds to it."""
-        inward, bias, outward = self._layer
-        # A score's last bits must not depend on how long other rows are.
-        sums = products(features.reshape(-1, features.shape[2]), inward)
-        hidden = np.maximum(sums[:, 1:] + bias, 0)
-        told = sums[:, 0] + products(hidden, outward[None])[:, 0]
-        return np.asarray(told.reshape(features.shape[:2]), dtype=np.float32)
+        out = np.empty(features.shape[:2], dtype=np.float32)
+        read = np.ascontiguousarray(features, dtype=np.float32).reshape(-1, features.shape[2])
+        _scored(read, *self._layer, out.reshape(-1))
+        return out
 
     @cached_property
     def _layer(self) -> tuple[Floats, Floats, Floats]:
-        """Linear weights and those of all units side by side, biases, and what units count."""
-        columns = (self.weights, *(unit.weights for unit in self.units))
+        """Weights of the units and, behind them, the linear ones, ``(n_features, n_units + 1)``.
+
+        Beside them biases and what each counts, ``(n_units + 1,)``.
+        """
+        columns = (*(unit.weights for unit in self.units), self.weights)
         return (
-            np.array(columns, dtype=np.float32),
-            np.array([unit.bias for unit in self.units], dtype=np.float32),
-            np.array([unit.outward for unit in self.units], dtype=np.float32),
+            np.ascontiguousarray(np.array(columns, dtype=np.float32).T),
+            np.array([*(unit.bias for unit in self.units), 0.0], dtype=np.float32),
+            np.array([*(unit.outward for unit in self.units), 1.0], dtype=np.float32),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -104,3 +105,28 @@ class Fusion:
         """Return the fusion that :meth:`to_dict` wrote."""
         units = tuple(Unit(tuple(one), bias, outward) for one, bias, outward in values["units"])
         return cls(values["method"], tuple(values["weights"]), units)
+
+
+@compiled
+def _scored(features: Floats, inward: Floats, bias: Floats, outward: Floats, out: Floats) -> None:
+    """Write the scores of candidates, each added up in one order whatever stands beside it."""
+    n_features, width = inward.shape
+    sums = np.empty(width, dtype=np.float32)
+    for place in range(len(features)):
+        sums[:] = bias
+        for feature in range(n_features):
+            value = features[place, feature]
+            for column in range(width):
+                sums[column] += value * inward[feature, column]
+        linear = sums[width - 1]
+        for column in range(width):
+            sums[column] = sums[column] * outward[column] if sums[column] > 0 else np.float32(0)
+        sums[width - 1] = linear
+        # Folded in halves: the halves are added side by side.
+        left = width
+        while left > 1:
+            half = (left + 1) // 2
+            for column in range(left - half):
+                sums[column] += sums[column + half]
+            left = half
+        out[place] = sums[0]
