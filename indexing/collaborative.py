@@ -76,11 +76,15 @@ class Factors:
         What they were fitted with.
     searched
         An index of them under inner product; ``None`` makes one when it is first asked for.
+    gram
+        ``Y'Y + regularization * I`` of more factors than are here, ``float64 (f, f)``; ``None``
+        takes these.
     """
 
     items: Floats
     settings: CollaborativeSettings
     searched: VectorIndex | None = None
+    gram: npt.NDArray[np.float64] | None = None
 
     @cached_property
     def index(self) -> VectorIndex:
@@ -92,6 +96,8 @@ class Factors:
     @cached_property
     def _gram(self) -> npt.NDArray[np.float64]:
         """What every user's least squares have in common, ``Y'Y + regularization * I``."""
+        if self.gram is not None:
+            return self.gram
         n_factors = self.items.shape[1]
         out = self.settings.regularization * np.eye(n_factors)
         for start in range(0, len(self.items), GRAM_ROWS):
