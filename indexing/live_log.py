@@ -1,18 +1,23 @@
-"""Events that came after a build, in a durable log that several processes share."""
+"""What came after a build, events and changed items, in a log that several processes share."""
 
 from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from twofold.indexing.errors import ArtefactError
 
 FILE = "live.sqlite"
 WAIT_S = 10.0
-_MAKE = """
+_MAKE_EVENTS = """
 CREATE TABLE IF NOT EXISTS events (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     user TEXT NOT NULL,
@@ -26,6 +31,17 @@ CREATE TABLE IF NOT EXISTS events (
 )
 """
 _COLUMNS = "user, item, time, kind, weight, sign, seen, label"
+_MAKE_ITEMS = """
+CREATE TABLE IF NOT EXISTS items (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    item TEXT NOT NULL,
+    change TEXT NOT NULL CHECK (change IN ('put', 'remove')),
+    attributes TEXT,
+    text TEXT,
+    vector BLOB
+)
+"""
+_ITEM_COLUMNS = "item, change, attributes, text, vector"
 
 
 class LiveEvent(NamedTuple):
@@ -53,11 +69,57 @@ class LiveEvent(NamedTuple):
     label: bool
 
 
-class LiveLog:
-    """A log of events beside an artefact's generations; may be shared by threads and processes.
+@dataclass(frozen=True, eq=False)
+class ItemChange:
+    """One item that came, was changed, or went.
 
-    What :meth:`append` returned for is on the disk: SQLite flushes it before, and replays or drops
-    the rest after a crash.
+    Parameters
+    ----------
+    item
+        Its id.
+    change
+        ``"put"`` where it came or was changed, ``"remove"`` where it went.
+    attributes
+        All columns of the table of items as a JSON object, see
+        :mod:`twofold.indexing.live_items`; ``None`` where it went, as the next two.
+    text
+        The text of the item.
+    vector
+        The vector of the text, ``float32 (d,)``.
+    """
+
+    item: str
+    change: Literal["put", "remove"]
+    attributes: str | None = None
+    text: str | None = None
+    vector: npt.NDArray[np.float32] | None = None
+
+
+class Position(NamedTuple):
+    """How far a log was read: the numbers of the last event and of the last change of an item."""
+
+    events: int = 0
+    items: int = 0
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any]) -> Position:
+        """Return up to where a generation holds the log already; its manifest's ``live``."""
+        return cls(**manifest.get("live", {}))
+
+    def to_dict(self) -> dict[str, int]:
+        """Return it as the manifest holds it."""
+        return self._asdict()
+
+
+class LiveLog:
+    """A log beside an artefact's generations; may be shared by threads and processes.
+
+    What :meth:`append` and :meth:`append_items` returned for is on the disk: SQLite flushes it
+    before, and replays or drops the rest after a crash.
+
+    Events may be of items that changes brought: whoever reads both reads events first and takes in
+    items first. A removed item stays known, so that taking in all changes and then all events is
+    the same as taking them in as they came.
 
     Parameters
     ----------
@@ -69,7 +131,8 @@ class LiveLog:
         self._path = root / FILE
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        self._seen_version = -1
+        # What of each table was read is told apart: one may be written between the two reads.
+        self._seen_version: dict[str, int] = {}
 
     def append(self, events: Sequence[LiveEvent]) -> None:
         """Write events durably, all or none.
@@ -81,19 +144,42 @@ class LiveLog:
         """
         if not events:
             return
-        marks = ", ".join("?" * len(LiveEvent._fields))
-        with self._lock:
-            try:
-                connection = self._open(make=True)
-                with connection:
-                    connection.executemany(
-                        f"INSERT INTO events ({_COLUMNS}) VALUES ({marks})", events
-                    )
-            except sqlite3.Error as error:
-                raise ArtefactError(
-                    f"cannot write {self._path}: {error}; make room for it, or give a folder that "
-                    "can be written"
-                ) from error
+        with self._writing() as connection:
+            connection.executemany(_insert("events", _COLUMNS), events)
+
+    def append_items(self, changes: Sequence[ItemChange], *, read: int | None = None) -> bool:
+        """Write changes of items durably, all or none, and say whether it was done.
+
+        Parameters
+        ----------
+        changes
+            In order.
+        read
+            Number of the last change that the caller knows of. Where the log holds later ones,
+            nothing is written, for what the caller checked may no longer be so. ``None`` writes
+            whatever came before.
+
+        Raises
+        ------
+        ArtefactError
+            If the log cannot be written.
+        """
+        rows = [
+            (
+                one.item,
+                one.change,
+                one.attributes,
+                one.text,
+                None if one.vector is None else one.vector.astype("<f4").tobytes(),
+            )
+            for one in changes
+        ]
+        with self._writing() as connection:
+            (last,) = connection.execute("SELECT coalesce(max(number), 0) FROM items").fetchone()
+            if read is not None and last > read:
+                return False
+            connection.executemany(_insert("items", _ITEM_COLUMNS), rows)
+        return True
 
     def after(self, number: int) -> tuple[list[LiveEvent], int]:
         """Return the events after the one of a number, in order, and the number of the last.
@@ -103,28 +189,33 @@ class LiveLog:
         ArtefactError
             If the log cannot be read.
         """
-        if self._connection is None and not self._path.exists():
-            return [], number
-        with self._lock:
-            try:
-                connection = self._open(make=False)
-                # Asked for first: what is committed in between is read now and found again then.
-                version = int(connection.execute("PRAGMA data_version").fetchone()[0])
-                rows = connection.execute(
-                    f"SELECT {_COLUMNS}, number FROM events WHERE number > ? ORDER BY number",
-                    (number,),
-                ).fetchall()
-            except sqlite3.Error as error:
-                raise ArtefactError(
-                    f"cannot read {self._path}: {error}; restore it, or remove it to do without "
-                    "the events since the build"
-                ) from error
-            self._seen_version = version
+        rows = self._rows("events", _COLUMNS, number)
         events = [
             LiveEvent(user, item, when, kind, weight, sign, bool(seen), bool(label))
             for user, item, when, kind, weight, sign, seen, label, _ in rows
         ]
         return events, int(rows[-1][-1]) if rows else number
+
+    def item_changes_after(self, number: int) -> tuple[list[ItemChange], int]:
+        """Return the changes of items after the one of a number, and the number of the last.
+
+        Raises
+        ------
+        ArtefactError
+            If the log cannot be read.
+        """
+        rows = self._rows("items", _ITEM_COLUMNS, number)
+        changes = [
+            ItemChange(
+                item,
+                change,
+                attributes,
+                text,
+                None if vector is None else np.frombuffer(vector, dtype="<f4").astype(np.float32),
+            )
+            for item, change, attributes, text, vector, _ in rows
+        ]
+        return changes, int(rows[-1][-1]) if rows else number
 
     def forget(self, which: Callable[[LiveEvent], bool]) -> int:
         """Remove events for which `which` is true, and return how many.
@@ -141,13 +232,8 @@ class LiveLog:
         if not gone:
             return 0
         same = " AND ".join(f"{name.strip()} = ?" for name in _COLUMNS.split(","))
-        with self._lock:
-            try:
-                connection = self._open(make=False)
-                with connection:
-                    connection.executemany(f"DELETE FROM events WHERE {same}", list(gone))
-            except sqlite3.Error as error:
-                raise ArtefactError(f"cannot write {self._path}: {error}; try again") from error
+        with self._writing() as connection:
+            connection.executemany(f"DELETE FROM events WHERE {same}", list(gone))
         return sum(event in gone for event in events)
 
     def count(self) -> int:
@@ -161,7 +247,7 @@ class LiveLog:
         return len(self.after(0)[0])
 
     def changed(self) -> bool:
-        """Say whether another process may have written since the last :meth:`after`."""
+        """Say whether another process may have written since what was read was last read."""
         if self._connection is None:
             return self._path.exists()
         with self._lock:
@@ -169,7 +255,8 @@ class LiveLog:
                 found = self._connection.execute("PRAGMA data_version").fetchone()[0]
             except sqlite3.Error:
                 return True  # reading will say what is wrong
-        return int(found) != self._seen_version
+            seen = self._seen_version
+        return not seen or any(int(found) != version for version in seen.values())
 
     def close(self) -> None:
         """Let go of the file."""
@@ -177,6 +264,42 @@ class LiveLog:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+
+    def _rows(self, table: str, columns: str, number: int) -> list[tuple[Any, ...]]:
+        """Return the rows of a table after the one of a number, which each ends with."""
+        if self._connection is None and not self._path.exists():
+            return []
+        with self._lock:
+            try:
+                connection = self._open(make=False)
+                # Asked for first: what is committed in between is read now and found again then.
+                version = int(connection.execute("PRAGMA data_version").fetchone()[0])
+                rows = connection.execute(
+                    f"SELECT {columns}, number FROM {table} WHERE number > ? ORDER BY number",
+                    (number,),
+                ).fetchall()
+            except sqlite3.Error as error:
+                raise ArtefactError(
+                    f"cannot read {self._path}: {error}; restore it, or remove it to do without "
+                    "what came since the build"
+                ) from error
+            self._seen_version[table] = version
+        return rows
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """Yield the file to write to: all is on the disk afterwards, nothing after an error."""
+        with self._lock:
+            try:
+                connection = self._open(make=True)
+                connection.execute("BEGIN IMMEDIATE")  # what is read inside still holds at the end
+                with connection:
+                    yield connection
+            except sqlite3.Error as error:
+                raise ArtefactError(
+                    f"cannot write {self._path}: {error}; make room for it, or give a folder that "
+                    "can be written"
+                ) from error
 
     def _open(self, *, make: bool) -> sqlite3.Connection:
         if self._connection is None:
@@ -187,7 +310,13 @@ class LiveLog:
             # A commit returns once it is on the disk, power cut or not.
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            connection.execute(_MAKE)
+            for table in (_MAKE_EVENTS, _MAKE_ITEMS):
+                connection.execute(table)
             connection.commit()
             self._connection = connection
         return self._connection
+
+
+def _insert(table: str, columns: str) -> str:
+    marks = ", ".join("?" * len(columns.split(",")))
+    return f"INSERT INTO {table} ({columns}) VALUES ({marks})"
