@@ -17,6 +17,7 @@ from twofold.indexing.errors import ArtefactError
 
 FILE = "live.sqlite"
 WAIT_S = 10.0
+LAST = (1 << 63) - 1  # no number is greater
 _MAKE_EVENTS = """
 CREATE TABLE IF NOT EXISTS events (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -181,30 +182,36 @@ class LiveLog:
             connection.executemany(_insert("items", _ITEM_COLUMNS), rows)
         return True
 
-    def after(self, number: int) -> tuple[list[LiveEvent], int]:
+    def after(self, number: int, until: int | None = None) -> tuple[list[LiveEvent], int]:
         """Return the events after the one of a number, in order, and the number of the last.
+
+        With `until`, no later ones than that of this number are read.
 
         Raises
         ------
         ArtefactError
             If the log cannot be read.
         """
-        rows = self._rows("events", _COLUMNS, number)
+        rows = self._rows("events", _COLUMNS, number, until)
         events = [
             LiveEvent(user, item, when, kind, weight, sign, bool(seen), bool(label))
             for user, item, when, kind, weight, sign, seen, label, _ in rows
         ]
         return events, int(rows[-1][-1]) if rows else number
 
-    def item_changes_after(self, number: int) -> tuple[list[ItemChange], int]:
+    def item_changes_after(
+        self, number: int, until: int | None = None
+    ) -> tuple[list[ItemChange], int]:
         """Return the changes of items after the one of a number, and the number of the last.
+
+        With `until`, no later ones than that of this number are read.
 
         Raises
         ------
         ArtefactError
             If the log cannot be read.
         """
-        rows = self._rows("items", _ITEM_COLUMNS, number)
+        rows = self._rows("items", _ITEM_COLUMNS, number, until)
         changes = [
             ItemChange(
                 item,
@@ -236,6 +243,30 @@ class LiveLog:
             connection.executemany(f"DELETE FROM events WHERE {same}", list(gone))
         return sum(event in gone for event in events)
 
+    def prune(self, until: Position) -> int:
+        """Remove what stands up to a position, and return how many rows that is.
+
+        The last change of an item stays: writers tell by its number whether they are up to date.
+        Numbers are never given twice.
+
+        Raises
+        ------
+        ArtefactError
+            If the log cannot be written.
+        """
+        if self._connection is None and not self._path.exists():
+            return 0
+        with self._writing() as connection:
+            gone = [
+                connection.execute("DELETE FROM events WHERE number <= ?", (until.events,)),
+                connection.execute(
+                    "DELETE FROM items WHERE number <= ? AND number < (SELECT max(number) FROM "
+                    "items)",
+                    (until.items,),
+                ),
+            ]
+        return sum(one.rowcount for one in gone)
+
     def count(self) -> int:
         """Return how many events the log holds.
 
@@ -265,8 +296,10 @@ class LiveLog:
                 self._connection.close()
                 self._connection = None
 
-    def _rows(self, table: str, columns: str, number: int) -> list[tuple[Any, ...]]:
-        """Return the rows of a table after the one of a number, which each ends with."""
+    def _rows(
+        self, table: str, columns: str, number: int, until: int | None
+    ) -> list[tuple[Any, ...]]:
+        """Return the rows of a table after one number up to another, which each ends with."""
         if self._connection is None and not self._path.exists():
             return []
         with self._lock:
@@ -275,8 +308,9 @@ class LiveLog:
                 # Asked for first: what is committed in between is read now and found again then.
                 version = int(connection.execute("PRAGMA data_version").fetchone()[0])
                 rows = connection.execute(
-                    f"SELECT {columns}, number FROM {table} WHERE number > ? ORDER BY number",
-                    (number,),
+                    f"SELECT {columns}, number FROM {table} WHERE number > ? AND number <= ? "
+                    "ORDER BY number",
+                    (number, LAST if until is None else until),
                 ).fetchall()
             except sqlite3.Error as error:
                 raise ArtefactError(
