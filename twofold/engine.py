@@ -4,37 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-from twofold.batching import Batcher
 from twofold.indexing.artefact import open_artefact
 from twofold.indexing.errors import InputError, TwofoldError
 from twofold.indexing.live_events import read_live_events
 from twofold.indexing.progress import Progress, Silent
 from twofold.indexing.tables import Source
 from twofold.indexing.vectors import Device
-from twofold.opened import Opened
 from twofold.recommendation import Recommendation, Recommendations
 from twofold.retrieval.queries import Queries
 from twofold.rules import Rules
-from twofold.serving import Answers, Asked, Stages, deadline_in, usual_places
+from twofold.serving import Asked, Stages, deadline_in, usual_places
 from twofold.settings_file import from_values
+from twofold.shifts import MOST_TOGETHER, Shift
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import polars as pl
 
+    from twofold.compact import CompactReport
     from twofold.indexing.generation import Generation
     from twofold.settings import Settings
-
-# Beyond some dozen, computing requests together gains nothing more, and the first would wait long.
-MOST_TOGETHER = 16
 
 
 class EngineError(TwofoldError):
@@ -44,9 +42,10 @@ class EngineError(TwofoldError):
 class Engine:
     """Recommends from an artefact; may be shared by threads.
 
-    Made by :meth:`load`. It keeps the generation that it opened, whatever is built later. It
-    changes no setting of the process, and works only in the process that loaded it: after a fork
-    every call raises, because the threads of the numeric libraries do not survive one.
+    Made by :meth:`load`. It keeps the generation that it opened, whatever is built later, until
+    :meth:`refresh` is called. It changes no setting of the process, and works only in the process
+    that loaded it: after a fork every call raises, because the threads of the numeric libraries do
+    not survive one.
 
     Parameters
     ----------
@@ -71,14 +70,9 @@ class Engine:
         runtime: str = "auto",
         device: Device = "auto",
     ) -> None:
-        self.settings = settings
-        opened = Opened.of(generation, settings, runtime, device)
-        self._dataset, self._stage_one = opened.dataset, opened.stage_one
-        self._stages, self._names, self._rules = opened.stages, opened.names, opened.rules
-        self._live, self._asking = opened.live, opened.asking
-        self._batcher: Batcher[Asked, Recommendations] = Batcher(
-            Answers(self._stages, self._names).find, places=threads, most=MOST_TOGETHER
-        )
+        self._open = (threads, runtime, device)
+        self._shift = Shift(generation, settings, threads, runtime, device)
+        self._moving = threading.Lock()
         # More than the places, so that requests of one event loop meet.
         self._pool = ThreadPoolExecutor(threads + MOST_TOGETHER, thread_name_prefix="twofold")
         self._process, self._closed = os.getpid(), False
@@ -134,29 +128,35 @@ class Engine:
 
     def close(self) -> None:
         """Let go of the artefact; later calls raise. Closing twice is fine."""
-        self._closed = True
-        self._pool.shutdown(wait=True)
-        self._live.close()
+        with self._moving:
+            self._closed = True
+            self._pool.shutdown(wait=True)
+            self._shift.relieve()
+
+    @property
+    def settings(self) -> Settings:
+        """What the generation at work was built with."""
+        return self._shift.settings
 
     @property
     def user_ids(self) -> tuple[str, ...]:
         """All users of the build."""
-        return self._dataset.users.ids
+        return self._shift.opened.dataset.users.ids
 
     @property
     def items(self) -> pl.DataFrame:
         """The items with their attributes, first column ``item_id``."""
-        return self._dataset.table
+        return self._shift.opened.dataset.table
 
     @property
     def stages(self) -> Stages:
         """Both stages by themselves, for who wants to measure or to combine them in another way."""
-        return self._stages
+        return self._shift.opened.stages
 
     @property
     def histories(self) -> Queries:
         """The queries of all users of the build, in the order of `user_ids`."""
-        return self._asking.everyone
+        return self._shift.opened.asking.everyone
 
     def text(self, item: str) -> str:
         """Return the text of an item.
@@ -166,7 +166,8 @@ class Engine:
         UnknownIdError
             If the item is unknown.
         """
-        return self._dataset.texts[self._dataset.items.number(item)]
+        dataset = self._shift.opened.dataset
+        return dataset.texts[dataset.items.number(item)]
 
     def recommend(
         self,
@@ -199,7 +200,9 @@ class Engine:
         InputError
             If `k` is below 1, `budget_ms` is not positive, or a rule cannot be read.
         """
-        return self._answer(self._asking.user(user), k, deadline_in(budget_ms), rules)
+        deadline = deadline_in(budget_ms)
+        with self._at_work() as now:
+            return _answer(now, now.opened.asking.user(user), k, deadline, rules)
 
     async def arecommend(
         self,
@@ -213,10 +216,12 @@ class Engine:
         # A pool takes nothing after its end, and a forked one never answers: say so instead.
         self._check()
         deadline = deadline_in(budget_ms)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._pool, lambda: self._answer(self._asking.user(user), k, deadline, rules)
-        )
+
+        def answer() -> Recommendations:
+            with self._at_work() as now:
+                return _answer(now, now.opened.asking.user(user), k, deadline, rules)
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, answer)
 
     def recommend_for(
         self,
@@ -245,7 +250,8 @@ class Engine:
             If a weight is not a finite number, and as in :meth:`recommend`.
         """
         deadline = deadline_in(budget_ms)
-        return self._answer(self._asking.events(events), k, deadline, rules)
+        with self._at_work() as now:
+            return _answer(now, now.opened.asking.events(events), k, deadline, rules)
 
     def search(
         self,
@@ -273,7 +279,8 @@ class Engine:
             in :meth:`recommend`.
         """
         deadline = deadline_in(budget_ms)
-        return self._answer(self._asking.text(text), k, deadline, rules)
+        with self._at_work() as now:
+            return _answer(now, now.opened.asking.text(text), k, deadline, rules)
 
     def similar_items(self, item: str, k: int = 10, **rules: Unpack[Rules]) -> list[Recommendation]:
         """Return the `k` items most like one, by users and text.
@@ -286,12 +293,14 @@ class Engine:
             If `k` is below 1, or a rule cannot be read.
         """
         _at_least_one(k)
-        number = self._dataset.items.number(item)
-        terms = self._rules.read(**rules)
-        with self._turn():
-            among = terms.admitted(len(self._dataset.items))
-            items, scores = terms.shaped(k, lambda n: self._stage_one.similar(number, n, among))
-        ids = self._dataset.items.decode(items)
+        with self._at_work() as now:
+            known, stage_one = now.opened.dataset.items, now.opened.stage_one
+            number = known.number(item)
+            terms = now.opened.rules.read(**rules)
+            with now.batcher.place():
+                among = terms.admitted(len(known))
+                items, scores = terms.shaped(k, lambda n: stage_one.similar(number, n, among))
+            ids = known.decode(items)
         return [
             Recommendation(one, float(score), None, place)
             for place, (one, score) in enumerate(zip(ids, scores, strict=True), start=1)
@@ -300,11 +309,12 @@ class Engine:
     def retrieve(self, user: str, k: int = 100, **rules: Unpack[Rules]) -> list[Recommendation]:
         """Return stage one's best `k` candidates for a user; raises as :meth:`similar_items`."""
         _at_least_one(k)
-        terms = self._rules.read(**rules)
-        asked = Asked(terms.limit(self._asking.user(user)), k, shape=terms.shape)
-        with self._turn():
-            (found,) = replace(self._stages, ranker=None).find([asked])
-        return self._names.told(asked.query, found.listed)
+        with self._at_work() as now:
+            terms = now.opened.rules.read(**rules)
+            asked = Asked(terms.limit(now.opened.asking.user(user)), k, shape=terms.shape)
+            with now.batcher.place():
+                (found,) = replace(now.opened.stages, ranker=None).find([asked])
+            return now.opened.names.told(asked.query, found.listed)
 
     def recommend_batch(
         self,
@@ -335,12 +345,13 @@ class Engine:
             If `k` is below 1, or a rule cannot be read.
         """
         _at_least_one(k)
-        terms = self._rules.read(**rules)
-        with self._turn():
-            ids, queries = self._asking.users(users)
-            limited = terms.limit(queries)
-            lists = self._stages.find_all(limited, k, terms.shape, progress or Silent())
-        return self._names.frame(ids, lists)
+        with self._at_work() as now:
+            terms = now.opened.rules.read(**rules)
+            with now.batcher.place():
+                ids, queries = now.opened.asking.users(users)
+                limited, shape = terms.limit(queries), terms.shape
+                lists = now.opened.stages.find_all(limited, k, shape, progress or Silent())
+            return now.opened.names.frame(ids, lists)
 
     def add_events(self, events: Source | Sequence[Mapping[str, Any]]) -> int:
         """Take in what users did since the build, and return how many events that is.
@@ -362,19 +373,86 @@ class Engine:
         ArtefactError
             If they cannot be written.
         """
-        self._check()
-        read = read_live_events(events, self.settings.data, self._dataset.items)
-        self._live.append(read)
+        with self._at_work() as now:
+            read = read_live_events(events, now.settings.data, now.opened.dataset.items)
+            now.opened.live.append(read)
         return len(read)
 
-    def _answer(self, queries: Queries, k: int, deadline: float, rules: Rules) -> Recommendations:
-        """Return recommendations for one query by a moment, computed beside those that wait too."""
-        _at_least_one(k)
+    @overload
+    def compact(
+        self, *, background: Literal[False] = False, progress: Progress | None = None
+    ) -> CompactReport: ...
+
+    @overload
+    def compact(
+        self, *, background: Literal[True], progress: Progress | None = None
+    ) -> Future[CompactReport]: ...
+
+    def compact(
+        self, *, background: bool = False, progress: Progress | None = None
+    ) -> CompactReport | Future[CompactReport]:
+        """Make what came since the build part of the next generation, and move to it.
+
+        Requests go on meanwhile. It computes in this process and takes cores and memory from them;
+        where that matters, run ``twofold compact`` in a process of its own, and then
+        :meth:`refresh`. Other engines move when their `refresh` is called.
+
+        Parameters
+        ----------
+        background
+            Whether to return at once, with a future of the report.
+        progress
+            Told of every step.
+
+        Raises
+        ------
+        ArtefactBusyError
+            If a build or another compaction is writing to the artefact.
+        ArtefactError
+            If the artefact cannot be read or written.
+        """
         self._check()
-        terms = self._rules.read(**rules)
-        limited = terms.limit(queries)
-        kind = (k, queries.texts is not None)
-        return self._batcher.ask(kind, Asked(limited, k, deadline, terms.shape))
+        if not background:
+            return self._compacted(progress)
+        # Threads of the pool answer requests; this one ends with its work.
+        pool = ThreadPoolExecutor(1, thread_name_prefix="twofold-compact")
+        future = pool.submit(self._compacted, progress)
+        pool.shutdown(wait=False)
+        return future
+
+    def refresh(self) -> bool:
+        """Move to the current generation of the artefact, and say whether that is another one.
+
+        Requests that are under way end on the generation they began with, whose files are let go
+        of after the last of them; none fails, and none sees both. Until the new one is open, the
+        old one answers.
+
+        Raises
+        ------
+        ArtefactError
+            If the current generation cannot be opened; the old one goes on.
+        """
+        from twofold.settings import Settings
+
+        self._check()
+        with self._moving:
+            self._check()
+            old = self._shift
+            generation = open_artefact(old.generation.root)
+            if old.shows(generation):
+                return False
+            settings = from_values(Settings, generation.manifest["settings"])
+            self._shift = Shift(generation, settings, *self._open)
+        old.relieve()
+        return True
+
+    def _compacted(self, progress: Progress | None) -> CompactReport:
+        from twofold.compact import compact
+
+        report = compact(self._shift.generation.root, alone=False, progress=progress)
+        if not self._closed:
+            self.refresh()
+        return report
 
     def _check(self) -> None:
         if self._process != os.getpid():
@@ -386,10 +464,26 @@ class Engine:
             raise EngineError("this engine is closed; load it again with Engine.load")
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _at_work(self) -> Iterator[Shift]:
+        """Yield the generation at work, for all that a request does."""
         self._check()
-        with self._batcher.place():
-            yield
+        while not (now := self._shift).enter():
+            self._check()  # relieved since it was looked up: another one is there, or none
+        try:
+            yield now
+        finally:
+            now.leave()
+
+
+def _answer(
+    now: Shift, queries: Queries, k: int, deadline: float, rules: Rules
+) -> Recommendations:
+    """Return recommendations for one query by a moment, computed beside those that wait too."""
+    _at_least_one(k)
+    terms = now.opened.rules.read(**rules)
+    limited = terms.limit(queries)
+    kind = (k, queries.texts is not None)
+    return now.batcher.ask(kind, Asked(limited, k, deadline, terms.shape))
 
 
 def _at_least_one(k: int) -> None:

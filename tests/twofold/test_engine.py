@@ -227,7 +227,7 @@ def test_out_of_time_is_stage_one(engine: Engine) -> None:
 
 
 def test_reasons_are_the_events_that_speak_most(engine: Engine) -> None:
-    stage_one, names = engine._stage_one, engine._dataset.items
+    stage_one, names = engine._shift.opened.stage_one, engine._shift.opened.dataset.items
     for user in ("u3", "u10"):
         query = engine.histories.take(np.array([engine.user_ids.index(user)]))
         history = query.items.tolist()
@@ -252,13 +252,13 @@ def test_requests_that_meet_are_computed_together(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    find = engine._batcher._run
+    find = engine._shift.batcher._run
 
     def noted(asked: Sequence[Asked]) -> Sequence[Recommendations]:
         sizes.append(len(asked))
         return find(asked)
 
-    monkeypatch.setattr(engine._batcher, "_run", noted)
+    monkeypatch.setattr(engine._shift.batcher, "_run", noted)
     users = [f"u{n % N_USERS}" for n in range(64)]
     with ThreadPoolExecutor(32) as pool:
         answers = list(pool.map(lambda user: ids(engine.recommend(user, 5)), users))

@@ -121,15 +121,15 @@ def test_a_history_is_the_one_that_a_build_would_have_made(
                 np.array([whole.users.number(f"u{user}")]),
                 max_history=settings.max_history,
             )
-            _same(engine._asking.user(f"u{user}"), wanted)
+            _same(engine._shift.opened.asking.user(f"u{user}"), wanted)
 
 
 def test_what_a_later_build_holds_counts_once(artefact: Path) -> None:
     row = INTERACTIONS.filter(pl.col("user_id") == "u3").row(2, named=True)
     with Engine.load(artefact) as engine:
-        before = engine._asking.user("u3")
+        before = engine._shift.opened.asking.user("u3")
         engine.add_events([row])
-        _same(engine._asking.user("u3"), before)
+        _same(engine._shift.opened.asking.user("u3"), before)
 
 
 def test_events_are_there_after_loading_again_and_in_another_engine(artefact: Path) -> None:
@@ -188,16 +188,16 @@ def test_ratings_and_dislikes_are_read_as_the_builds(
     )
     build(rated, ITEMS, tmp_path / "own", settings)
     with Engine.load(tmp_path / "own") as engine:
-        kinds = engine._dataset.kinds
+        kinds = engine._shift.opened.dataset.kinds
         rows = [{**_event("new", f"i{n}", LATER + n), "rating": n} for n in range(1, 6)]
         engine.add_events(rows)
-        query = engine._asking.user("new")
+        query = engine._shift.opened.asking.user("new")
         names = [kinds[kind] for kind in query.kinds.tolist()]
         assert names == ["rating 4", "rating 5"]
         assert query.excluded.nnz == 5
         # One between two levels takes the higher.
         engine.add_events([{**_event("half", "i1"), "rating": 4.5}])
-        assert [kinds[kind] for kind in engine._asking.user("half").kinds] == ["rating 5"]
+        assert [kinds[kind] for kind in engine._shift.opened.asking.user("half").kinds] == ["rating 5"]
 
 
 def test_threads_read_and_write_at_once(artefact: Path) -> None:
