@@ -56,6 +56,8 @@ class Dataset:
     windows
         Columns of `table` with the first moment an item may be recommended and the first it may no
         longer, ``None`` where there is no such column.
+    removed
+        Ids of items that are known, for histories hold them, and never recommended; sorted.
     """
 
     users: Vocabulary
@@ -70,6 +72,7 @@ class Dataset:
     fingerprint: str
     notes: tuple[str, ...]
     windows: tuple[str | None, str | None] = (None, None)
+    removed: tuple[str, ...] = ()
 
     def save(self, writer: GenerationWriter) -> None:
         """Write the data set under ``data/`` of a new generation."""
@@ -88,6 +91,7 @@ class Dataset:
             "fingerprint": self.fingerprint,
             "notes": list(self.notes),
             "windows": list(self.windows),
+            "removed": list(self.removed),
         }
         writer.put_json("data/about", about)
 
@@ -112,6 +116,7 @@ class Dataset:
             fingerprint=str(about["fingerprint"]),
             notes=tuple(about["notes"]),
             windows=(about["windows"][0], about["windows"][1]),
+            removed=tuple(about["removed"]),
         )
 
 

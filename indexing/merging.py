@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from twofold.indexing.data_settings import DataSettings
 from twofold.indexing.dataset import Dataset, assemble
 from twofold.indexing.event_values import kinds_of
 from twofold.indexing.interaction_table import InteractionTable
-from twofold.indexing.item_table import ItemTable
-from twofold.indexing.live_log import LiveEvent
+from twofold.indexing.item_table import ITEM_ID, ItemTable
+from twofold.indexing.live_items import read_written
+from twofold.indexing.live_log import ItemChange, LiveEvent
 from twofold.indexing.ordering import steps_of
 
 Int64s = npt.NDArray[np.int64]
 MANY_STEPS = 1 << 40  # before all times
-COLUMNS = ("user", "item", "time", "order", "split", "weight", "sign", "seen", "label", "kind")
 # What tells the events of a data set apart, where it has times.
 TOLD_BY = ("user", "item", "time", "kind")
 
@@ -34,32 +36,49 @@ class Merged:
     users, items
         What number each user and item had in the other data set, -1 for those that came, ``int64
         (n,)``.
+    changed
+        Which items came or have another text, ``bool (n_items,)``.
+    vectors
+        Vectors that came, by the number of the item, ``float32 (d,)`` each, as they were given.
     active_users, active_items
         Those with events that came, numbered anew, ``int64``, ascending.
     n_events
         Events that came and were not there before.
     n_known
-        Events that the data set held already.
+        Events that were there: the data set holds them, or they came twice.
     n_unknown
-        Events left out, for their item is known neither to the data set nor to what came.
+        Events left out, for neither the data set nor what came has their item.
     """
 
     dataset: Dataset
     users: Int64s
     items: Int64s
+    changed: npt.NDArray[np.bool_]
+    vectors: dict[int, npt.NDArray[np.float32]]
     active_users: Int64s
     active_items: Int64s
     n_events: int
     n_known: int
     n_unknown: int
 
+    def counts(self) -> dict[str, int]:
+        """Return what came, in numbers by name."""
+        return {
+            "events": self.n_events,
+            "known_events": self.n_known,
+            "unknown_events": self.n_unknown,
+            "users": int((self.users < 0).sum()),
+            "items": int((self.items < 0).sum()),
+            "changed_texts": int((self.changed & (self.items >= 0)).sum()),
+        }
+
 
 def merge(
     dataset: Dataset,
     events: Sequence[LiveEvent],
-    catalogue: ItemTable,
+    changes: Sequence[ItemChange],
+    settings: DataSettings,
     *,
-    keep_duplicates: bool,
     seed: int,
 ) -> Merged:
     """Return a data set with the events and items that came since it was built.
@@ -73,31 +92,31 @@ def merge(
     ----------
     dataset
         What was built.
-    events
-        What came, in order.
-    catalogue
-        All items, those that came among them.
-    keep_duplicates
-        As of :class:`twofold.indexing.data_settings.DataSettings`; what the data set holds counts
-        once in any case.
+    events, changes
+        What came, in order. An item that went stays known.
+    settings
+        How the data set was read; what it holds counts once in any case.
     seed
         Breaks ties, as it did in the build.
     """
-    timed = _ordered_by_time(dataset)
-    before = _rows(dataset, timed=timed)
-    known = pl.DataFrame({"item": catalogue.frame["item_id"]})
+    catalogue = _catalogue(dataset, changes)
     came = _read(events, dataset)
-    there = came.join(known, on="item", how="semi", maintain_order="left")
+    there = came.join(
+        catalogue.table.frame.select(pl.col(ITEM_ID).alias("item")),
+        on="item",
+        how="semi",
+        maintain_order="left",
+    )
+    before = _rows(dataset, timed=_ordered_by_time(dataset))
     fresh = there
     if dataset.has_times:
         fresh = there.join(before, on=TOLD_BY, how="anti", maintain_order="left")
-        if not keep_duplicates:
-            fresh = fresh.unique(COLUMNS, keep="first", maintain_order=True)
-    if not dataset.has_times:
+        if not settings.keep_duplicates:
+            fresh = fresh.unique(fresh.columns, keep="first", maintain_order=True)
+    else:
         fresh = fresh.with_columns(pl.lit(0, dtype=pl.Int64).alias("time"))
-    rows = pl.concat([before, fresh]).with_row_index("row")
     log = InteractionTable(
-        rows,
+        pl.concat([before, fresh]).with_row_index("row"),
         {},
         dataset.kinds,
         has_times=dataset.has_times,
@@ -105,18 +124,61 @@ def merge(
         has_split=dataset.split is not None,
         notes=(),
     )
-    whole = assemble(log, catalogue, seed=seed)
-    active = fresh.select("user", "item").unique()
+    whole = replace(assemble(log, catalogue.table, seed=seed), removed=catalogue.removed)
+    items = dataset.items.encode(whole.items.ids, unknown="mark")
     return Merged(
         dataset=whole,
         users=dataset.users.encode(whole.users.ids, unknown="mark"),
-        items=dataset.items.encode(whole.items.ids, unknown="mark"),
-        active_users=np.unique(whole.users.encode(active["user"].to_list())),
-        active_items=np.unique(whole.items.encode(active["item"].to_list())),
+        items=items,
+        changed=np.array(
+            [
+                old < 0 or dataset.texts[old] != text
+                for old, text in zip(items.tolist(), whole.texts, strict=True)
+            ],
+            dtype=bool,
+        ),
+        vectors={whole.items.number(one): vector for one, vector in catalogue.vectors.items()},
+        active_users=np.unique(whole.users.encode(fresh["user"].unique().to_list())),
+        active_items=np.unique(whole.items.encode(fresh["item"].unique().to_list())),
         n_events=fresh.height,
         n_known=there.height - fresh.height,
         n_unknown=came.height - there.height,
     )
+
+
+class _Catalogue(NamedTuple):
+    """All items, ids of those that were removed, and vectors that came by the item's id."""
+
+    table: ItemTable
+    removed: tuple[str, ...]
+    vectors: dict[str, npt.NDArray[np.float32]]
+
+
+def _catalogue(dataset: Dataset, changes: Sequence[ItemChange]) -> _Catalogue:
+    """Return the items of a data set as changes left them."""
+    puts: dict[str, ItemChange] = {}
+    removed = set(dataset.removed)
+    for change in changes:
+        if change.change == "put":
+            puts[change.item] = change
+            removed.discard(change.item)
+        else:
+            removed.add(change.item)
+    schema = dataset.table.schema
+    fresh = read_written([one.attributes or "{}" for one in puts.values()], schema)
+    kept = ~dataset.table[ITEM_ID].is_in(list(puts))
+    frame = pl.concat([dataset.table.filter(kept), fresh])
+    texts = pl.concat(
+        [
+            pl.Series("text", dataset.texts, dtype=pl.String).filter(kept),
+            pl.Series("text", [one.text or "" for one in puts.values()], dtype=pl.String),
+        ]
+    )
+    order = frame[ITEM_ID].arg_sort()
+    table = ItemTable(frame[order], texts[order], dataset.notes, dataset.windows)
+    vectors = {one.item: one.vector for one in puts.values() if one.vector is not None}
+    known = removed.intersection(frame[ITEM_ID].to_list())
+    return _Catalogue(table, tuple(sorted(known)), vectors)
 
 
 def _ordered_by_time(dataset: Dataset) -> bool:

@@ -51,7 +51,7 @@ def renewed(
     old = tables.tokens
     fresh = tokenise_items(
         ranker.tokenizer,
-        [texts[item] for item in np.flatnonzero(changed)],
+        [texts[item] for item in np.flatnonzero(changed).tolist()],
         _longest(ranker),
         shape.backbone.max_tokens,
         causal=shape.backbone.traits.causal,

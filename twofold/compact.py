@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,8 +41,10 @@ MARK = "compacted"  # how far the log was read, in a generation
 # An index keeps its kind while there are at most so many times the items it was chosen for.
 GROWN = 1.5
 # What a manifest says of one generation alone.
-OWN = ("format", "format_version", "files", "content_hash", "created", "versions", "counts")
-OWN += ("data_fingerprint", "live", MARK, "drift")
+OWN = frozenset(
+    "format format_version files content_hash created versions counts data_fingerprint live "
+    f"{MARK} drift".split()
+)
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,9 @@ class _Work:
         begun = time.perf_counter()
         held = Dataset.open(self.base)
         with self.progress.step("Merging what came"):
-            merged = merge(held, news.events, news.changes, self.settings.data, self.settings.seed)
+            merged = merge(
+                held, news.events, news.changes, self.settings.data, seed=self.settings.seed
+            )
         live = news.position.to_dict()
         of = self.base.manifest["content_hash"]
         key = stage_key(MARK, of, live, merged.dataset.fingerprint)
@@ -199,7 +203,7 @@ class _Work:
             self.writer.put_json("encoder", self.base.json("encoder"))
             self.writer.finish("text", key)
         if not self.writer.finished("learned", key):
-            self._learned(held, merged)
+            self._learned(merged)
             self.writer.finish("learned", key)
         dataset = merged.dataset
         about = {
@@ -227,7 +231,7 @@ class _Work:
         for item, vector in merged.vectors.items():
             vectors[item], unknown[item] = vector, False
         texts = merged.dataset.texts
-        wanted = [item for item in np.flatnonzero(unknown) if texts[item].strip()]
+        wanted = [item for item in np.flatnonzero(unknown).tolist() if texts[item].strip()]
         if wanted:
             encoder = TextEncoder.load(self.settings.text)
             check_identity(self.base.json("encoder"), encoder)
@@ -260,7 +264,7 @@ class _Work:
         except SettingsError:
             return make(wanted)
 
-    def _learned(self, held: Dataset, merged: Merged) -> None:
+    def _learned(self, merged: Merged) -> None:
         """Write stage one, fitted again, what was learned before, and the drift."""
         index = VectorIndex.open(self.writer.written(), device="cpu")
         old_index = VectorIndex.open(self.base, device="cpu")
@@ -270,7 +274,7 @@ class _Work:
             ranker = renewed(
                 Ranker.open(self.base, old_index.vectors, old.relations(), self.settings.ranker),
                 merged.items,
-                merged.texts_changed(held),
+                merged.changed,
                 merged.dataset.texts,
                 index.vectors,
                 progress=self.progress,

@@ -111,8 +111,8 @@ def drift_of(
     still = np.ones(len(folded), dtype=bool)
     still[active_items] = False
     # Where everything moved, all items that were there have to do.
-    common = before.items.any(axis=1) & after.items.any(axis=1)
-    common &= still if np.any(still & common) else True
+    common = (np.abs(before.items).sum(axis=1) > 0) & (np.abs(after.items).sum(axis=1) > 0)
+    common &= still | (not np.any(still & common))
     kept = np.where(common[:, None], before.items, 0), np.where(common[:, None], after.items, 0)
     turn = turn_onto(*kept)
     matrix = log.matrix()
@@ -140,9 +140,9 @@ def _overlap(one: Factors, other: Factors, log: Interactions, users: Int64s) -> 
     sides = [(side.fold_in(histories), side.items) for side in (one, other)]
     for row in range(len(users)):
         seen = excluded.indices[excluded.indptr[row] : excluded.indptr[row + 1]]
-        best = [_best(items @ user[row], seen) for user, items in sides]
-        if len(best[0]):
-            shares.append(len(np.intersect1d(*best)) / len(best[0]))
+        first, second = (_best(items @ user[row], seen) for user, items in sides)
+        if len(first):
+            shares.append(len(np.intersect1d(first, second)) / len(first))
     return float(np.mean(shares)) if shares else None
 
 

@@ -475,9 +475,7 @@ class Engine:
             now.leave()
 
 
-def _answer(
-    now: Shift, queries: Queries, k: int, deadline: float, rules: Rules
-) -> Recommendations:
+def _answer(now: Shift, queries: Queries, k: int, deadline: float, rules: Rules) -> Recommendations:
     """Return recommendations for one query by a moment, computed beside those that wait too."""
     _at_least_one(k)
     terms = now.opened.rules.read(**rules)

@@ -197,7 +197,9 @@ def test_ratings_and_dislikes_are_read_as_the_builds(
         assert query.excluded.nnz == 5
         # One between two levels takes the higher.
         engine.add_events([{**_event("half", "i1"), "rating": 4.5}])
-        assert [kinds[kind] for kind in engine._shift.opened.asking.user("half").kinds] == ["rating 5"]
+        assert [kinds[kind] for kind in engine._shift.opened.asking.user("half").kinds] == [
+            "rating 5"
+        ]
 
 
 def test_threads_read_and_write_at_once(artefact: Path) -> None:
