@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from twofold.indexing.errors import ArtefactError, InputError, MissingDependencyError
+from twofold.indexing.errors import ArtefactError, InputError
+from twofold.indexing.fresh_rows import FreshRows, by_numpy, fill, ordered
 from twofold.indexing.generation import AGAIN
+from twofold.indexing.gpu import on_gpu
 from twofold.indexing.item_set import ItemSet
 from twofold.indexing.proposers import Proposer, faiss_module, threads_for
 
@@ -31,7 +33,6 @@ FILE = f"{NAME}.index"
 MARGIN = 16
 TOLERANCE = 1e-5
 GPU_K = 2048  # the longest list that FAISS returns on a GPU
-GPU_SCRATCH = 256 << 20  # bytes; its own default would take 1.5 GB from torch
 RESCORE = 1 << 24  # floats gathered at a time
 # A set of items up to this share of all is scanned itself, with a proposer up to so many; larger
 # ones FAISS sifts as it goes.
@@ -70,7 +71,8 @@ class VectorIndex:
         self.flat, self._unit = flat, unit
         self.proposer = proposer
         self._vectors: Float32s = np.asarray(_Memory(flat))
-        self._gpu = _on_gpu(flat, device)
+        self._gpu = on_gpu(flat, device)
+        self._fresh = FreshRows(np.zeros(0, dtype=np.int64), self._vectors, len(self._vectors))
         # FAISS's GPU indexes must not be used by two threads at once; its CPU indexes may.
         self._gpu_lock = threading.Lock()
         self._process = os.getpid()
@@ -166,7 +168,30 @@ class VectorIndex:
 
     def on_cpu(self) -> VectorIndex:
         """Return the same index, searched in main memory."""
-        return VectorIndex(self.flat, "cpu", self.proposer, unit=self._unit)
+        other = copy(self)
+        other._gpu = None
+        return other
+
+    def with_vectors(self, vectors: Float32s, changed: Int64s) -> VectorIndex:
+        """Return an index of other vectors that differ from these in a few rows, or are more.
+
+        Nothing is built anew: searches ask FAISS for the rest and look at each of the few. Where
+        FAISS holds some as they were, it is told to pass over them, in main memory.
+
+        Parameters
+        ----------
+        vectors
+            ``float32 (n, d)``, at least as many as before; not written to any more.
+        changed
+            Numbers of the rows that are others than before or new, ``int64``, distinct.
+        """
+        other = copy(self)
+        longest = np.linalg.norm(vectors[changed], axis=1).max(initial=0)
+        other._longest = max(self._longest, float(longest))
+        other._vectors = vectors
+        numbers = np.union1d(self._fresh.numbers, changed)
+        other._fresh = FreshRows(numbers, vectors, self._fresh.n_built)
+        return other
 
     def save(self, writer: GenerationWriter, name: str = NAME) -> None:
         """Write ``name.index``, in the form for main memory wherever it lives, and the proposer.
@@ -175,7 +200,11 @@ class VectorIndex:
         ------
         ArtefactError
             If it cannot be written.
+        InputError
+            If vectors were changed since it was built.
         """
+        if len(self._fresh):
+            raise InputError("an index with changed vectors cannot be saved; build one of them")
         path = writer.path(f"{name}.index")
         try:
             faiss_module().write_index(self.flat, str(path))
@@ -208,7 +237,7 @@ class VectorIndex:
         return "cpu" if self._gpu is None else "cuda"
 
     def __len__(self) -> int:
-        return int(self.flat.ntotal)
+        return len(self._vectors)
 
     def search(
         self, queries: Float32s, k: int, *, among: ItemSet | None = None
@@ -255,17 +284,21 @@ class VectorIndex:
             return scores, items
         if among is not None and there <= max(width, self._scanned_set()):
             for number, query in enumerate(queries):
-                _fill(scores[number], items[number], *self._scan(query, among, k))
+                fill(scores[number], items[number], *self._scan(query, among, k))
             return scores, items
-        proposed, found = self._propose(queries, k, width, among)
-        step = max(1, RESCORE // (found.shape[1] * self.dimension))
+        held, n_held = self._fresh.others(among)
+        proposed, found = self._propose(queries, k, min(width, n_held), held)
+        fresh_scores, fresh = self._fresh.best(queries, k, among)
+        step = max(1, RESCORE // max(1, found.shape[1] * self.dimension))
         for start in range(0, len(queries), step):
             rows = slice(start, start + step)
             exact = np.vecdot(queries[rows, None], self._vectors[found[rows]])
             exact = np.where(found[rows] < 0, np.float32(-np.inf), exact)
-            _fill(scores[rows], items[rows], *_ordered(exact, found[rows], k))
-        for row in self._undecided(queries, proposed, scores, there):
-            _fill(scores[row], items[row], *self._scan(queries[row], among, k))
+            both = np.concatenate([exact, fresh_scores[rows]], axis=1)
+            told = np.concatenate([found[rows], fresh[rows]], axis=1)
+            fill(scores[rows], items[rows], *ordered(both, told, k))
+        for row in self._undecided(queries, proposed, scores, there, n_held):
+            fill(scores[row], items[row], *self._scan(queries[row], among, k))
         return scores, items
 
     def _scanned_set(self) -> float:
@@ -275,10 +308,13 @@ class VectorIndex:
     def _propose(
         self, queries: Float32s, k: int, width: int, among: ItemSet | None
     ) -> tuple[Float32s, Int64s]:
-        """Return what FAISS finds, in its own order, with its own scores."""
+        """Return what FAISS finds of what it holds, in its own order, with its own scores."""
+        if not width:
+            empty = np.zeros((len(queries), 0), dtype=np.int64)
+            return empty.astype(np.float32), empty
         if os.getpid() != self._process:
             # After a fork neither FAISS's threads nor a GPU's context exist: a search would hang.
-            return _by_numpy(queries, self._vectors, width, among)
+            return by_numpy(queries, self._vectors[: self._fresh.n_built], width, among)
         if self._gpu is not None and among is None and width <= GPU_K:
             with self._gpu_lock:
                 scores, items = self._gpu.search(queries, width)
@@ -295,14 +331,17 @@ class VectorIndex:
             return scores, items
 
     def _undecided(
-        self, queries: Float32s, proposed: Float32s, scores: Float32s, there: int
+        self, queries: Float32s, proposed: Float32s, scores: Float32s, there: int, n_held: int
     ) -> Int64s:
-        """Return the queries whose best are not sure, or not found: they are scanned whole."""
+        """Return the queries whose best are not sure, or not found: they are scanned whole.
+
+        `there` is how many could be found, `n_held` how many of them FAISS could propose.
+        """
         k, width = scores.shape[1], proposed.shape[1]
         if self.proposer is not None and self._gpu is None:
             # A set of items may hide from it: where k exist, k come.
             return np.flatnonzero(np.isneginf(scores[:, min(k, there) - 1]))
-        if width >= there:
+        if width >= n_held:
             return np.zeros(0, dtype=np.int64)
         scale = TOLERANCE * self._longest * np.maximum(1, np.linalg.norm(queries, axis=1))
         return np.flatnonzero(scores[:, -1] - proposed[:, -1] <= scale)
@@ -311,14 +350,14 @@ class VectorIndex:
         """Return one query's `k` best items by looking at every one."""
         if among is None:
             items = np.arange(len(self), dtype=np.int64)
-            return _ordered(np.vecdot(query, self._vectors), items, k)
+            return ordered(np.vecdot(query, self._vectors), items, k)
         items = among.items
         step = max(1, RESCORE // self.dimension)
         parts = [
             np.vecdot(query, self._vectors[items[start : start + step]])
             for start in range(0, len(items), step)
         ]
-        return _ordered(np.concatenate(parts), items, k)
+        return ordered(np.concatenate(parts), items, k)
 
 
 def normalised(vectors: npt.NDArray[np.floating[Any]]) -> Float32s:
@@ -349,51 +388,3 @@ class _Memory:
             "data": (address, True),
             "version": 3,
         }
-
-
-def _by_numpy(
-    queries: Float32s, vectors: Float32s, width: int, among: ItemSet | None
-) -> tuple[Float32s, Int64s]:
-    """Return the best `width` items of each query, highest first, as FAISS does."""
-    scores = np.empty((len(queries), width), dtype=np.float32)
-    items = np.empty((len(queries), width), dtype=np.int64)
-    for row, query in enumerate(queries):
-        everyone = vectors @ query
-        if among is not None:
-            everyone = np.where(among.mask, everyone, -np.inf)
-        best = np.argpartition(-everyone, width - 1)[:width]
-        items[row] = best[np.argsort(-everyone[best], kind="stable")]
-        scores[row] = everyone[items[row]]
-    return scores, items
-
-
-def _ordered(scores: Float32s, items: Int64s, k: int) -> tuple[Float32s, Int64s]:
-    """Return the `k` highest scores of each row and their items, ties by lower item."""
-    order = np.lexsort((items, -scores), axis=-1)[..., :k]
-    return np.take_along_axis(scores, order, axis=-1), np.take_along_axis(items, order, axis=-1)
-
-
-def _fill(scores: Float32s, items: Int64s, best_scores: Float32s, best_items: Int64s) -> None:
-    """Write what was found to the head of rows, leaving their padding."""
-    n = best_items.shape[-1]
-    scores[..., :n], items[..., :n] = best_scores, best_items
-
-
-def _on_gpu(index: Any, device: Device) -> Any:
-    """Return a copy of an index on the GPU, or ``None`` where searches stay on the CPU."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise InputError(f"device must be auto, cpu or cuda, not '{device}'")
-    faiss = faiss_module()
-    if device == "cpu":
-        return None
-    n_gpus = faiss.get_num_gpus() if "GPU" in faiss.get_compile_options().split() else 0
-    if n_gpus == 0:
-        if device == "auto":
-            return None
-        raise MissingDependencyError(
-            "device is 'cuda', but FAISS sees no GPU; set it to auto or cpu, or on Linux x86-64 "
-            "run: pip install faiss-gpu (and check `nvidia-smi`)"
-        )
-    resources = faiss.StandardGpuResources()
-    resources.setTempMemory(GPU_SCRATCH)
-    return faiss.index_cpu_to_gpu(resources, 0, index)

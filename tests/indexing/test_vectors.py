@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from twofold.indexing.artefact import begin_generation, open_artefact
 from twofold.indexing.errors import ArtefactError, InputError, MissingDependencyError
 from twofold.indexing.item_set import ItemSet
-from twofold.indexing.proposers import faiss_module, threads_for
+from twofold.indexing.proposers import Proposer, faiss_module, threads_for
 from twofold.indexing.vectors import FILE, VectorIndex, normalised
 
 Float32s = npt.NDArray[np.float32]
@@ -236,3 +236,68 @@ def test_normalised_keeps_zeros_and_refuses_nan() -> None:
     np.testing.assert_allclose(normalised(np.array([[3.0, 4.0], [0, 0]])), expected, atol=1e-7)
     with pytest.raises(InputError, match="finite"):
         normalised(np.array([[np.nan, 1.0]]))
+
+
+def _changed(rng: np.random.Generator, n: int, more: int, changed: int) -> tuple[Any, Any, Any]:
+    """Return vectors, the same with some changed and more behind, and which those are."""
+    before = unit(n, seed=int(rng.integers(1000)))
+    after = np.concatenate([before, unit(more, seed=int(rng.integers(1000)))])
+    which = rng.choice(n, changed, replace=False)
+    after[which] = unit(changed, seed=int(rng.integers(1000)))
+    return before, after, np.concatenate([which, np.arange(n, n + more)])
+
+
+@pytest.mark.parametrize("kind", ["exact", "IVF8,Flat", "HNSW8,Flat"])
+@pytest.mark.parametrize("filtered", [False, True])
+@pytest.mark.parametrize(("n", "more", "changed"), [(600, 40, 0), (600, 0, 50), (600, 300, 200)])
+def test_changed_vectors_are_found_as_if_it_had_been_built_of_them(
+    kind: str, filtered: bool, n: int, more: int, changed: int
+) -> None:
+    rng = np.random.default_rng(0)
+    before, after, which = _changed(rng, n, more, changed)
+    index = VectorIndex.build(before, device="cpu")
+    if kind != "exact":
+        made = Proposer.build(before, kind, flat=index.flat)
+        # So much effort that the structure misses nothing either.
+        index = index.through(made.with_effort(n, 4))
+    live = index.with_vectors(after, which[: len(which) // 2])
+    live = live.with_vectors(after, which[len(which) // 2 :])
+    whole = VectorIndex.build(after, device="cpu")
+    queries = np.concatenate([unit(20, seed=5), after[-3:], after[which[:3]]])
+    among = ItemSet(rng.random(len(after)) < 0.6) if filtered else None
+    for k in (1, 10, n):
+        scores, items = live.search(queries, k, among=among)
+        wanted_scores, wanted = whole.search(queries, k, among=among)
+        np.testing.assert_array_equal(items, wanted)
+        np.testing.assert_array_equal(scores, wanted_scores)
+    # What was there before is searched as before.
+    np.testing.assert_array_equal(index.vectors, before)
+    np.testing.assert_array_equal(
+        index.search(queries, 5)[1], VectorIndex.build(before, device="cpu").search(queries, 5)[1]
+    )
+
+
+def test_ties_across_what_was_built_and_what_came_are_by_number() -> None:
+    base = np.tile(unit(5), (20, 1))
+    after = np.concatenate([base, base])
+    live = VectorIndex.build(base, device="cpu").with_vectors(after, np.arange(100, 200))
+    after = after.copy()
+    after[50] = after[3]
+    live = live.with_vectors(after, np.array([50]))
+    for k in (4, 30, 60):
+        _, items = live.search(unit(5)[3:4], k)
+        wanted = np.flatnonzero((after == unit(5)[3]).all(axis=1))
+        np.testing.assert_array_equal(items[0, : min(k, len(wanted))], wanted[:k])
+
+
+def test_an_index_may_begin_empty_and_one_with_changes_is_not_saved(tmp_path: Path) -> None:
+    vectors = unit(30)
+    live = VectorIndex.build(vectors[:0], device="cpu").with_vectors(vectors, np.arange(30))
+    _, wanted = VectorIndex.build(vectors, device="cpu").search(vectors, 3)
+    np.testing.assert_array_equal(live.search(vectors, 3)[1], wanted)
+    assert len(live) == 30
+    with begin_generation(tmp_path / "a") as writer:
+        with pytest.raises(InputError, match="build one of them"):
+            live.save(writer)
+        VectorIndex.build(vectors).save(writer)
+        writer.commit({})
