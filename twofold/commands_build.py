@@ -140,6 +140,23 @@ def compress(
 
 
 @app.command()
+def compact(artefact: Artefact, as_json: Json = False) -> None:
+    """Make what came since the build part of the artefact: one more generation.
+
+    Stage one is fitted again on everything; the ranker's weights stay. The old generation serves
+    until the new one is complete, and processes that serve it move when they call refresh.
+    """
+    progress = begin(as_json=as_json)
+    from twofold.compact import compact as compact_artefact
+
+    report = compact_artefact(artefact, progress=progress)
+    if as_json:
+        say_json(asdict(report))
+        return
+    say(str(report))
+
+
+@app.command()
 def update(
     artefact: Artefact,
     events: Annotated[
@@ -187,9 +204,10 @@ def update(
 
 
 def _show(generation: Generation) -> None:
-    from twofold.indexing.live_log import LiveLog
+    from twofold.drift import told
+    from twofold.indexing.live_log import LiveLog, Position
 
-    own = {"files", "settings", "versions"}
+    own = {"files", "settings", "versions", "drift"}
     say(f"generation    {generation.name}")
     for key, value in generation.manifest.items():
         if key not in own:
@@ -209,12 +227,19 @@ def _show(generation: Generation) -> None:
     whole = sum(entry["size"] for entry in files.values())
     total = {"part": "(whole)", "files": len(files), "MiB": round(whole / 2**20, 2)}
     say_rows([*rows, total], as_json=False)
+    if "drift" in generation.manifest:
+        say()
+        say("\n".join(told(generation.manifest["drift"])))
     for name, what in SEARCHED.items():
         if generation.has(f"{name}.json"):
             _show_index(what, generation.json(name)["about"])
-    newer = LiveLog(generation.root).count()
-    if newer:
-        say(f"\n{newer:,} events since the build.")
+    since, log = Position.of(generation.manifest), LiveLog(generation.root)
+    newer, changes = log.after(since.events)[0], log.item_changes_after(since.items)[0]
+    log.close()
+    counts = ((len(newer), "events"), (len(changes), "changes of items"))
+    if newer or changes:
+        came = " and ".join(f"{n:,} {what}" for n, what in counts if n)
+        say(f"\n{came} since the build.")
     each = _item_bytes(generation.manifest)
     if each is not None:
         million = each * 1e6 / 2**30

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from twofold.drift import drift_of
+from twofold.drift import drift_of, told
 from twofold.embedding import well_searched
 from twofold.indexing.artefact import begin_generation, kept_generations, open_artefact, stage_key
 from twofold.indexing.collaborative import Factors
@@ -77,6 +77,19 @@ class CompactReport:
     drift: dict[str, Any] | None
     pruned: int
     seconds: float
+
+    def __str__(self) -> str:
+        """Return the report for a person."""
+        if self.generation is None or self.drift is None:
+            return f"nothing came since {self.path} was built; nothing was written"
+        counts = (f"{n:,} {name.replace('_', ' ')}" for name, n in self.taken.items() if n)
+        lines = [
+            f"compacted {self.path}, generation {self.generation}, in {self.seconds:.0f} s",
+            f"taken in: {', '.join(counts) or 'nothing that was not there'}",
+            *told(self.drift),
+            f"content hash {self.content_hash}",
+        ]
+        return "\n".join(lines)
 
 
 def compact(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -78,6 +79,27 @@ class Drift:
         return asdict(self)
 
 
+def told(drift: Mapping[str, Any]) -> list[str]:
+    """Return what :meth:`Drift.to_dict` gave, as lines for a person."""
+    lines = []
+    for what in ("users", "items"):
+        moved = drift[what]
+        if moved["n"]:
+            low, quarter, half = moved["quantiles"]
+            lines.append(
+                f"drift of {moved['n']:,} {what}: mean cosine {moved['mean']:.3f} of folded-in and "
+                f"refitted factors, 5 % below {low:.3f}, 25 % below {quarter:.3f}, half below "
+                f"{half:.3f}"
+            )
+    if drift["overlap"] is not None:
+        usual = drift["usual_overlap"]
+        lines.append(
+            f"the ten best of {drift['n_lists']:,} of these users: {drift['overlap']:.1%} the same"
+            + ("" if usual is None else f"; of users without new events {usual:.1%}")
+        )
+    return lines
+
+
 def drift_of(
     before: Factors,
     after: Factors,
@@ -89,8 +111,8 @@ def drift_of(
 ) -> Drift:
     """Return how far folded-in factors of users and items are from refitted ones.
 
-    Both spaces are brought together by the orthogonal map between the items that had no new event;
-    scores do not change under it.
+    Both spaces are brought together by the orthogonal map between the items of both; scores do not
+    change under it.
 
     Parameters
     ----------
@@ -108,13 +130,7 @@ def drift_of(
     folded = before.items.copy()
     folded[active_items] = fold_in_items(before, log, active_items)
     old = Factors(folded, before.settings)
-    still = np.ones(len(folded), dtype=bool)
-    still[active_items] = False
-    # Where everything moved, all items that were there have to do.
-    common = (np.abs(before.items).sum(axis=1) > 0) & (np.abs(after.items).sum(axis=1) > 0)
-    common &= still | (not np.any(still & common))
-    kept = np.where(common[:, None], before.items, 0), np.where(common[:, None], after.items, 0)
-    turn = turn_onto(*kept)
+    turn = turn_onto(before.items, after.items)
     matrix = log.matrix()
     rng = np.random.default_rng(seed)
     others = np.setdiff1d(np.unique(log.users), active_users)

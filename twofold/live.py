@@ -16,7 +16,7 @@ import numpy.typing as npt
 from twofold.indexing.dataset import Dataset
 from twofold.indexing.event_values import kinds_of
 from twofold.indexing.interactions import COLUMNS, Interactions
-from twofold.indexing.live_log import LiveEvent, LiveLog
+from twofold.indexing.live_log import LiveEvent, LiveLog, Position
 from twofold.indexing.ordering import steps_of
 from twofold.retrieval.queries import Queries, queries_of_users
 from twofold.settings import Settings
@@ -40,14 +40,16 @@ class Live:
         What the build holds.
     settings
         What it was built with.
+    since
+        Up to where the data set holds the log.
     """
 
-    def __init__(self, root: Path, dataset: Dataset, settings: Settings) -> None:
+    def __init__(self, root: Path, dataset: Dataset, settings: Settings, since: Position) -> None:
         self._log, self._dataset, self._settings = LiveLog(root), dataset, settings
         self._lock = threading.Lock()
         self._events: defaultdict[str, list[LiveEvent]] = defaultdict(list)
         self._queries: OrderedDict[str, Queries] = OrderedDict()
-        self._last = 0
+        self._last = since.events
         self._read()
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from twofold.asking import Asking
 from twofold.indexing.dataset import Dataset
 from twofold.indexing.generation import Generation
+from twofold.indexing.live_log import Position
 from twofold.indexing.vectors import Device, VectorIndex
 from twofold.live import Live
 from twofold.query_encoder import QueryEncoder
@@ -69,7 +70,7 @@ class Opened:
         stage_one = StageOne.open(generation, index, settings.stage_one)
         fusion = Fusion.from_dict(generation.json("fusion"))
         retriever = stage_one.retriever(fusion, QueryEncoder(generation, settings.text))
-        live = Live(generation.root, dataset, settings)
+        live = Live(generation.root, dataset, settings, Position.of(generation.manifest))
         asking = Asking(dataset, settings, live)
         ranker = open_ranker(
             generation, settings.ranker, stage_one, retriever, asking.everyone, runtime
