@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DataSettings", "Dataset", "load_dataset"]
 
+REMOVED = "data/removed"  # name in an artefact
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -91,9 +93,10 @@ class Dataset:
             "fingerprint": self.fingerprint,
             "notes": list(self.notes),
             "windows": list(self.windows),
-            "removed": list(self.removed),
         }
         writer.put_json("data/about", about)
+        if self.removed:
+            writer.put_json(REMOVED, list(self.removed))
 
     @classmethod
     def open(cls, generation: Generation) -> Dataset:
@@ -116,7 +119,7 @@ class Dataset:
             fingerprint=str(about["fingerprint"]),
             notes=tuple(about["notes"]),
             windows=(about["windows"][0], about["windows"][1]),
-            removed=tuple(about["removed"]),
+            removed=tuple(generation.json(REMOVED)) if generation.has(f"{REMOVED}.json") else (),
         )
 
 

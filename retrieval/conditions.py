@@ -28,18 +28,12 @@ class Conditions:
     windows
         Columns of `table` with the first moment an item may be recommended and the first it may no
         longer, in UTC; ``None`` where there is no such column.
-    removed
-        Items that are in no set, whatever the condition and the moment, ``int64``.
     """
 
     def __init__(
-        self,
-        table: pl.DataFrame,
-        windows: tuple[str | None, str | None] = (None, None),
-        removed: npt.NDArray[np.int64] | None = None,
+        self, table: pl.DataFrame, windows: tuple[str | None, str | None] = (None, None)
     ) -> None:
         self._table = table
-        self._removed = np.zeros(0, dtype=np.int64) if removed is None else removed
         start, end = windows
         self._starts = None if start is None else _moments(table[start], open_end=-ENDLESS)
         self._ends = None if end is None else _moments(table[end], open_end=ENDLESS)
@@ -70,13 +64,12 @@ class Conditions:
         span = None
         if self._changes is not None:
             span = int(np.searchsorted(self._changes, at, side="right"))
-        if where is None and span is None and not len(self._removed):
+        if where is None and span is None:
             return None
         return self._remembered(where, span)
 
     def _read(self, where: str | None, span: int | None) -> ItemSet:
         mask = np.ones(self._table.height, dtype=bool) if where is None else self._fulfil(where)
-        mask[self._removed] = False
         if span is not None and self._changes is not None:
             moment = int(self._changes[span - 1]) if span else -ENDLESS
             if self._starts is not None:

@@ -143,8 +143,7 @@ class RuleBook:
     def __init__(self, dataset: Dataset, vectors: npt.NDArray[np.float32]) -> None:
         self._ids, self._vectors = dataset.items, vectors
         self._columns = tuple(dataset.table.columns)
-        removed = dataset.items.encode(dataset.removed)
-        self._conditions = Conditions(dataset.table, dataset.windows, removed)
+        self._conditions = Conditions(dataset.table, dataset.windows)
         table = dataset.table
         self._groups = lru_cache(GROUPED_COLUMNS)(lambda column: groups_of(table[column]))
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,14 +36,18 @@ from twofold.build import build
 from twofold.cli import app
 from twofold.compact import compact
 from twofold.indexing.artefact import begin_generation, open_artefact, verify
+from twofold.indexing.collaborative import Factors
 from twofold.indexing.dataset import Dataset
 from twofold.indexing.errors import ArtefactBusyError
 from twofold.indexing.generation import Generation
 from twofold.indexing.live_log import LiveLog, Position
+from twofold.indexing.vectors import VectorIndex
 from twofold.ranking.alignment import align_factors
 from twofold.ranking.digests import digest_items
+from twofold.ranking.items import lower_states
 from twofold.ranking.ranker import Ranker
 from twofold.ranking.stored import FloatRows
+from twofold.retrieval.stage_one import StageOne
 from twofold.settings import Settings
 
 LATER = 1_900_000_000
@@ -104,9 +107,6 @@ def _event(user: str, item: str, at: int = LATER) -> pl.DataFrame:
 
 
 def _open_ranker(generation: Generation, settings: Settings) -> Ranker:
-    from twofold.indexing.vectors import VectorIndex
-    from twofold.retrieval.stage_one import StageOne
-
     index = VectorIndex.open(generation, device="cpu")
     stage_one = StageOne.open(generation, index, settings.stage_one)
     return Ranker.open(generation, index.vectors, stage_one.relations(), settings.ranker)
@@ -139,8 +139,6 @@ def test_it_holds_to_the_bit_what_a_build_of_everything_holds(
     before = np.zeros_like(ranker.tables.factors)
     ids, held = Dataset.open(found).items, Dataset.open(old).items
     before[ids.encode(held.ids)] = old.array("ranker/factors")
-    from twofold.indexing.collaborative import Factors
-
     factors = Factors.open(found, small_settings.stage_one.collaborative)
     np.testing.assert_array_equal(ranker.tables.factors, align_factors(factors.items, before))
     made = digest_items(ranker.model, ranker.tables)
@@ -165,8 +163,8 @@ def test_states_of_texts_that_stayed_are_copied_bit_by_bit(
     assert compact(own).taken["changed_texts"] == 1
     generation = open_artefact(own)
     new = _open_ranker(generation, settings)
-    ids, held = Dataset.open(generation).items, Dataset.open(open_artefact(own)).items
-    held = Dataset.open(Generation(own / "generations" / "0001")).items
+    first = Generation(own / "generations" / "0001")
+    ids, held = Dataset.open(generation).items, Dataset.open(first).items
     assert new.tables.states is not None
     assert old.states is not None
     for item in ids.ids:
@@ -177,8 +175,6 @@ def test_states_of_texts_that_stayed_are_copied_bit_by_bit(
             np.testing.assert_array_equal(states, old.states.of(there).numpy())
             np.testing.assert_array_equal(new.tables.tokens.tokens[here], old.tokens.tokens[there])
         else:
-            from twofold.ranking.items import lower_states
-
             number = np.array([ids.number(item)])
             made = lower_states(new.model.backbone, new.tables.tokens, number).numpy()
             np.testing.assert_allclose(states, made, atol=2e-3)
@@ -336,54 +332,58 @@ def test_an_index_keeps_its_kind_until_the_catalogue_outgrew_it(
     assert not open_artefact(own).has("faiss-proposer")
 
 
-def _run(root: Path, step: int) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tests.twofold.killed_compaction", str(root), str(step)],
+def _run(*what: tuple[Path, int]) -> list[list[str]]:
+    """Compact artefacts, each killed at a step; return how each ended."""
+    told = subprocess.run(
+        [
+            *(sys.executable, "-m", "tests.twofold.killed_compaction"),
+            *(str(one) for pair in what for one in pair),
+        ],
         capture_output=True,
         text=True,
         check=False,
         cwd=Path(__file__).parents[2],
     )
+    assert told.returncode == 0, told.stderr
+    return [line.split() for line in told.stdout.splitlines()]
 
 
 def test_a_kill_at_any_moment_leaves_the_old_generation_and_loses_nothing(
     artefact: Path, tmp_path: Path, whole_plain: Path
 ) -> None:
     bring_rest(artefact)
-    shutil.copytree(artefact, tmp_path / "lived")
-    lived = _run(tmp_path / "lived", 0)
-    assert lived.returncode == 0, lived.stderr
-    taken = int(lived.stdout)
-    wanted = open_artefact(tmp_path / "lived").manifest["content_hash"]
     old = open_artefact(artefact).manifest["content_hash"]
-    points = sorted({*np.linspace(1, taken, 5, dtype=int).tolist(), taken - 1, taken - 3})
-
-    def killed(point: int) -> Path:
-        root = tmp_path / f"killed-{point}"
+    shutil.copytree(artefact, tmp_path / "lived")
+    ((how, steps),) = _run((tmp_path / "lived", 0))
+    assert how == "lived"
+    taken = int(steps)
+    wanted = open_artefact(tmp_path / "lived").manifest["content_hash"]
+    points = sorted({*np.linspace(1, taken, 10, dtype=int).tolist(), *range(taken - 6, taken)})
+    roots = [tmp_path / f"killed-{point}" for point in points]
+    for root in roots:
         shutil.copytree(artefact, root)
-        assert _run(root, point).returncode == -signal.SIGKILL
-        return root
-
-    with ThreadPoolExecutor(2) as pool:
-        roots = list(pool.map(killed, points))
-    resumed = 0
+    ended = _run(*zip(roots, points, strict=True))
+    assert ended == [["killed", str(int(signal.SIGKILL))]] * len(points)
+    resumed, published = 0, 0
     for root in roots:
         log = LiveLog(root)
         assert log.count() == REST.height
         generation = open_artefact(root)
         assert verify(generation) == []
         assert generation.manifest["content_hash"] in (old, wanted)
-        with Engine.load(root) as engine:
-            assert engine.recommend("u1", 3)
         if generation.name == "0001":
+            with Engine.load(root) as engine:
+                assert engine.recommend("u1", 3)
             resumed += any(root.glob("generations/.partial-0002/stages/*.json"))
-            # What comes now waits for the next one where an interrupted one is taken up.
-            report = compact(root)
-            assert report.content_hash == wanted
+            assert compact(root).content_hash == wanted
+        else:
+            published += 1
         assert _hashes(open_artefact(root)) == _hashes(open_artefact(whole_plain))
         assert compact(root).generation is None
+        assert log.count() == REST.height  # the build is kept
         log.close()
-    assert resumed > 1
+    assert resumed > 4
+    assert published > 0
 
 
 def test_an_interrupted_compaction_is_taken_up_up_to_where_it_had_read(
