@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -154,6 +154,23 @@ class Factors:
         left = self._gram + turned @ (beyond[:, :, None] * vectors)
         right = turned @ confidence[:, :, None]
         return np.asarray(np.linalg.solve(left, right)[:, :, 0])
+
+    def with_items(self, items: Floats, changed: npt.NDArray[np.int64]) -> Factors:
+        """Return factors of more items, or with a few others; nothing is worked out anew.
+
+        Parameters
+        ----------
+        items
+            ``float32 (n, f)``, at least as many as before.
+        changed
+            Numbers of the rows that are others than before or new, ``int64``, distinct.
+        """
+        searched = None if self.searched is None else self.searched.with_vectors(items, changed)
+        out = replace(self, items=items, searched=searched)
+        now = items[changed].astype(np.float64)
+        before = self.items[changed[changed < len(self.items)]].astype(np.float64)
+        object.__setattr__(out, "_gram", self._gram + now.T @ now - before.T @ before)
+        return out
 
     def save(self, writer: GenerationWriter) -> None:
         """Write the factors as ``collaborative/items.index``, for they are searched."""

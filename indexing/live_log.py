@@ -16,6 +16,8 @@ import numpy.typing as npt
 from twofold.indexing.errors import ArtefactError
 
 FILE = "live.sqlite"
+# In a generation: ids of items that it holds, but that were removed before it was made.
+REMOVED = "data/removed"
 WAIT_S = 10.0
 LAST = (1 << 63) - 1  # no number is greater
 _MAKE_EVENTS = """
@@ -130,10 +132,8 @@ class LiveLog:
 
     def __init__(self, root: Path) -> None:
         self._path = root / FILE
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
-        # What of each table was read is told apart: one may be written between the two reads.
-        self._seen_version: dict[str, int] = {}
+        # Apart, so that nobody who reads waits for a disk.
+        self._reads, self._writes = _Connection(self._path), _Connection(self._path)
 
     def append(self, events: Sequence[LiveEvent]) -> None:
         """Write events durably, all or none.
@@ -212,16 +212,7 @@ class LiveLog:
             If the log cannot be read.
         """
         rows = self._rows("items", _ITEM_COLUMNS, number, until)
-        changes = [
-            ItemChange(
-                item,
-                change,
-                attributes,
-                text,
-                None if vector is None else np.frombuffer(vector, dtype="<f4").astype(np.float32),
-            )
-            for item, change, attributes, text, vector, _ in rows
-        ]
+        changes = [_change_of(row) for row in rows]
         return changes, int(rows[-1][-1]) if rows else number
 
     def forget(self, which: Callable[[LiveEvent], bool]) -> int:
@@ -254,7 +245,7 @@ class LiveLog:
         ArtefactError
             If the log cannot be written.
         """
-        if self._connection is None and not self._path.exists():
+        if not self._writes.is_open and not self._path.exists():
             return 0
         with self._writing() as connection:
             gone = [
@@ -277,78 +268,119 @@ class LiveLog:
         """
         return len(self.after(0)[0])
 
-    def changed(self) -> bool:
-        """Say whether another process may have written since what was read was last read."""
-        if self._connection is None:
-            return self._path.exists()
-        with self._lock:
-            try:
-                found = self._connection.execute("PRAGMA data_version").fetchone()[0]
-            except sqlite3.Error:
-                return True  # reading will say what is wrong
-            seen = self._seen_version
-        return not seen or any(int(found) != version for version in seen.values())
+    def forget_items(self, which: Callable[[ItemChange], bool]) -> int:
+        """Remove changes of items for which `which` is true, and return how many.
+
+        Engines that have read them keep them.
+
+        Raises
+        ------
+        ArtefactError
+            If the log cannot be read or written.
+        """
+        rows = self._rows("items", _ITEM_COLUMNS, 0)
+        numbers = [(row[-1],) for row in rows if which(_change_of(row))]
+        if numbers:
+            with self._writing() as connection:
+                connection.executemany("DELETE FROM items WHERE number = ?", numbers)
+        return len(numbers)
+
+    def version(self) -> int:
+        """Return a number that is another one once anybody wrote; -1 while there is no log."""
+        if not self._reads.is_open and not self._path.exists():
+            return -1
+        try:
+            with self._reads.using() as connection:
+                return int(connection.execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from error
 
     def close(self) -> None:
         """Let go of the file."""
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+        self._reads.close()
+        self._writes.close()
 
     def _rows(
-        self, table: str, columns: str, number: int, until: int | None
+        self, table: str, columns: str, number: int, until: int | None = None
     ) -> list[tuple[Any, ...]]:
         """Return the rows of a table after one number up to another, which each ends with."""
-        if self._connection is None and not self._path.exists():
+        if not self._reads.is_open and not self._path.exists():
             return []
-        with self._lock:
-            try:
-                connection = self._open(make=False)
-                # Asked for first: what is committed in between is read now and found again then.
-                version = int(connection.execute("PRAGMA data_version").fetchone()[0])
-                rows = connection.execute(
+        try:
+            with self._reads.using() as connection:
+                return connection.execute(
                     f"SELECT {columns}, number FROM {table} WHERE number > ? AND number <= ? "
                     "ORDER BY number",
                     (number, LAST if until is None else until),
                 ).fetchall()
-            except sqlite3.Error as error:
-                raise ArtefactError(
-                    f"cannot read {self._path}: {error}; restore it, or remove it to do without "
-                    "what came since the build"
-                ) from error
-            self._seen_version[table] = version
-        return rows
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: sqlite3.Error) -> ArtefactError:
+        return ArtefactError(
+            f"cannot read {self._path}: {error}; restore it, or remove it to do without what came "
+            "since the build"
+        )
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """Yield the file to write to: all is on the disk afterwards, nothing after an error."""
-        with self._lock:
-            try:
-                connection = self._open(make=True)
+        try:
+            with self._writes.using(make=True) as connection:
                 connection.execute("BEGIN IMMEDIATE")  # what is read inside still holds at the end
                 with connection:
                     yield connection
-            except sqlite3.Error as error:
-                raise ArtefactError(
-                    f"cannot write {self._path}: {error}; make room for it, or give a folder that "
-                    "can be written"
-                ) from error
+        except sqlite3.Error as error:
+            raise ArtefactError(
+                f"cannot write {self._path}: {error}; make room for it, or give a folder that can "
+                "be written"
+            ) from error
 
-    def _open(self, *, make: bool) -> sqlite3.Connection:
-        if self._connection is None:
-            mode = "rwc" if make else "rw"
-            connection = sqlite3.connect(
-                f"file:{self._path}?mode={mode}", uri=True, timeout=WAIT_S, check_same_thread=False
-            )
-            # A commit returns once it is on the disk, power cut or not.
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            for table in (_MAKE_EVENTS, _MAKE_ITEMS):
-                connection.execute(table)
-            connection.commit()
-            self._connection = connection
-        return self._connection
+
+class _Connection:
+    """A way to the file that is opened when it is first used, by one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._lock = path, threading.Lock()
+        self._opened: sqlite3.Connection | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._opened is not None
+
+    @contextmanager
+    def using(self, *, make: bool = False) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            if self._opened is None:
+                self._opened = _open(self._path, make=make)
+            yield self._opened
+
+    def close(self) -> None:
+        with self._lock:
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None
+
+
+def _open(path: Path, *, make: bool) -> sqlite3.Connection:
+    mode = "rwc" if make else "rw"
+    connection = sqlite3.connect(
+        f"file:{path}?mode={mode}", uri=True, timeout=WAIT_S, check_same_thread=False
+    )
+    # A commit returns once it is on the disk, power cut or not.
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    for table in (_MAKE_EVENTS, _MAKE_ITEMS):
+        connection.execute(table)
+    connection.commit()
+    return connection
+
+
+def _change_of(row: tuple[Any, ...]) -> ItemChange:
+    item, change, attributes, text, vector, _ = row
+    if vector is not None:
+        vector = np.frombuffer(vector, dtype="<f4").astype(np.float32)
+    return ItemChange(item, change, attributes, text, vector)
 
 
 def _insert(table: str, columns: str) -> str:

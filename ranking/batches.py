@@ -61,7 +61,7 @@ def history_as_text(
     max_history
         At most this many latest items a row.
     """
-    offsets, tokens, opening = items.tokens.offsets, items.tokens.tokens, items.tokens.opening
+    tokens, opening = items.tokens.tokens, items.tokens.opening
     rows: list[npt.NDArray[np.int32]] = []
     dropped = np.zeros(len(queries), dtype=np.int64)
     for query in range(len(queries)):
@@ -70,7 +70,8 @@ def history_as_text(
             rows.append(np.zeros(0, dtype=np.int32))
             continue
         # An item's block may begin with [CLS]; in a history that stands once, before all.
-        starts, ends = offsets[events] + len(opening), offsets[events + 1]
+        starts, ends = items.tokens.spans(events)
+        starts = starts + len(opening)
         fits = np.cumsum((ends - starts)[::-1])[::-1] + len(opening) <= limit
         dropped[query] = int((~fits).sum())
         parts = [tokens[a:b] for a, b in zip(starts[fits], ends[fits], strict=True)]
@@ -153,7 +154,11 @@ def history_batch(
     )
 
 
-def history_keys(queries: Queries, as_text: Sequence[npt.NDArray[np.int32]] | None) -> list[bytes]:
+def history_keys(
+    queries: Queries,
+    as_text: Sequence[npt.NDArray[np.int32]] | None,
+    editions: npt.NDArray[np.int64] | None = None,
+) -> list[bytes]:
     """Return what tells each query's history from others, as the model reads it.
 
     Parameters
@@ -162,14 +167,17 @@ def history_keys(queries: Queries, as_text: Sequence[npt.NDArray[np.int32]] | No
         The queries, no longer than the model reads them.
     as_text
         As in :func:`history_batch`.
+    editions
+        As of :class:`twofold.ranking.items.ItemTables`: a changed item makes another history.
     """
     gaps = gap_buckets(queries)
+    items = queries.items if editions is None else editions[queries.items]
     out = []
     for row, (start, end) in enumerate(zip(queries.indptr[:-1], queries.indptr[1:], strict=True)):
         if as_text is not None and len(as_text[row]):
             out.append(b"text" + as_text[row].tobytes())
             continue
-        parts = (queries.items, queries.kinds, gaps)
+        parts = (items, queries.kinds, gaps)
         out.append(b"events" + b"".join(one[start:end].tobytes() for one in parts))
     return out
 

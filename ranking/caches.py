@@ -17,7 +17,7 @@ Int64s = npt.NDArray[np.int64]
 class RowCache:
     """Rows of items that are computed when they are asked for; the oldest make room.
 
-    It may be shared by threads.
+    It may be shared by threads. Items that come later have room too: it holds no more rows for it.
 
     Parameters
     ----------
@@ -37,7 +37,10 @@ class RowCache:
         self._lock = threading.Lock()
 
     def of(
-        self, items: Int64s, compute: Callable[[Int64s], npt.NDArray[np.float32]]
+        self,
+        items: Int64s,
+        compute: Callable[[Int64s], npt.NDArray[np.float32]],
+        editions: Int64s | None = None,
     ) -> npt.NDArray[np.float32]:
         """Return the rows of items ``(n,)``, ``float32 (n, width)``.
 
@@ -47,18 +50,28 @@ class RowCache:
             Item numbers; an item may stand there more than once.
         compute
             Gives the rows of items that are not at hand.
+        editions
+            The number under which each item's row is kept, ``int64 (n_items,)``; ``None`` for its
+            own.
         """
         distinct, where = np.unique(items, return_inverse=True)
         out = np.empty((len(distinct), self._rows.shape[1]), dtype=np.float32)
+        keys = distinct if editions is None else editions[distinct]
         with self._lock:
-            places = self._place[distinct]
+            self._make_room(int(keys.max(initial=-1)) + 1)
+            places = self._place[keys]
             known = places >= 0
             out[known] = self._rows[places[known]]
         missing = np.flatnonzero(~known)
         if len(missing):
             out[missing] = compute(distinct[missing])
-            self._keep(distinct[missing], out[missing])
+            self._keep(keys[missing], out[missing])
         return out[where]
+
+    def _make_room(self, n: int) -> None:
+        if n > len(self._place):
+            more = np.full(max(n, 2 * len(self._place)) - len(self._place), -1, dtype=np.int64)
+            self._place = np.concatenate([self._place, more])
 
     def _keep(self, items: Int64s, rows: npt.NDArray[np.float32]) -> None:
         size = len(self._rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -110,9 +111,18 @@ class DigestsOnDemand:
         width = _width(model.shape) + model.shape.backbone.heads
         self._cache = RowCache(len(tables.tokens), width, n_bytes)
 
+    def over(self, tables: ItemTables) -> DigestsOnDemand:
+        """Return the same over other tables; what is kept is shared.
+
+        Items that differ in them need another edition.
+        """
+        other = copy(self)
+        other._tables = tables
+        return other
+
     def of(self, items: Int64s) -> Digest:
         """Return the digests of items ``(n,)``."""
-        rows = torch.from_numpy(self._cache.of(items, self._rows))
+        rows = torch.from_numpy(self._cache.of(items, self._rows, self._tables.editions))
         width = _width(self._model.shape)
         return _parted(rows[:, :width], rows[:, width:], self._model.shape.backbone.hidden)
 

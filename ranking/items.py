@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -34,18 +35,29 @@ class ItemTokens:
         Tokens of item ``i`` are ``offsets[i]:offsets[i + 1]``, ``int64 (n_items + 1,)``.
     opened
         Whether each block begins with a mark, [CLS]; all end with one.
+    ends
+        Where tokens of items end, if not where those of the next begin: `offsets` then has one
+        entry an item, as this, ``int64 (n_items,)``.
     """
 
     tokens: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
     opened: bool = True
+    ends: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
+        return len(self.offsets) - 1 if self.ends is None else len(self.ends)
+
+    def spans(
+        self, items: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return where the tokens of items begin and end, ``int64 (n,)`` each."""
+        ends = self.offsets[1:] if self.ends is None else self.ends
+        return self.offsets[items], ends[items]
 
     def lengths(self) -> npt.NDArray[np.int64]:
         """Return the tokens an item, ``int64 (n_items,)``."""
-        return np.diff(self.offsets)
+        return np.diff(self.offsets) if self.ends is None else self.ends - self.offsets
 
     @property
     def opening(self) -> npt.NDArray[np.int32]:
@@ -54,7 +66,8 @@ class ItemTokens:
 
     def rows(self, items: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return where the tokens of `items` stand, item after item, ``int64 (n_tokens,)``."""
-        starts, lengths = self.offsets[items], self.lengths()[items]
+        starts, stops = self.spans(items)
+        lengths = stops - starts
         ends = np.cumsum(lengths)
         within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
         return np.asarray(np.repeat(starts, lengths) + within, dtype=np.int64)
@@ -139,6 +152,10 @@ class ItemTables:
         computed when they are needed.
     on_demand
         Computes them and keeps the latest; ``None`` keeps none.
+    editions
+        A number for each item as it is now, that no other item and no other text of it has: what is
+        kept of earlier requests is kept under it. ``int64 (n_items,)``, ``None`` for the items'
+        own numbers.
     """
 
     tokens: ItemTokens
@@ -147,6 +164,7 @@ class ItemTables:
     relations: Relations
     states: Rows | None = None
     on_demand: StatesOnDemand | None = None
+    editions: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         sizes = {len(self.tokens), len(self.texts), len(self.factors)}
@@ -171,7 +189,7 @@ class ItemTables:
         if self.states is not None:
             return self.states.of(self.tokens.rows(items)), lengths
         if self.on_demand is not None:
-            return self.on_demand.of(items), lengths
+            return self.on_demand.of(items, self.editions), lengths
         return lower_states(backbone, self.tokens, items), lengths
 
 
@@ -196,9 +214,29 @@ class StatesOnDemand:
         width = self._longest * backbone.shape.hidden
         self._cache = RowCache(len(tokens), width, n_bytes)
 
-    def of(self, items: npt.NDArray[np.int64]) -> Tensor:
-        """Return the states of items, packed, ``float32 (n_tokens, d)``."""
-        rows = self._cache.of(items, self._rows).reshape(len(items), self._longest, -1)
+    def over(self, tokens: ItemTokens) -> StatesOnDemand:
+        """Return the same over other tokens, no item longer than before; what is kept is shared.
+
+        Items whose tokens differ need another edition.
+        """
+        other = copy(self)
+        other._tokens, other._lengths = tokens, tokens.lengths()
+        return other
+
+    def of(
+        self, items: npt.NDArray[np.int64], editions: npt.NDArray[np.int64] | None = None
+    ) -> Tensor:
+        """Return the states of items, packed, ``float32 (n_tokens, d)``.
+
+        Parameters
+        ----------
+        items
+            Item numbers, ``int64 (n,)``.
+        editions
+            As of :class:`ItemTables`.
+        """
+        rows = self._cache.of(items, self._rows, editions)
+        rows = rows.reshape(len(items), self._longest, -1)
         return torch.from_numpy(rows[self._there(items)])
 
     def _rows(self, items: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,13 @@ from twofold.indexing.progress import Progress
 from twofold.ranking.caches import MemoryCache
 from twofold.ranking.calibration import Calibration, levelled
 from twofold.ranking.digests import Digests, DigestsOnDemand, ItemDigests, digest_items
-from twofold.ranking.items import ItemTables, ItemTokens, Marks, StatesOnDemand
+from twofold.ranking.items import (
+    ItemTables,
+    ItemTokens,
+    Marks,
+    StatesOnDemand,
+    tokenise_items,
+)
 from twofold.ranking.model import ModelShape, RankerModel
 from twofold.ranking.relations import Relations
 from twofold.ranking.runtime import Runtime, SinglePrecision, runtime_of
@@ -200,6 +207,33 @@ class Ranker:
             kept = StatesOnDemand(self.model.backbone, tables.tokens, n_bytes)
             tables = replace(tables, states=None, on_demand=kept)
         return replace(self, tables=tables, digests=None)
+
+    def over(self, tables: ItemTables, digests: ItemDigests | None) -> Ranker:
+        """Return the same ranker over tables in which items came, or a few are others.
+
+        What is kept of earlier requests stays, for whatever changed has another edition.
+
+        Parameters
+        ----------
+        tables
+            The tables, with editions.
+        digests
+            Of these tables, where this ranker has some.
+        """
+        # Not by way of the constructor, which would prepare the model once more.
+        other = copy(self)
+        object.__setattr__(other, "tables", tables)
+        object.__setattr__(other, "digests", digests)
+        return other
+
+    def tokenised(self, texts: Sequence[str], max_tokens: int) -> ItemTokens:
+        """Return the tokens of item texts, each at most so many; may be called while it serves."""
+        backbone = self.model.shape.backbone
+        causal = backbone.traits.causal
+        with self._lock:
+            return tokenise_items(
+                self.tokenizer, texts, max_tokens, backbone.max_tokens, causal=causal
+            )
 
     def with_runtime(self, name: str) -> Ranker:
         """Return the same ranker in another runtime.

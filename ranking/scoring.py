@@ -243,7 +243,7 @@ class _Histories:
         """Return the memory of queries."""
         if self.kept is None:
             return self._made(queries, as_text)
-        keys = history_keys(queries, as_text)
+        keys = history_keys(queries, as_text, self.tables.editions)
         found = [self.kept.get(key) for key in keys]
         missing = np.array([n for n, one in enumerate(found) if one is None], dtype=np.int64)
         if len(missing):

@@ -136,6 +136,13 @@ class ByteRows:
         writer.put_array(f"{name}_scales", self.scales)
 
 
+def form_of(rows: Rows) -> Form:
+    """Return in which form a table is stored."""
+    if isinstance(rows, FloatRows):
+        return "half" if rows.values.dtype == np.float16 else "single"
+    return "int8"
+
+
 def empty_rows(n: int, width: int, form: Form) -> Rows:
     """Return a table to be filled with :meth:`Rows.put`."""
     if form == "int8":

@@ -28,12 +28,17 @@ class Conditions:
     windows
         Columns of `table` with the first moment an item may be recommended and the first it may no
         longer, in UTC; ``None`` where there is no such column.
+    among
+        The only items that there are any more; ``None`` for all.
     """
 
     def __init__(
-        self, table: pl.DataFrame, windows: tuple[str | None, str | None] = (None, None)
+        self,
+        table: pl.DataFrame,
+        windows: tuple[str | None, str | None] = (None, None),
+        among: ItemSet | None = None,
     ) -> None:
-        self._table = table
+        self._table, self._among = table, among
         start, end = windows
         self._starts = None if start is None else _moments(table[start], open_end=-ENDLESS)
         self._ends = None if end is None else _moments(table[end], open_end=ENDLESS)
@@ -65,7 +70,7 @@ class Conditions:
         if self._changes is not None:
             span = int(np.searchsorted(self._changes, at, side="right"))
         if where is None and span is None:
-            return None
+            return self._among
         return self._remembered(where, span)
 
     def _read(self, where: str | None, span: int | None) -> ItemSet:
@@ -76,6 +81,8 @@ class Conditions:
                 mask &= self._starts <= moment
             if self._ends is not None:
                 mask &= moment < self._ends
+        if self._among is not None:
+            mask &= self._among.mask
         return ItemSet(mask)
 
     def _fulfil(self, where: str) -> npt.NDArray[np.bool_]:

@@ -133,6 +133,16 @@ class Queries:
         )
 
 
+def widened(queries: Queries, n_items: int) -> Queries:
+    """Return the same queries over a vocabulary with more items behind the others."""
+    if queries.n_items == n_items:
+        return queries
+    excluded = queries.excluded
+    parts = (excluded.data, excluded.indices, excluded.indptr)
+    shape = (len(queries), n_items)
+    return replace(queries, excluded=sp.csr_matrix(parts, shape=shape, copy=False))
+
+
 def joined(parts: Sequence[Queries]) -> Queries:
     """Return the queries of several batches as one, in order.
 

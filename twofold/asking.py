@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +11,15 @@ import numpy as np
 from twofold.indexing.dataset import Dataset
 from twofold.indexing.errors import InputError
 from twofold.indexing.event_values import read_values
-from twofold.live import Live
-from twofold.retrieval.queries import Queries, joined, queries_of_users, query_of_events
+from twofold.indexing.vocabulary import Vocabulary
+from twofold.live_users import LiveUsers
+from twofold.retrieval.queries import (
+    Queries,
+    joined,
+    queries_of_users,
+    query_of_events,
+    widened,
+)
 from twofold.settings import Settings
 
 
@@ -24,22 +32,34 @@ class Asking:
         Users, items and what they did.
     settings
         What the artefact was built with.
-    live
-        What users did since.
+    items
+        The items as they are now, those of the build before all others.
     """
 
-    def __init__(self, dataset: Dataset, settings: Settings, live: Live) -> None:
-        self._dataset, self._settings, self._live = dataset, settings, live
+    def __init__(self, dataset: Dataset, settings: Settings, items: Vocabulary) -> None:
+        self._dataset, self._settings, self._items = dataset, settings, items
         self.everyone = queries_of_users(
             dataset.interactions,
             np.arange(len(dataset.users)),
             max_history=settings.stage_one.max_history,
             repeat=settings.stage_one.repeat,
         )
+        self._live = LiveUsers(dataset, settings)
+
+    @property
+    def live(self) -> LiveUsers:
+        """What users did since the build; it is shared by all that come of this by :meth:`over`."""
+        return self._live
+
+    def over(self, items: Vocabulary) -> Asking:
+        """Return the same over more items."""
+        other = copy(self)
+        other._items, other.everyone = items, widened(self.everyone, len(items))
+        return other
 
     def user(self, user: str) -> Queries:
         """Return the query of a user, without a history where nothing of them is known."""
-        newer = self._live.query(user)
+        newer = self._live.query(user, self._items)
         if newer is not None:
             return newer
         if user in self._dataset.users:
@@ -84,7 +104,7 @@ class Asking:
         InputError
             If a weight is not a finite number.
         """
-        items = self._dataset.items.encode([item for item, _ in events])
+        items = self._items.encode([item for item, _ in events])
         values = np.array([weight for _, weight in events], dtype=np.float32)
         if not np.isfinite(values).all():
             raise InputError("weights of events must be finite numbers")
@@ -95,7 +115,7 @@ class Asking:
             kinds,
             weights,
             signs,
-            n_items=len(self._dataset.items),
+            n_items=len(self._items),
             max_history=self._settings.stage_one.max_history,
             repeat=self._settings.stage_one.repeat,
         )

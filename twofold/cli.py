@@ -22,6 +22,7 @@ from twofold import (
     commands_data,
     commands_measure,
     commands_recommend,
+    commands_update,
 )
 from twofold.indexing.errors import TwofoldError
 
@@ -55,7 +56,13 @@ def _twofold(
         logging.getLogger("twofold").setLevel(logging.DEBUG)
 
 
-for commands in (commands_measure, commands_data, commands_build, commands_recommend):
+for commands in (
+    commands_measure,
+    commands_data,
+    commands_build,
+    commands_update,
+    commands_recommend,
+):
     app.add_typer(commands.app)
 
 

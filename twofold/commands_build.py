@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from twofold.indexing.errors import InputError
 from twofold.options import (
     Artefact,
     Config,
@@ -156,53 +155,6 @@ def compact(artefact: Artefact, as_json: Json = False) -> None:
     say(str(report))
 
 
-@app.command()
-def update(
-    artefact: Artefact,
-    events: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--events", "-e", metavar="FILE", help="Table of what users did since, as for build."
-        ),
-    ] = None,
-    forget_built: Annotated[
-        bool,
-        typer.Option("--forget-built", help="Forget events that the current build holds itself."),
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Tell an artefact what users did since it was built.
-
-    Every process that serves it reads the events at the next request of their users. What was
-    learned stays as it is until the next build. A table that cannot be used changes nothing.
-    """
-    begin(as_json=as_json)
-    from twofold.indexing.artefact import open_artefact
-    from twofold.indexing.dataset import Dataset
-    from twofold.indexing.live_events import read_live_events
-    from twofold.indexing.live_log import LiveLog
-    from twofold.live import held_by
-    from twofold.settings import Settings
-    from twofold.settings_file import from_values
-
-    if not events and not forget_built:
-        raise InputError("update needs --events FILE, or --forget-built")
-    generation = open_artefact(artefact)
-    data = from_values(Settings, generation.manifest["settings"]).data
-    dataset, log = Dataset.open(generation), LiveLog(generation.root)
-    read = read_live_events(events, data, dataset.items) if events else []
-    log.append(read)
-    gone = log.forget(lambda event: held_by(dataset, event)) if forget_built else 0
-    n_users = len({event.user for event in read})
-    if as_json:
-        say_json({"events": len(read), "users": n_users, "forgotten": gone})
-        return
-    if events:
-        say(f"{len(read):,} events of {n_users:,} users are in force")
-    if forget_built:
-        say(f"{gone:,} events that the build holds are forgotten")
-
-
 def _show(generation: Generation) -> None:
     from twofold.drift import told
     from twofold.indexing.live_log import LiveLog, Position
@@ -233,13 +185,12 @@ def _show(generation: Generation) -> None:
     for name, what in SEARCHED.items():
         if generation.has(f"{name}.json"):
             _show_index(what, generation.json(name)["about"])
-    since, log = Position.of(generation.manifest), LiveLog(generation.root)
-    newer, changes = log.after(since.events)[0], log.item_changes_after(since.items)[0]
-    log.close()
-    counts = ((len(newer), "events"), (len(changes), "changes of items"))
-    if newer or changes:
-        came = " and ".join(f"{n:,} {what}" for n, what in counts if n)
-        say(f"\n{came} since the build.")
+    log, read = LiveLog(generation.root), Position.of(generation.manifest)
+    events, changes = log.after(read.events)[0], log.item_changes_after(read.items)[0]
+    if events:
+        say(f"\n{len(events):,} events since the build.")
+    if changes:
+        say(f"\n{len(changes):,} changes of items since the build.")
     each = _item_bytes(generation.manifest)
     if each is not None:
         million = each * 1e6 / 2**30

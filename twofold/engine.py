@@ -3,43 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import threading
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Unpack
 
+from twofold.batching import Batcher
 from twofold.indexing.artefact import open_artefact
-from twofold.indexing.errors import InputError, TwofoldError
-from twofold.indexing.live_events import read_live_events
+from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
-from twofold.indexing.tables import Source
 from twofold.indexing.vectors import Device
+from twofold.moving import EngineError
+from twofold.opened import Opened
 from twofold.recommendation import Recommendation, Recommendations
 from twofold.retrieval.queries import Queries
 from twofold.rules import Rules
-from twofold.serving import Asked, Stages, deadline_in, usual_places
+from twofold.serving import Answers, Asked, Stages, deadline_in, usual_places
 from twofold.settings_file import from_values
-from twofold.shifts import MOST_TOGETHER, Shift
+from twofold.updating import Updating
+
+__all__ = ["Engine", "EngineError"]
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import polars as pl
 
-    from twofold.compact import CompactReport
     from twofold.indexing.generation import Generation
     from twofold.settings import Settings
 
+# Beyond some dozen, computing requests together gains nothing more, and the first would wait long.
+MOST_TOGETHER = 16
 
-class EngineError(TwofoldError):
-    """An engine that is closed, or used in another process than it was loaded in."""
 
-
-class Engine:
+class Engine(Updating):
     """Recommends from an artefact; may be shared by threads.
 
     Made by :meth:`load`. It keeps the generation that it opened, whatever is built later, until
@@ -70,12 +69,12 @@ class Engine:
         runtime: str = "auto",
         device: Device = "auto",
     ) -> None:
-        self._open = (threads, runtime, device)
-        self._shift = Shift(generation, settings, threads, runtime, device)
-        self._moving = threading.Lock()
+        super().__init__(generation, settings, runtime, device)
+        self._batcher: Batcher[tuple[Opened, Asked], Recommendations] = Batcher(
+            _answers, places=threads, most=MOST_TOGETHER
+        )
         # More than the places, so that requests of one event loop meet.
         self._pool = ThreadPoolExecutor(threads + MOST_TOGETHER, thread_name_prefix="twofold")
-        self._process, self._closed = os.getpid(), False
 
     @classmethod
     def load(
@@ -128,46 +127,43 @@ class Engine:
 
     def close(self) -> None:
         """Let go of the artefact; later calls raise. Closing twice is fine."""
-        with self._moving:
+        with self._turning:
             self._closed = True
             self._pool.shutdown(wait=True)
             self._shift.relieve()
 
     @property
-    def settings(self) -> Settings:
-        """What the generation at work was built with."""
-        return self._shift.settings
-
-    @property
     def user_ids(self) -> tuple[str, ...]:
         """All users of the build."""
-        return self._shift.opened.dataset.users.ids
+        return self._now().dataset.users.ids
 
     @property
     def items(self) -> pl.DataFrame:
-        """The items with their attributes, first column ``item_id``."""
-        return self._shift.opened.dataset.table
+        """The items there are now with their attributes, first column ``item_id``."""
+        return self._now().catalogue.offered()
 
     @property
     def stages(self) -> Stages:
-        """Both stages by themselves, for who wants to measure or to combine them in another way."""
-        return self._shift.opened.stages
+        """Both stages by themselves, for who wants to measure or to combine them in another way.
+
+        They are as of this moment: of items that come later they know nothing.
+        """
+        return self._now().stages
 
     @property
     def histories(self) -> Queries:
         """The queries of all users of the build, in the order of `user_ids`."""
-        return self._shift.opened.asking.everyone
+        return self._now().asking.everyone
 
     def text(self, item: str) -> str:
-        """Return the text of an item.
+        """Return the text of an item, removed or not.
 
         Raises
         ------
         UnknownIdError
             If the item is unknown.
         """
-        dataset = self._shift.opened.dataset
-        return dataset.texts[dataset.items.number(item)]
+        return self._now().catalogue.text(item)
 
     def recommend(
         self,
@@ -200,9 +196,7 @@ class Engine:
         InputError
             If `k` is below 1, `budget_ms` is not positive, or a rule cannot be read.
         """
-        deadline = deadline_in(budget_ms)
-        with self._at_work() as now:
-            return _answer(now, now.opened.asking.user(user), k, deadline, rules)
+        return self._recommended(user, k, deadline_in(budget_ms), rules)
 
     async def arecommend(
         self,
@@ -216,12 +210,10 @@ class Engine:
         # A pool takes nothing after its end, and a forked one never answers: say so instead.
         self._check()
         deadline = deadline_in(budget_ms)
-
-        def answer() -> Recommendations:
-            with self._at_work() as now:
-                return _answer(now, now.opened.asking.user(user), k, deadline, rules)
-
-        return await asyncio.get_running_loop().run_in_executor(self._pool, answer)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._pool, lambda: self._recommended(user, k, deadline, rules)
+        )
 
     def recommend_for(
         self,
@@ -250,8 +242,8 @@ class Engine:
             If a weight is not a finite number, and as in :meth:`recommend`.
         """
         deadline = deadline_in(budget_ms)
-        with self._at_work() as now:
-            return _answer(now, now.opened.asking.events(events), k, deadline, rules)
+        now = self._now()
+        return self._answer(now, now.asking.events(events), k, deadline, rules)
 
     def search(
         self,
@@ -279,8 +271,8 @@ class Engine:
             in :meth:`recommend`.
         """
         deadline = deadline_in(budget_ms)
-        with self._at_work() as now:
-            return _answer(now, now.opened.asking.text(text), k, deadline, rules)
+        now = self._now()
+        return self._answer(now, now.asking.text(text), k, deadline, rules)
 
     def similar_items(self, item: str, k: int = 10, **rules: Unpack[Rules]) -> list[Recommendation]:
         """Return the `k` items most like one, by users and text.
@@ -293,14 +285,13 @@ class Engine:
             If `k` is below 1, or a rule cannot be read.
         """
         _at_least_one(k)
-        with self._at_work() as now:
-            known, stage_one = now.opened.dataset.items, now.opened.stage_one
-            number = known.number(item)
-            terms = now.opened.rules.read(**rules)
-            with now.batcher.place():
-                among = terms.admitted(len(known))
-                items, scores = terms.shaped(k, lambda n: stage_one.similar(number, n, among))
-            ids = known.decode(items)
+        now = self._now()
+        number = now.catalogue.items.number(item)
+        terms = now.rules.read(**rules)
+        with self._turn():
+            among = terms.admitted(len(now.catalogue))
+            items, scores = terms.shaped(k, lambda n: now.stage_one.similar(number, n, among))
+        ids = now.catalogue.items.decode(items)
         return [
             Recommendation(one, float(score), None, place)
             for place, (one, score) in enumerate(zip(ids, scores, strict=True), start=1)
@@ -309,12 +300,12 @@ class Engine:
     def retrieve(self, user: str, k: int = 100, **rules: Unpack[Rules]) -> list[Recommendation]:
         """Return stage one's best `k` candidates for a user; raises as :meth:`similar_items`."""
         _at_least_one(k)
-        with self._at_work() as now:
-            terms = now.opened.rules.read(**rules)
-            asked = Asked(terms.limit(now.opened.asking.user(user)), k, shape=terms.shape)
-            with now.batcher.place():
-                (found,) = replace(now.opened.stages, ranker=None).find([asked])
-            return now.opened.names.told(asked.query, found.listed)
+        now = self._now()
+        terms = now.rules.read(**rules)
+        asked = Asked(terms.limit(now.asking.user(user)), k, shape=terms.shape)
+        with self._turn():
+            (found,) = replace(now.stages, ranker=None).find([asked])
+        return now.names.told(asked.query, found.listed)
 
     def recommend_batch(
         self,
@@ -345,145 +336,42 @@ class Engine:
             If `k` is below 1, or a rule cannot be read.
         """
         _at_least_one(k)
-        with self._at_work() as now:
-            terms = now.opened.rules.read(**rules)
-            with now.batcher.place():
-                ids, queries = now.opened.asking.users(users)
-                limited, shape = terms.limit(queries), terms.shape
-                lists = now.opened.stages.find_all(limited, k, shape, progress or Silent())
-            return now.opened.names.frame(ids, lists)
+        now = self._now()
+        terms = now.rules.read(**rules)
+        with self._turn():
+            ids, queries = now.asking.users(users)
+            limited = terms.limit(queries)
+            lists = now.stages.find_all(limited, k, terms.shape, progress or Silent())
+        return now.names.frame(ids, lists)
 
-    def add_events(self, events: Source | Sequence[Mapping[str, Any]]) -> int:
-        """Take in what users did since the build, and return how many events that is.
+    def _recommended(self, user: str, k: int, deadline: float, rules: Rules) -> Recommendations:
+        now = self._now()
+        return self._answer(now, now.asking.user(user), k, deadline, rules)
 
-        Once this returns they are on the disk and in force: the next request of these users, in
-        this process or another that serves the artefact, reads them. What the models learned stays
-        as it was until the next build.
-
-        Parameters
-        ----------
-        events
-            A table of any kind that a build takes, or rows as dictionaries, with the columns of the
-            build's interactions; without times they are of now.
-
-        Raises
-        ------
-        DataError
-            If a row cannot be used, or names an item that the build lacks; then none is taken in.
-        ArtefactError
-            If they cannot be written.
-        """
-        with self._at_work() as now:
-            read = read_live_events(events, now.settings.data, now.opened.dataset.items)
-            now.opened.live.append(read)
-        return len(read)
-
-    @overload
-    def compact(
-        self, *, background: Literal[False] = False, progress: Progress | None = None
-    ) -> CompactReport: ...
-
-    @overload
-    def compact(
-        self, *, background: Literal[True], progress: Progress | None = None
-    ) -> Future[CompactReport]: ...
-
-    def compact(
-        self, *, background: bool = False, progress: Progress | None = None
-    ) -> CompactReport | Future[CompactReport]:
-        """Make what came since the build part of the next generation, and move to it.
-
-        Requests go on meanwhile. It computes in this process and takes cores and memory from them;
-        where that matters, run ``twofold compact`` in a process of its own, and then
-        :meth:`refresh`. Other engines move when their `refresh` is called.
-
-        Parameters
-        ----------
-        background
-            Whether to return at once, with a future of the report.
-        progress
-            Told of every step.
-
-        Raises
-        ------
-        ArtefactBusyError
-            If a build or another compaction is writing to the artefact.
-        ArtefactError
-            If the artefact cannot be read or written.
-        """
-        self._check()
-        if not background:
-            return self._compacted(progress)
-        # Threads of the pool answer requests; this one ends with its work.
-        pool = ThreadPoolExecutor(1, thread_name_prefix="twofold-compact")
-        future = pool.submit(self._compacted, progress)
-        pool.shutdown(wait=False)
-        return future
-
-    def refresh(self) -> bool:
-        """Move to the current generation of the artefact, and say whether that is another one.
-
-        Requests that are under way end on the generation they began with, whose files are let go
-        of after the last of them; none fails, and none sees both. Until the new one is open, the
-        old one answers.
-
-        Raises
-        ------
-        ArtefactError
-            If the current generation cannot be opened; the old one goes on.
-        """
-        from twofold.settings import Settings
-
-        self._check()
-        with self._moving:
-            self._check()
-            old = self._shift
-            generation = open_artefact(old.generation.root)
-            if old.shows(generation):
-                return False
-            settings = from_values(Settings, generation.manifest["settings"])
-            self._shift = Shift(generation, settings, *self._open)
-        old.relieve()
-        return True
-
-    def _compacted(self, progress: Progress | None) -> CompactReport:
-        from twofold.compact import compact
-
-        report = compact(self._shift.generation.root, alone=False, progress=progress)
-        if not self._closed:
-            self.refresh()
-        return report
-
-    def _check(self) -> None:
-        if self._process != os.getpid():
-            raise EngineError(
-                f"this engine was loaded in process {self._process} and is used in {os.getpid()} "
-                "after a fork; call Engine.load in each worker"
-            )
-        if self._closed:
-            raise EngineError("this engine is closed; load it again with Engine.load")
+    def _answer(
+        self, now: Opened, queries: Queries, k: int, deadline: float, rules: Rules
+    ) -> Recommendations:
+        """Return recommendations for one query by a moment, computed beside those that wait too."""
+        _at_least_one(k)
+        terms = now.rules.read(**rules)
+        limited = terms.limit(queries)
+        # Together are computed only requests that began with the same items.
+        kind = (k, queries.texts is not None, now)
+        return self._batcher.ask(kind, (now, Asked(limited, k, deadline, terms.shape)))
 
     @contextmanager
-    def _at_work(self) -> Iterator[Shift]:
-        """Yield the generation at work, for all that a request does."""
+    def _turn(self) -> Iterator[None]:
         self._check()
-        while not (now := self._shift).enter():
-            self._check()  # relieved since it was looked up: another one is there, or none
-        try:
-            yield now
-        finally:
-            now.leave()
-
-
-def _answer(now: Shift, queries: Queries, k: int, deadline: float, rules: Rules) -> Recommendations:
-    """Return recommendations for one query by a moment, computed beside those that wait too."""
-    _at_least_one(k)
-    terms = now.opened.rules.read(**rules)
-    limited = terms.limit(queries)
-    kind = (k, queries.texts is not None)
-    return now.batcher.ask(kind, Asked(limited, k, deadline, terms.shape))
+        with self._batcher.place():
+            yield
 
 
 def _at_least_one(k: int) -> None:
     if k < 1:
         raise InputError(f"k must be at least 1, not {k}")
+
+
+def _answers(asked: Sequence[tuple[Opened, Asked]]) -> list[Recommendations]:
+    """Return the answers to requests that began with the same items."""
+    now = asked[0][0]
+    return Answers(now.stages, now.names).find([one for _, one in asked])

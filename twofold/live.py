@@ -1,60 +1,67 @@
-"""What users did since the build, on top of what it holds."""
+"""What came since the build: read from the log, and in force at the next request."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from twofold.indexing.dataset import Dataset
-from twofold.indexing.event_values import kinds_of
-from twofold.indexing.interactions import COLUMNS, Interactions
-from twofold.indexing.live_log import LiveEvent, LiveLog, Position
-from twofold.indexing.ordering import steps_of
-from twofold.retrieval.queries import Queries, queries_of_users
+from twofold.catalogue import Catalogue
+from twofold.growth import Growth
+from twofold.indexing.generation import Generation
+from twofold.indexing.live_items import Given, ItemForm
+from twofold.indexing.live_log import ItemChange, LiveEvent, LiveLog, Position
+from twofold.item_changes import Kind, changes_of, check, removals_of, write
+from twofold.opened import Opened
+from twofold.ranking.growing_ranker import ReadItems
 from twofold.settings import Settings
 
 logger = logging.getLogger("twofold.live")
 
-MANY_STEPS = 1 << 40  # before all times
-KEPT = 4096  # queries of users with new events, those asked for last
-
 
 class Live:
-    """Users' events since the build; may be shared by threads.
+    """A generation with what came since; may be shared by threads.
 
-    Events that other processes append to the artefact's log are found at the next request.
+    What other processes append to the artefact's log is found at the next request.
 
     Parameters
     ----------
-    root
-        Folder of the artefact.
-    dataset
-        What the build holds.
+    generation
+        The generation.
+    opened
+        The generation, opened.
     settings
         What it was built with.
-    since
-        Up to where the data set holds the log.
     """
 
-    def __init__(self, root: Path, dataset: Dataset, settings: Settings, since: Position) -> None:
-        self._log, self._dataset, self._settings = LiveLog(root), dataset, settings
+    def __init__(self, generation: Generation, opened: Opened, settings: Settings) -> None:
+        self._log, self._settings = LiveLog(generation.root), settings
+        self._users, self._growth = opened.asking.live, Growth(opened)
+        self._form: ItemForm | None = None
+        self._built = opened.dataset
+        # One thread reads what is new, while others go on with what they have.
         self._lock = threading.Lock()
-        self._events: defaultdict[str, list[LiveEvent]] = defaultdict(list)
-        self._queries: OrderedDict[str, Queries] = OrderedDict()
-        self._last = since.events
-        self._read()
+        self._position, self._version = Position.of(generation.manifest), -1
+        self._now = opened
+        with self._lock:
+            self._read()
 
     def close(self) -> None:
         """Let go of the log."""
         self._log.close()
+
+    def now(self) -> Opened:
+        """Return what to answer a request with that begins now: all that was acknowledged counts.
+
+        Raises
+        ------
+        ArtefactError
+            If the log cannot be read.
+        """
+        if self._log.version() != self._version:
+            with self._lock:
+                self._catch_up()
+        return self._now
 
     def append(self, events: Sequence[LiveEvent]) -> None:
         """Take events in: durable and in force once this returns.
@@ -65,121 +72,84 @@ class Live:
             If the log cannot be written.
         """
         self._log.append(events)
-        self._read()
+        self.now()
 
-    def users(self) -> list[str]:
-        """Return the users who have new events."""
+    def put(self, items: Given, kind: Kind) -> int:
+        """Take items in, durable and in force once this returns, and return how many.
+
+        Parameters
+        ----------
+        items
+            Their table, or rows as dictionaries.
+        kind
+            ``"add"``, ``"update"``, or ``"put"`` for either.
+
+        Raises
+        ------
+        InputError
+            If the table cannot be used, or it does not fit the items there are.
+        ArtefactError
+            If the changes cannot be written.
+        """
+        now = self.now()
+        if self._form is None:
+            self._form = ItemForm.of(self._built.table, self._settings.data)
+        changes = changes_of(items, kind, self._form, now.catalogue, now.encoder.documents)
+        self._change(changes, kind)
+        return len(changes)
+
+    def remove(self, ids: Sequence[str]) -> int:
+        """Take items away likewise, and return how many.
+
+        Raises
+        ------
+        UnknownIdError
+            If there is no such item.
+        ArtefactError
+            If the changes cannot be written.
+        """
+        check("remove", ids, self.now().catalogue)
+        self._change(removals_of(ids), "remove")
+        return len(ids)
+
+    def _change(self, changes: Sequence[ItemChange], kind: Kind) -> None:
+        if not changes:
+            return
+        # All that takes time is done by now, so that others do not wait for it.
+        read = self._growth.read(changes)
+        with self._lock:
+            write(self._log, changes, kind, self._current)
+            self._catch_up(changes, read)
+
+    def _current(self) -> tuple[Catalogue, int]:
         self._catch_up()
-        with self._lock:
-            return list(self._events)
+        return self._now.catalogue, self._position.items
 
-    def query(self, user: str) -> Queries | None:
-        """Return the query of a user with new events, ``None`` of one without."""
-        self._catch_up()
-        with self._lock:
-            known = self._queries.get(user)
-            if known is not None:
-                self._queries.move_to_end(user)
-                return known
-            events = list(self._events.get(user, ()))
-        if not events:
-            return None
-        made = self._made(user, events)
-        with self._lock:
-            # Others may have come meanwhile; what is made of fewer must not stay.
-            if len(self._events[user]) == len(events):
-                self._queries[user] = made
-                if len(self._queries) > KEPT:
-                    self._queries.popitem(last=False)
-        return made
+    def _catch_up(self, own: Sequence[ItemChange] = (), read: ReadItems | None = None) -> None:
+        if self._log.version() != self._version:
+            self._read(own, read)
 
-    def _catch_up(self) -> None:
-        if self._log.changed():
-            self._read()
+    def _read(self, own: Sequence[ItemChange] = (), read: ReadItems | None = None) -> None:
+        """Take in what is new in the log.
 
-    def _read(self) -> None:
-        with self._lock:
-            events, self._last = self._log.after(self._last)
-            unknown = 0
-            for event in events:
-                if event.item not in self._dataset.items:
-                    unknown += 1
-                    continue
-                self._events[event.user].append(event)
-                self._queries.pop(event.user, None)
-        if unknown:
+        `own` are changes just written, and `read` what was made of them already.
+        """
+        # Asked for first: what is written in between is read now, and found to be new once more.
+        version = self._log.version()
+        # And events first, so that the items that they are of are there.
+        events, last_event = self._log.after(self._position.events)
+        changes, last_change = self._log.item_changes_after(self._position.items)
+        now = self._now
+        if changes:
+            alone = [one.item for one in changes] == [one.item for one in own]
+            now = self._growth.after(changes, read if alone else None)
+        known = [event for event in events if event.item in now.catalogue.items]
+        if len(known) < len(events):
             logger.warning(
                 "%s of %s events since the build are of items that it lacks, and passed over",
-                f"{unknown:,}",
+                f"{len(events) - len(known):,}",
                 f"{len(events):,}",
             )
-
-    def _made(self, user: str, events: Sequence[LiveEvent]) -> Queries:
-        number = self._dataset.users.number(user) if user in self._dataset.users else -1
-        settings = self._settings.stage_one
-        query = queries_of_users(
-            self._history(number, events),
-            np.zeros(1, dtype=np.int64),
-            max_history=settings.max_history,
-            repeat=settings.repeat,
-        )
-        return replace(query, users=np.array([number]))
-
-    def _history(self, number: int, events: Sequence[LiveEvent]) -> Interactions:
-        """Return all events of one user, the build's and the new ones, as a log of one user."""
-        base = self._dataset.interactions
-        rows = slice(0, 0)
-        if number >= 0:
-            rows = slice(int(base.indptr[number]), int(base.indptr[number + 1]))
-        old = {name: np.asarray(getattr(base, name)[rows]) for name in COLUMNS}
-        old["users"] = np.zeros_like(old["users"])
-        new = self._columns(events)
-        if self._dataset.has_times:
-            # A build after the events were logged may hold them already.
-            held = set(_keys(old))
-            fresh = np.array([one not in held for one in _keys(new)], dtype=bool)
-            new = {name: values[fresh] for name, values in new.items()}
-            late = np.concatenate([old["times"], new["times"]])
-        else:
-            # The build's own order stays, and what is new is later than all of it.
-            late = np.concatenate([old["steps"].astype(np.int64) - MANY_STEPS, new["times"]])
-        order = np.argsort(late, kind="stable")
-        both = {name: np.concatenate([old[name], new[name]])[order] for name in COLUMNS}
-        both["steps"] = steps_of(both["users"], late[order])
-        return Interactions(**both, n_users=1, n_items=base.n_items)
-
-    def _columns(self, events: Sequence[LiveEvent]) -> dict[str, npt.NDArray[Any]]:
-        signs = np.array([event.sign for event in events], dtype=np.int8)
-        return {
-            "users": np.zeros(len(events), dtype=np.int64),
-            "items": self._dataset.items.encode([event.item for event in events]),
-            "steps": np.zeros(len(events), dtype=np.int32),
-            "times": np.array([event.time for event in events], dtype=np.int64),
-            "weights": np.array([event.weight for event in events], dtype=np.float32),
-            "signs": signs,
-            "seen": np.array([event.seen for event in events], dtype=bool),
-            "labels": np.array([event.label for event in events], dtype=bool),
-            "kinds": kinds_of([event.kind for event in events], signs, self._dataset.kinds),
-        }
-
-
-def held_by(dataset: Dataset, event: LiveEvent) -> bool:
-    """Say whether a data set holds an event: one of its user with that item, time and kind."""
-    if event.user not in dataset.users or event.item not in dataset.items:
-        return False
-    log, user = dataset.interactions, dataset.users.number(event.user)
-    rows = slice(int(log.indptr[user]), int(log.indptr[user + 1]))
-    (kind,) = kinds_of([event.kind], np.array([event.sign], dtype=np.int8), dataset.kinds)
-    return bool(
-        np.any(
-            (log.items[rows] == dataset.items.number(event.item))
-            & (log.times[rows] == event.time)
-            & (log.kinds[rows] == kind)
-        )
-    )
-
-
-def _keys(columns: dict[str, npt.NDArray[Any]]) -> list[tuple[int, int, int]]:
-    """Return what tells the events of one user apart."""
-    parts = (columns[name].tolist() for name in ("items", "times", "kinds"))
-    return list(zip(*parts, strict=True))
+        self._users.take_in(known)
+        self._now = now
+        self._position, self._version = Position(last_event, last_change), version

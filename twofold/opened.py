@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from twofold.asking import Asking
+from twofold.catalogue import Catalogue
 from twofold.indexing.dataset import Dataset
 from twofold.indexing.generation import Generation
-from twofold.indexing.live_log import Position
+from twofold.indexing.live_log import REMOVED
 from twofold.indexing.vectors import Device, VectorIndex
-from twofold.live import Live
 from twofold.query_encoder import QueryEncoder
+from twofold.ranking.ranker import Ranker
 from twofold.recommendation import Names
 from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.stage_one import StageOne
@@ -20,34 +21,37 @@ from twofold.serving import Stages
 from twofold.settings import Settings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Opened:
-    """The parts of a generation.
+    """The parts of a generation at one moment; a request is answered by those of one.
 
     Parameters
     ----------
     dataset
-        Users, items and what they did.
+        Users, items and what they did, as built.
+    catalogue
+        The items as they are now.
+    encoder
+        Makes vectors of texts.
     stage_one
-        What was learned from that, and the vectors.
+        What was learned, and the vectors.
     stages
         Both stages.
     names
         Turns what they find into what callers know.
     rules
         Reads the rules of requests.
-    live
-        What users did since the build.
     asking
         Makes queries of what callers know.
     """
 
     dataset: Dataset
+    catalogue: Catalogue
+    encoder: QueryEncoder
     stage_one: StageOne
     stages: Stages
     names: Names
     rules: RuleBook
-    live: Live
     asking: Asking
 
     @classmethod
@@ -66,21 +70,45 @@ class Opened:
             Where vectors are searched.
         """
         dataset = Dataset.open(generation)
+        removed = generation.json(REMOVED) if generation.has(REMOVED) else ()
+        catalogue = Catalogue.of(dataset, removed)
         index = VectorIndex.open(generation, device=device)
         stage_one = StageOne.open(generation, index, settings.stage_one)
         fusion = Fusion.from_dict(generation.json("fusion"))
-        retriever = stage_one.retriever(fusion, QueryEncoder(generation, settings.text))
-        live = Live(generation.root, dataset, settings, Position.of(generation.manifest))
-        asking = Asking(dataset, settings, live)
+        encoder = QueryEncoder(generation, settings.text)
+        retriever = stage_one.retriever(fusion, encoder)
+        asking = Asking(dataset, settings, catalogue.items)
         ranker = open_ranker(
             generation, settings.ranker, stage_one, retriever, asking.everyone, runtime
         )
         return cls(
             dataset=dataset,
+            catalogue=catalogue,
+            encoder=encoder,
             stage_one=stage_one,
             stages=Stages(retriever, ranker, settings.ranker.rerank),
-            names=Names(dataset, stage_one, retriever.source_names),
-            rules=RuleBook(dataset, index.vectors),
-            live=live,
+            names=Names(catalogue.items, stage_one, retriever.source_names),
+            rules=RuleBook(catalogue, index.vectors),
             asking=asking,
+        )
+
+    def grown(self, catalogue: Catalogue, stage_one: StageOne, ranker: Ranker | None) -> Opened:
+        """Return the same over other items.
+
+        Parameters
+        ----------
+        catalogue, stage_one, ranker
+            What is known of the items, all at one moment.
+        """
+        before = self.stages.retriever
+        retriever = stage_one.retriever(before.fusion, self.encoder)
+        return replace(
+            self,
+            catalogue=catalogue,
+            stage_one=stage_one,
+            # What is known of the time that reranking takes stays known.
+            stages=replace(self.stages, retriever=retriever, ranker=ranker),
+            names=replace(self.names, items=catalogue.items, stage_one=stage_one),
+            rules=RuleBook(catalogue, stage_one.index.vectors),
+            asking=self.asking.over(catalogue.items),
         )

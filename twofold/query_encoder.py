@@ -1,8 +1,9 @@
-"""The text model of an engine, loaded when the first query is a text."""
+"""The text model of an engine, loaded when the first text comes."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from twofold.indexing.text import TextEncoder, TextSettings, check_identity
 
 
 class QueryEncoder:
-    """Encodes texts of queries; the model is loaded at the first one.
+    """Encodes texts of queries, and of items that come later; the model is loaded at the first.
 
     Apart from the engine, which would otherwise refer to itself: an engine that nobody holds any
     more lets go of its files at once, not when garbage is collected.
@@ -31,16 +32,23 @@ class QueryEncoder:
         self._lock = threading.Lock()
 
     def __call__(self, texts: tuple[str, ...]) -> npt.NDArray[np.float32]:
-        """Return unit vectors of texts, ``float32 (n, d)``.
+        """Return unit vectors of queries' texts, ``float32 (n, d)``.
 
         Raises
         ------
         TwofoldError
             If the model cannot be loaded, or is another one than made the items' vectors.
         """
+        return self._loaded().encode_queries(texts)
+
+    def documents(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return unit vectors of items' texts, ``float32 (n, d)``; raises as for queries."""
+        return self._loaded().encode_documents(texts)
+
+    def _loaded(self) -> TextEncoder:
         with self._lock:
             if self._encoder is None:
                 encoder = TextEncoder.load(self._settings)
                 check_identity(self._generation.json("encoder"), encoder)
                 self._encoder = encoder
-        return self._encoder.encode_queries(texts)
+            return self._encoder

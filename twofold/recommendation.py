@@ -13,7 +13,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import polars as pl
 
-    from twofold.indexing.dataset import Dataset
+    from twofold.indexing.vocabulary import Vocabulary
     from twofold.retrieval.queries import Queries
     from twofold.retrieval.stage_one import StageOne
 
@@ -119,15 +119,15 @@ class Names:
 
     Parameters
     ----------
-    dataset
-        Has the ids.
+    items
+        The items' ids.
     stage_one
         Knows what spoke for an item.
     sources
         Names of the sources in order of their bits.
     """
 
-    dataset: Dataset
+    items: Vocabulary
     stage_one: StageOne
     sources: tuple[str, ...]
 
@@ -143,18 +143,19 @@ class Names:
         """
         if not len(listed.items):
             return []
-        ids, out = self.dataset.items, []
+        ids, out = self.items.decode, []
         speakers = self.stage_one.spoke_most(queries, listed.items, N_REASONS)
         values = zip(*(part.tolist() for part in listed), speakers, strict=True)
-        for rank, (item, score, chance, bits, reasons) in enumerate(values, start=1):
+        told = zip(ids(listed.items.tolist()), values, strict=True)
+        for rank, (item, (_, score, chance, bits, reasons)) in enumerate(told, start=1):
             out.append(
                 Recommendation(
-                    item_id=ids.ids[item],
+                    item_id=item,
                     score=score,
                     probability=None if math.isnan(chance) else chance,
                     rank=rank,
                     sources=tuple(name for bit, name in enumerate(self.sources) if bits >> bit & 1),
-                    reasons=tuple(ids.decode(reasons)),
+                    reasons=tuple(ids(reasons)),
                 )
             )
         return out
@@ -183,7 +184,7 @@ class Names:
         starts = np.repeat(ends - lengths, lengths) if lengths else ends
         out = {
             "user_id": [user for user, n in zip(users, lengths, strict=True) for _ in range(n)],
-            "item_id": self.dataset.items.decode(every.items),
+            "item_id": self.items.decode(every.items),
             "score": every.scores,
             "probability": every.probabilities,
             "rank": np.arange(1, len(every.items) + 1) - starts,

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from twofold.indexing.dataset import Dataset
+from twofold.catalogue import Catalogue
 from twofold.indexing.errors import InputError
 from twofold.indexing.item_set import ItemSet
-from twofold.ranking.shaping import Picks, Shape, centre_of, groups_of, read_caps
+from twofold.ranking.shaping import Cap, Picks, Shape, centre_of, groups_of, read_caps
 from twofold.retrieval.conditions import Conditions
 from twofold.retrieval.queries import Queries
 
@@ -130,22 +130,20 @@ class Terms:
 
 
 class RuleBook:
-    """Reads rules over the items of a build; may be shared by threads.
+    """Reads rules over the items of one moment; may be shared by threads.
 
     Parameters
     ----------
-    dataset
+    catalogue
         The items.
     vectors
         Their text vectors, ``float32 (n_items, d)``.
     """
 
-    def __init__(self, dataset: Dataset, vectors: npt.NDArray[np.float32]) -> None:
-        self._ids, self._vectors = dataset.items, vectors
-        self._columns = tuple(dataset.table.columns)
-        self._conditions = Conditions(dataset.table, dataset.windows)
-        table = dataset.table
-        self._groups = lru_cache(GROUPED_COLUMNS)(lambda column: groups_of(table[column]))
+    def __init__(self, catalogue: Catalogue, vectors: npt.NDArray[np.float32]) -> None:
+        self._catalogue, self._vectors = catalogue, vectors
+        # Not of this object's, which would then hold itself.
+        self._groups = lru_cache(GROUPED_COLUMNS)(lambda name: groups_of(catalogue.table[name]))
 
     def read(
         self,
@@ -167,16 +165,27 @@ class RuleBook:
         """
         if not 0 <= diversity <= 1:
             raise InputError(f"diversity must be in 0..1, not {diversity}")
-        eligible = self._conditions.items(where, _moment(at))
+        moment = _moment(at)
+        # Without a condition the attributes need not be read, which after a change takes time.
+        eligible = self._catalogue.open
+        if where is not None or any(self._catalogue.windows):
+            eligible = self._conditions.items(where, moment)
         if allow is not None:
-            mask = np.zeros(len(self._ids), dtype=bool)
+            mask = np.zeros(len(self._catalogue), dtype=bool)
             mask[self._known(allow, "allow")] = True
             eligible = ItemSet(mask if eligible is None else mask & eligible.mask)
-        caps = read_caps(at_most or {}, self._groups, self._columns)
+        caps: tuple[Cap, ...] = ()
+        if at_most:
+            caps = read_caps(at_most, self._groups, self._catalogue.table.columns)
         shape = None
         if caps or diversity:
             shape = Shape(caps, float(diversity), self._vectors, self._centre)
         return Terms(eligible, self._known(deny, "deny"), shape)
+
+    @cached_property
+    def _conditions(self) -> Conditions:
+        catalogue = self._catalogue
+        return Conditions(catalogue.table, catalogue.windows, catalogue.open)
 
     @cached_property
     def _centre(self) -> npt.NDArray[np.float32]:
@@ -186,7 +195,7 @@ class RuleBook:
         """Return the distinct numbers of those ids that the build knows."""
         if isinstance(ids, str):
             raise InputError(f"{rule} must be a list of ids, not the text '{ids}'; put it in [ ]")
-        numbers = self._ids.encode(ids, unknown="mark")
+        numbers = self._catalogue.items.encode(ids, unknown="mark")
         return np.unique(numbers[numbers >= 0])
 
 

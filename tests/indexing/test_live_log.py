@@ -56,19 +56,27 @@ def test_a_call_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert log.append_items([_put("a")])
 
 
-def test_a_log_has_changed_until_both_of_its_tables_were_read(tmp_path: Path) -> None:
+def test_a_log_is_of_another_version_once_anybody_wrote(tmp_path: Path) -> None:
     log, other = LiveLog(tmp_path), LiveLog(tmp_path)
-    assert not log.changed()
-    other.append([EVENT])
+    assert log.version() == other.version() == -1
+    seen = set()
+    for writer in (log, other):
+        writer.append([EVENT])
+        seen.add(log.version())
+        writer.append_items([_put("new")])
+        seen.add(log.version())
+    assert len(seen) == 4
+    assert log.version() in seen
     log.after(0)
-    log.item_changes_after(0)
-    assert not log.changed()
-    log.after(0)
-    other.append_items([_put("new")])
-    log.item_changes_after(0)
-    assert log.changed()
-    log.after(0)
-    assert not log.changed()
+    assert log.version() in seen
+
+
+def test_changes_are_forgotten_one_by_one(tmp_path: Path) -> None:
+    log = LiveLog(tmp_path)
+    log.append_items([_put("a"), _put("b"), ItemChange("a", "remove"), _put("a")])
+    assert log.forget_items(lambda one: one.item == "a" and one.change == "put") == 2
+    assert [one.item for one in log.item_changes_after(0)[0]] == ["b", "a"]
+    assert log.append_items([_put("c")], read=4)
 
 
 def test_a_generation_says_up_to_where_it_holds_the_log() -> None:

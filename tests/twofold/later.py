@@ -7,13 +7,13 @@ from pathlib import Path
 import polars as pl
 
 from tests.twofold.small_world import small_tables
+from twofold import Engine
 from twofold.build import build
 from twofold.indexing.artefact import open_artefact
-from twofold.indexing.dataset import Dataset
 from twofold.indexing.live_events import read_live_events
-from twofold.indexing.live_items import ItemForm, read_live_items, written
-from twofold.indexing.live_log import ItemChange, LiveLog
+from twofold.indexing.live_log import LiveLog
 from twofold.settings import Settings
+from twofold.settings_file import from_values
 
 INTERACTIONS, ITEMS = small_tables()
 N_FIRST_ITEMS, N_FIRST = 55, 650
@@ -28,26 +28,11 @@ def build_first(out: Path, settings: Settings) -> None:
 
 
 def bring_items(root: Path, items: pl.DataFrame) -> None:
-    """Append items to an artefact's log, their vectors still to be made."""
-    generation = open_artefact(root)
-    table, data = Dataset.open(generation).table, _settings(root).data
-    rows = read_live_items(
-        items,
-        ItemForm.of(table, data),
-        lambda ids: table.filter(pl.col("item_id").is_in(ids)),
-    )
-    assert rows is not None
-    log = LiveLog(root)
-    told = zip(rows.ids, written(rows.frame), rows.texts, strict=True)
-    log.append_items([ItemChange(one, "put", about, text) for one, about, text in told])
-    log.close()
-
-
-def remove_items(root: Path, items: list[str]) -> None:
-    """Append to an artefact's log that items went."""
-    log = LiveLog(root)
-    log.append_items([ItemChange(one, "remove") for one in items])
-    log.close()
+    """Add items to an artefact, or change those that are there."""
+    with Engine.load(root, runtime="float32") as engine:
+        known = pl.col("item_id").is_in(engine.items["item_id"].to_list())
+        engine.update_items(items.filter(known).to_dicts())
+        engine.add_items(items.filter(~known).to_dicts())
 
 
 def bring_events(root: Path, events: pl.DataFrame) -> None:
@@ -64,6 +49,4 @@ def bring_rest(root: Path) -> None:
 
 
 def _settings(root: Path) -> Settings:
-    from twofold.settings_file import from_values
-
     return from_values(Settings, open_artefact(root).manifest["settings"])

@@ -22,6 +22,7 @@ from twofold.engine import Engine, EngineError
 from twofold.indexing.artefact import GenerationWriter, open_artefact
 from twofold.indexing.errors import InputError, UnknownIdError
 from twofold.indexing.generation import Generation
+from twofold.opened import Opened
 from twofold.recommendation import Recommendation, Recommendations
 from twofold.serving import Asked
 from twofold.settings import Settings
@@ -227,7 +228,7 @@ def test_out_of_time_is_stage_one(engine: Engine) -> None:
 
 
 def test_reasons_are_the_events_that_speak_most(engine: Engine) -> None:
-    stage_one, names = engine._shift.opened.stage_one, engine._shift.opened.dataset.items
+    stage_one, names = engine._now().stage_one, engine._now().catalogue.items
     for user in ("u3", "u10"):
         query = engine.histories.take(np.array([engine.user_ids.index(user)]))
         history = query.items.tolist()
@@ -252,13 +253,13 @@ def test_requests_that_meet_are_computed_together(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    find = engine._shift.batcher._run
+    find = engine._batcher._run
 
-    def noted(asked: Sequence[Asked]) -> Sequence[Recommendations]:
+    def noted(asked: Sequence[tuple[Opened, Asked]]) -> Sequence[Recommendations]:
         sizes.append(len(asked))
         return find(asked)
 
-    monkeypatch.setattr(engine._shift.batcher, "_run", noted)
+    monkeypatch.setattr(engine._batcher, "_run", noted)
     users = [f"u{n % N_USERS}" for n in range(64)]
     with ThreadPoolExecutor(32) as pool:
         answers = list(pool.map(lambda user: ids(engine.recommend(user, 5)), users))

@@ -172,7 +172,7 @@ def test_without_a_rule_or_with_one_that_lets_all_through_it_is_the_same(engine:
 
 
 def test_diversity_spreads_a_list_out(engine: Engine) -> None:
-    vectors = engine._shift.opened.stage_one.index.vectors
+    vectors = engine._now().stage_one.index.vectors
     vectors = normalised(vectors - vectors.mean(axis=0))
 
     def likeness(diversity: float) -> float:
@@ -224,6 +224,6 @@ def test_items_come_and_go_with_their_time(tmp_path: Path, small_settings: Setti
         assert shelves(at=start) == {0, 1, 2, 3, 4, 5}
         assert shelves(at=end) == {0, 2, 3, 4, 5}
         assert shelves(at=end, where="shelf < 3") == {0, 2}
-        note = engine._shift.opened.dataset.notes
+        note = engine._now().dataset.notes
         assert any("'available_from' says from when" in one for one in note)
         assert "2030" not in "".join(engine.text(item) for item in IDS)

@@ -44,7 +44,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def served_in(artefact: Path, **how: Any) -> str:
     with Engine.load(artefact, **how) as engine:
-        ranker = engine._shift.opened.stages.ranker
+        ranker = engine.stages.ranker
         assert ranker is not None
         return ranker.runtime.name
 
