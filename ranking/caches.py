@@ -12,12 +12,13 @@ import numpy.typing as npt
 from twofold.ranking.cross import HistoryMemory
 
 Int64s = npt.NDArray[np.int64]
+ROOM = 1024  # rows for items that come later, beside as many as there are
 
 
 class RowCache:
     """Rows of items that are computed when they are asked for; the oldest make room.
 
-    It may be shared by threads. Items that come later have room too: it holds no more rows for it.
+    It may be shared by threads, and asked for items that came later.
 
     Parameters
     ----------
@@ -28,7 +29,7 @@ class RowCache:
     """
 
     def __init__(self, n_items: int, width: int, n_bytes: int) -> None:
-        size = min(n_items, n_bytes // (4 * max(1, width)))
+        size = min(2 * n_items + ROOM, n_bytes // (4 * max(1, width)))
         # Not touched before they are used: an empty cache takes no memory.
         self._rows = np.zeros((size, width), dtype=np.float32)
         self._place = np.full(n_items, -1, dtype=np.int64)

@@ -105,7 +105,8 @@ def _take_in(
     if items:
         form = ItemForm.of(dataset.table, settings.data)
         encode = QueryEncoder(generation, settings.text).documents
-        changes = changes_of(items, "put", form, catalogue, encode)
+        dimension = int(generation.manifest["dimension"])
+        changes = changes_of(items, "put", form, catalogue, encode, dimension)
         write(log, changes, "put", lambda: _current(generation, dataset, log))
         changed = len(changes)
     if remove:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twofold.catalogue import Catalogue, put
-from twofold.indexing.errors import InputError, UnknownIdError
+from twofold.indexing.errors import DataError, InputError, UnknownIdError
 from twofold.indexing.live_items import Given, ItemForm, read_live_items
 from twofold.indexing.live_log import ItemChange, LiveLog
 from twofold.indexing.vectors import normalised
@@ -19,7 +19,12 @@ Encode = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 
 
 def changes_of(
-    items: Given, kind: Kind, form: ItemForm, catalogue: Catalogue, encode: Encode
+    items: Given,
+    kind: Kind,
+    form: ItemForm,
+    catalogue: Catalogue,
+    encode: Encode,
+    dimension: int,
 ) -> list[ItemChange]:
     """Return the changes that a table of items asks for, their texts encoded in one go.
 
@@ -35,11 +40,13 @@ def changes_of(
         The items as they are.
     encode
         Turns texts of items into vectors.
+    dimension
+        Length of the build's vectors.
 
     Raises
     ------
     DataError
-        If the table cannot be used.
+        If the table cannot be used, or brings vectors of another length.
     InputError
         As of :func:`check`.
     """
@@ -48,6 +55,13 @@ def changes_of(
         return []
     check(kind, read.ids, catalogue)
     vectors = encode(read.texts) if read.vectors is None else normalised(read.vectors)
+    if vectors.shape[1] != dimension:
+        raise DataError(
+            f"expected vectors of {dimension} numbers, as the build's, came {vectors.shape[1]}; "
+            "make them by the same model",
+            file="items table",
+            column=form.settings.vector_column,
+        )
     return put(read.frame, read.texts, vectors)
 
 

@@ -94,7 +94,9 @@ class Live:
         now = self.now()
         if self._form is None:
             self._form = ItemForm.of(self._built.table, self._settings.data)
-        changes = changes_of(items, kind, self._form, now.catalogue, now.encoder.documents)
+        dimension = now.stage_one.index.dimension
+        encode = now.encoder.documents
+        changes = changes_of(items, kind, self._form, now.catalogue, encode, dimension)
         self._change(changes, kind)
         return len(changes)
 
