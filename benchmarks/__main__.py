@@ -3,7 +3,8 @@
 ``quality`` measures both stages beside their opponents, ``als`` tunes alternating least squares
 alone, ``rerank`` times stage two beside sentence-transformers' cross-encoder, ``serving`` a whole
 engine under load, ``layers`` tells what joint layers and layers altogether are worth, ``soak``
-checks every answer of a long time under load, ``retrieval`` times stage one and its indexes, on a
+checks every answer of a long time under load, ``live`` takes in events and items while readers
+check every answer, and kills writers, ``retrieval`` times stage one and its indexes, on a
 catalogue grown to ``--items`` if asked. Data sets are read from the folder named by
 ``TWOFOLD_DATA`` (MovieLens-100k is fetched). With ``--record`` each finished row is appended to
 ``benchmarks/results/SUITE.jsonl``.
@@ -23,6 +24,7 @@ from typing import Any
 from benchmarks.als import tune_als
 from benchmarks.datasets import BEAUTY, IFDB, MOVIELENS, data_set
 from benchmarks.layers import measure_layers
+from benchmarks.live import measure_live
 from benchmarks.rerank import measure_reranking
 from benchmarks.retrieval import CELLS, measure_retrieval
 from benchmarks.serving import measure_serving
@@ -98,12 +100,13 @@ def main() -> int:
     """Run the suite that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "suite", choices=["quality", "als", "rerank", "serving", "layers", "soak", "retrieval"]
+        "suite",
+        choices=["quality", "als", "rerank", "serving", "layers", "soak", "live", "retrieval"],
     )
     parser.add_argument("dataset", choices=[MOVIELENS, BEAUTY, IFDB])
     parser.add_argument("--skip", type=int, default=0, help="labels a user to leave out first")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--quick", action="store_true", help="ask less (rerank, serving)")
+    parser.add_argument("--quick", action="store_true", help="ask less (rerank, serving, live)")
     parser.add_argument("--seeds", type=int, default=1, help="trainings a ranker (layers)")
     parser.add_argument("--minutes", type=float, default=10.0, help="how long (soak)")
     parser.add_argument("--items", type=int, help="grow the catalogue to so many (retrieval)")
@@ -133,7 +136,11 @@ def main() -> int:
             elif given.suite == "soak":
                 rows = soak(data, own, minutes=given.minutes, progress=progress)
             else:
-                measure = {"rerank": measure_reranking, "serving": measure_serving}[given.suite]
+                measure = {
+                    "rerank": measure_reranking,
+                    "serving": measure_serving,
+                    "live": measure_live,
+                }[given.suite]
                 rows = measure(data, own, quick=given.quick, progress=progress)
             command = [one for one in sys.argv[2:] if one != "--record"]
             stepwise(rows, given.suite, command, record=given.record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,12 +37,17 @@ def short_engine(
     runtime
         As in :meth:`twofold.Engine.load`.
     """
+    return Engine.load(short_artefact(data, overrides, progress), runtime=runtime)
+
+
+def short_artefact(data: DataSet, overrides: tuple[str, ...], progress: Progress) -> Path:
+    """Return the folder of the artefact of :func:`short_engine`, built where it is not there."""
     settings = load_settings(None, (*data.settings, *SHORT, *overrides))
     key = hashlib.sha256(repr((data.name, settings, FORMAT_VERSION)).encode()).hexdigest()[:12]
     folder = cache_folder() / "benchmarks" / f"{data.name}-{key}"
     if not (folder / "CURRENT").exists():
         build(data.interactions, data.items, folder, settings, progress)
-    return Engine.load(folder, runtime=runtime)
+    return folder
 
 
 def circumstances(suite: str, data: DataSet, engine: Engine) -> dict[str, Any]:

@@ -36,7 +36,8 @@ def fold_in_items(
     items
         Numbers of items, ``int64 (n,)``.
     gram
-        As of :func:`gram_of_users`, where it is at hand: then only users of `items` are folded in.
+        As of :func:`gram_of_users` over all users, where it is at hand: then only users of `items`
+        are folded in, and `log` need hold no others.
     """
     histories = log.matrix()
     if gram is None and factors.settings.model == "als":

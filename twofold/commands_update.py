@@ -104,9 +104,15 @@ def _take_in(
     changed, removed = 0, 0
     if items:
         form = ItemForm.of(dataset.table, settings.data)
-        encode = QueryEncoder(generation, settings.text).documents
-        dimension = int(generation.manifest["dimension"])
-        changes = changes_of(items, "put", form, catalogue, encode, dimension)
+        encoder = QueryEncoder(generation, settings.text)
+        changes = changes_of(
+            items,
+            "put",
+            form,
+            catalogue,
+            lambda _, texts: encoder.documents(texts),
+            int(generation.manifest["dimension"]),
+        )
         write(log, changes, "put", lambda: _current(generation, dataset, log))
         changed = len(changes)
     if remove:

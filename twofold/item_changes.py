@@ -15,7 +15,7 @@ from twofold.indexing.live_log import ItemChange, LiveLog
 from twofold.indexing.vectors import normalised
 
 Kind = Literal["add", "update", "put", "remove"]
-Encode = Callable[[Sequence[str]], npt.NDArray[np.float32]]
+Encode = Callable[[list[str], list[str]], npt.NDArray[np.float32]]
 
 
 def changes_of(
@@ -39,7 +39,7 @@ def changes_of(
     catalogue
         The items as they are.
     encode
-        Turns texts of items into vectors.
+        Turns items, given by ids and texts, into vectors of those texts.
     dimension
         Length of the build's vectors.
 
@@ -54,7 +54,7 @@ def changes_of(
     if read is None:
         return []
     check(kind, read.ids, catalogue)
-    vectors = encode(read.texts) if read.vectors is None else normalised(read.vectors)
+    vectors = encode(read.ids, read.texts) if read.vectors is None else normalised(read.vectors)
     if vectors.shape[1] != dimension:
         raise DataError(
             f"expected vectors of {dimension} numbers, as the build's, came {vectors.shape[1]}; "

@@ -95,8 +95,7 @@ class Live:
         if self._form is None:
             self._form = ItemForm.of(self._built.table, self._settings.data)
         dimension = now.stage_one.index.dimension
-        encode = now.encoder.documents
-        changes = changes_of(items, kind, self._form, now.catalogue, encode, dimension)
+        changes = changes_of(items, kind, self._form, now.catalogue, now.vectors, dimension)
         self._change(changes, kind)
         return len(changes)
 

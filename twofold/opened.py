@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
+
 from twofold.asking import Asking
 from twofold.catalogue import Catalogue
 from twofold.indexing.dataset import Dataset
@@ -91,6 +94,28 @@ class Opened:
             rules=RuleBook(catalogue, index.vectors),
             asking=asking,
         )
+
+    def vectors(self, ids: list[str], texts: list[str]) -> npt.NDArray[np.float32]:
+        """Return the vectors of items' texts; those of texts that they have already are at hand.
+
+        Parameters
+        ----------
+        ids
+            Ids of the items, known or not.
+        texts
+            Their texts.
+        """
+        catalogue, index = self.catalogue, self.stage_one.index
+        out = np.zeros((len(ids), index.dimension), dtype=np.float32)
+        new = []
+        for place, (one, text) in enumerate(zip(ids, texts, strict=True)):
+            if catalogue.offers(one) and catalogue.text(one) == text:
+                out[place] = index.vectors[catalogue.items.number(one)]
+            elif text.strip():
+                new.append(place)
+        if new:
+            out[new] = self.encoder.documents([texts[place] for place in new])
+        return out
 
     def grown(self, catalogue: Catalogue, stage_one: StageOne, ranker: Ranker | None) -> Opened:
         """Return the same over other items.

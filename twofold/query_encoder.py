@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy.typing as npt
 
 from twofold.indexing.generation import Generation
 from twofold.indexing.text import TextEncoder, TextSettings, check_identity
+
+TURN = 32  # texts
 
 
 class QueryEncoder:
@@ -42,8 +45,18 @@ class QueryEncoder:
         return self._loaded().encode_queries(texts)
 
     def documents(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Return unit vectors of items' texts, ``float32 (n, d)``; raises as for queries."""
-        return self._loaded().encode_documents(texts)
+        """Return unit vectors of items' texts, ``float32 (n, d)``; raises as for queries.
+
+        A few at a time, between which queries get their turn at the model.
+        """
+        encoder = self._loaded()
+        out = np.empty((len(texts), encoder.dimension), dtype=np.float32)
+        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        for start in range(0, len(order), TURN):
+            places = order[start : start + TURN]
+            out[places] = encoder.encode_documents([texts[place] for place in places])
+            time.sleep(0)  # or whoever waits for the model would not get it
+        return out
 
     def _loaded(self) -> TextEncoder:
         with self._lock:

@@ -34,6 +34,7 @@ from twofold import Engine
 from twofold.build import build
 from twofold.cli import app
 from twofold.compact import compact
+from twofold.compress import compress
 from twofold.indexing.artefact import begin_generation, open_artefact, verify
 from twofold.indexing.collaborative import Factors
 from twofold.indexing.dataset import Dataset
@@ -147,6 +148,11 @@ def test_it_holds_to_the_bit_what_a_build_of_everything_holds(
     with Engine.load(own) as engine:
         assert engine.recommend("u1", 5)
         assert engine.search("red comedy", 5)
+    # A smaller ranker holds as much of the log where that stands, and of no other.
+    compress(own, own, layers=2)
+    compress(own, tmp_path / "smaller", layers=2)
+    assert open_artefact(own).manifest["live"] == found.manifest["live"]
+    assert "live" not in open_artefact(tmp_path / "smaller").manifest
 
 
 def test_states_of_texts_that_stayed_are_copied_bit_by_bit(
@@ -257,6 +263,25 @@ def test_removed_items_stay_known_and_are_never_proposed(artefact: Path) -> None
         found = _ids(engine.recommend(user, N_ITEMS))
         assert best[0] in found
         assert best[1] not in found
+
+
+def test_a_log_begun_anew_beside_a_compacted_generation_counts(artefact: Path) -> None:
+    bring_rest(artefact)
+    compact(artefact)
+    # As where an artefact is copied to another machine without its log.
+    for file in artefact.glob("live.sqlite*"):
+        file.unlink()
+    with Engine.load(artefact) as engine:
+        first, second = _ids(engine.recommend("u2", 2))
+        engine.add_events(_event("u2", first))
+        assert first not in _ids(engine.recommend("u2", N_ITEMS))
+        engine.remove_items([second])
+    with Engine.load(artefact) as again:
+        assert {first, second}.isdisjoint(_ids(again.recommend("u2", N_ITEMS)))
+        report = again.compact()
+        assert report.taken["events"] == 1
+        assert report.taken["removed"] == 1
+        assert {first, second}.isdisjoint(_ids(again.recommend("u2", N_ITEMS)))
 
 
 def test_events_that_are_there_or_of_nobody_known_are_told(artefact: Path) -> None:

@@ -202,17 +202,17 @@ def test_what_another_process_did_meanwhile_counts(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Engine.load(small) as engine, Engine.load(small) as other:
-        read = engine._live._growth.read
+        read = engine._shift.live._growth.read
 
         def late(changes: Any) -> Any:
             monkeypatch.undo()
             other.add_items([NEW])  # between the first look and the writing
             return read(changes)
 
-        monkeypatch.setattr(engine._live._growth, "read", late)
+        monkeypatch.setattr(engine._shift.live._growth, "read", late)
         with pytest.raises(InputError, match="'n1' is in the catalogue already"):
             engine.add_items([NEW])
-        monkeypatch.setattr(engine._live._growth, "read", late)
+        monkeypatch.setattr(engine._shift.live._growth, "read", late)
         other.remove_items(["n1"])
         engine.update_items([{"item_id": "i1", "year": 5}])
         assert LiveLog(small).item_changes_after(0)[1] == 4
@@ -236,6 +236,8 @@ def test_texts_are_encoded_once_and_by_nobody_else(
         assert "n4" in _ids(other.recommend("u2", 2 * N_ITEMS))
         with pytest.raises(InputError):
             engine.add_items(rows)
+        # What says the same is not encoded again.
+        engine.update_items([{"item_id": "n1", "year": 7}, {"item_id": "i1", "year": 7}])
     with Engine.load(artefact) as again:
         assert "n4" in _ids(again.recommend("u2", 2 * N_ITEMS))
         index = again._now().stage_one.index
