@@ -20,7 +20,6 @@ from twofold.indexing.live_log import ItemChange, LiveEvent
 from twofold.indexing.ordering import steps_of
 
 Int64s = npt.NDArray[np.int64]
-MANY_STEPS = 1 << 40  # before all times
 # What tells the events of a data set apart, where it has times.
 TOLD_BY = ("user", "item", "time", "kind")
 
@@ -195,8 +194,9 @@ def _ordered_by_time(dataset: Dataset) -> bool:
 def _rows(dataset: Dataset, *, timed: bool) -> pl.DataFrame:
     """Return the interactions of a data set as they were before they were numbered."""
     rows = dataset.interactions
-    # The data set's own order stays, and what came is later than all of it.
-    order = rows.times if timed else rows.steps.astype(np.int64) - MANY_STEPS
+    # Without times its own order stays: steps are less than any time in milliseconds since 1970, so
+    # that what came is later than all of it.
+    order = rows.times if timed else rows.steps.astype(np.int64)
     split = np.zeros(len(rows), dtype=np.int8) if dataset.split is None else dataset.split
     values = {
         "user": pl.Series(dataset.users.ids, dtype=pl.String)[np.asarray(rows.users)],

@@ -120,23 +120,15 @@ def compact(
         If the artefact cannot be read or written.
     """
     begun = time.perf_counter()
-    progress = progress or Silent()
-    root = Path(artefact)
-    log = LiveLog(root)
+    root, log = Path(artefact), LiveLog(Path(artefact))
     try:
-        if not _news(log, open_artefact(root)).there:
-            return CompactReport(str(root), None, None, {}, None, 0, time.perf_counter() - begun)
-        settings = _settings(open_artefact(root))
-        with begin_generation(root, keep=settings.keep) as writer:
-            # Only now does no other process commit.
-            base = open_artefact(root)
-            settings = _settings(base)
-            with torch_threads(settings.threads) if alone else nullcontext():
-                work = _Work(base, settings, writer, progress)
-                generation = work.done(_news(log, base, writer.written()))
-        pruned = log.prune(_needed(root))
+        generation = _compacted(root, log, alone=alone, progress=progress or Silent())
+        pruned = 0 if generation is None else log.prune(_needed(root))
     finally:
         log.close()
+    seconds = time.perf_counter() - begun
+    if generation is None:
+        return CompactReport(str(root), None, None, {}, None, 0, seconds)
     manifest = generation.manifest
     return CompactReport(
         path=str(root),
@@ -145,8 +137,23 @@ def compact(
         taken=dict(manifest[MARK]),
         drift=dict(manifest["drift"]),
         pruned=pruned,
-        seconds=time.perf_counter() - begun,
+        seconds=seconds,
     )
+
+
+def _compacted(root: Path, log: LiveLog, *, alone: bool, progress: Progress) -> Generation | None:
+    """Return the next generation, committed; ``None`` where nothing had come."""
+    base = open_artefact(root)
+    if not _news(log, base).there:
+        return None
+    with begin_generation(root, keep=_settings(base).keep) as writer:
+        # Only now does no other process commit: one may have compacted since.
+        base = open_artefact(root)
+        news, settings = _news(log, base, writer.written()), _settings(base)
+        if not news.there:
+            return None
+        with torch_threads(settings.threads) if alone else nullcontext():
+            return _Work(base, settings, writer, progress).done(news)
 
 
 @dataclass(frozen=True)

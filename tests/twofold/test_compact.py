@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -305,6 +306,24 @@ def test_nothing_new_writes_nothing(artefact: Path) -> None:
     assert sorted(artefact.rglob("*")) == before
     told = CliRunner().invoke(app, ["compact", str(artefact), "--json"])
     assert json.loads(told.stdout)["generation"] is None
+
+
+def test_what_another_compaction_took_is_not_taken_again(
+    artefact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring_events(artefact, _event("u1", "i2"))
+
+    @contextmanager
+    def late(*args: Any, **how: Any) -> Iterator[Any]:
+        monkeypatch.undo()
+        assert compact(artefact).generation == "0002"
+        with begin_generation(*args, **how) as writer:
+            yield writer
+
+    monkeypatch.setattr("twofold.compact.begin_generation", late)
+    assert compact(artefact).generation is None
+    assert open_artefact(artefact).name == "0002"
+    assert not list(artefact.glob("generations/.*"))
 
 
 def test_another_build_at_work_is_told(artefact: Path) -> None:
