@@ -98,9 +98,9 @@ def compact(
     """Write the next generation of an artefact: what it holds, and what came since.
 
     Stage one is fitted again on everything. Fusion, ranker and calibration stay as they were
-    learned; only the text model of texts that came or were changed is run. A kill at any moment
-    leaves the old generation serving and the log whole; the next compaction takes up the stages
-    that were finished.
+    learned; vectors and states of texts that stayed are copied. A kill at any moment leaves the old
+    generation serving and the log whole; the next compaction takes up the stages that were
+    finished.
 
     Parameters
     ----------
