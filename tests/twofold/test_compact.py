@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ from twofold.indexing.dataset import Dataset
 from twofold.indexing.errors import ArtefactBusyError
 from twofold.indexing.generation import Generation
 from twofold.indexing.live_log import LiveLog, Position
+from twofold.indexing.text import TextEncoder
 from twofold.indexing.vectors import VectorIndex
 from twofold.ranking.alignment import align_factors
 from twofold.ranking.digests import digest_items
@@ -223,6 +225,24 @@ def test_two_compactions_come_to_what_one_does(artefact: Path, whole_plain: Path
         assert _hashes(open_artefact(artefact)) == _hashes(open_artefact(whole_plain))
         assert idle.refresh()
         assert not idle.refresh()
+
+
+def test_vectors_are_taken_from_the_log_and_made_where_it_has_none(
+    artefact: Path, whole_plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring_items(artefact, ITEMS[N_FIRST_ITEMS:])
+    other = Path(shutil.copytree(artefact, artefact.with_name("other")))
+    with sqlite3.connect(other / "live.sqlite") as connection:
+        connection.execute("UPDATE items SET vector = NULL")
+    connection.close()
+    compact(other)
+    with monkeypatch.context() as patch:
+        patch.setattr(TextEncoder, "load", lambda *_: pytest.fail("no text had to be encoded"))
+        compact(artefact)
+    wanted = VectorIndex.open(open_artefact(whole_plain), device="cpu").vectors
+    for root in (artefact, other):
+        found = VectorIndex.open(open_artefact(root), device="cpu").vectors
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
 def test_the_log_is_pruned_when_no_kept_generation_needs_it(artefact: Path) -> None:
