@@ -372,6 +372,11 @@ def test_rows_are_read_as_the_builds_and_written_as_they_were(small_settings: Se
     assert held.texts == [dataset.texts[0]]
     assert held.frame["tags"].to_list() == [["p", "q"]]
     assert held.frame["price"].to_list() == [3.0]
+    # A template may name columns that are left out.
+    form = ItemForm.of(dataset.table, replace(small_settings.data, text_template="{title}, {tags}"))
+    told = read_live_items([{"id": "a", "price": 3}], form, catalogue.rows)
+    assert told is not None
+    assert told.texts == ["x, p, q"]
 
 
 def test_the_log_is_plain(small: Path) -> None:
