@@ -32,6 +32,7 @@ __all__ = [
     "Generation",
     "GenerationWriter",
     "begin_generation",
+    "kept_generations",
     "open_artefact",
     "stage_key",
     "verify",
@@ -75,6 +76,26 @@ def open_artefact(path: str | Path) -> Generation:
             if later == name:
                 raise
             name = later
+
+
+def kept_generations(path: str | Path) -> list[Generation]:
+    """Return every generation of an artefact that stands under its number, the oldest first.
+
+    One that this version cannot read has an empty manifest.
+
+    Parameters
+    ----------
+    path
+        Folder of the artefact.
+    """
+    home = Path(path) / GENERATIONS
+    found = []
+    for folder in sorted(one for one in home.iterdir() if one.name.isdigit()):
+        try:
+            found.append(Generation(folder, read_manifest(folder)))
+        except ArtefactError:
+            found.append(Generation(folder))
+    return found
 
 
 def verify(generation: Generation) -> list[str]:

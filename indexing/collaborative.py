@@ -85,12 +85,16 @@ class Factors:
     guessed
         Items whose factors nobody's interactions speak for, ``int64``, distinct; ``None`` for none.
         That a user did not take them says nothing, so folding in leaves them out.
+    gram
+        ``Y'Y + regularization * I`` of more factors than are here, ``float64 (f, f)``; ``None``
+        takes these.
     """
 
     items: Floats
     settings: CollaborativeSettings
     searched: VectorIndex | None = None
     guessed: npt.NDArray[np.int64] | None = None
+    gram: npt.NDArray[np.float64] | None = None
 
     @cached_property
     def index(self) -> VectorIndex:
@@ -102,6 +106,8 @@ class Factors:
     @cached_property
     def _gram(self) -> npt.NDArray[np.float64]:
         """What every user's least squares have in common, ``Y'Y + regularization * I``."""
+        if self.gram is not None:
+            return self.gram
         n_factors = self.items.shape[1]
         out = self.settings.regularization * np.eye(n_factors)
         fitted = np.ones(len(self.items), dtype=bool)

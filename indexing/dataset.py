@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DataSettings", "Dataset", "load_dataset"]
 
+REMOVED = "data/removed"  # name in an artefact
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -56,6 +58,8 @@ class Dataset:
     windows
         Columns of `table` with the first moment an item may be recommended and the first it may no
         longer, ``None`` where there is no such column.
+    removed
+        Ids of items that are known, for histories hold them, and never recommended; sorted.
     """
 
     users: Vocabulary
@@ -70,6 +74,7 @@ class Dataset:
     fingerprint: str
     notes: tuple[str, ...]
     windows: tuple[str | None, str | None] = (None, None)
+    removed: tuple[str, ...] = ()
 
     def save(self, writer: GenerationWriter) -> None:
         """Write the data set under ``data/`` of a new generation."""
@@ -90,6 +95,8 @@ class Dataset:
             "windows": list(self.windows),
         }
         writer.put_json("data/about", about)
+        if self.removed:
+            writer.put_json(REMOVED, list(self.removed))
 
     @classmethod
     def open(cls, generation: Generation) -> Dataset:
@@ -112,6 +119,7 @@ class Dataset:
             fingerprint=str(about["fingerprint"]),
             notes=tuple(about["notes"]),
             windows=(about["windows"][0], about["windows"][1]),
+            removed=tuple(generation.json(REMOVED)) if generation.has(f"{REMOVED}.json") else (),
         )
 
 

@@ -52,7 +52,7 @@ def read_live_events(
         column=told.columns["item"],
         values=frame["item"][strange[:5]].to_list(),
         expected="an item of the build",
-        remedy="leave the row out, or build again with the item",
+        remedy="leave the row out, or add the item first",
     )
     if not told.has_times:
         frame = frame.with_columns(pl.lit(int(time.time() * 1000)).alias("time"))

@@ -108,7 +108,9 @@ def read_live_items(
     table = _table(items)
     if table is None:
         return None
-    settings, column = form.settings, form.settings.vector_column
+    column = form.settings.vector_column
+    # The text is made below, of what was left out too.
+    settings = replace(form.settings, text_template="")
     if column is not None and column not in table.frame.columns:
         settings = replace(settings, vector_column=None)
     read = read_items(table, _found_in(settings, table), Problems(strict=True)).frame

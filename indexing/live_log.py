@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,36 +12,16 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from twofold.indexing.artefact import open_artefact
 from twofold.indexing.errors import ArtefactError
+from twofold.indexing.live_file import Connection
+from twofold.indexing.writer import CURRENT
 
 FILE = "live.sqlite"
 # In a generation: ids of items that it holds, but that were removed before it was made.
 REMOVED = "data/removed"
-WAIT_S = 10.0
-_MAKE_EVENTS = """
-CREATE TABLE IF NOT EXISTS events (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    user TEXT NOT NULL,
-    item TEXT NOT NULL,
-    time INTEGER NOT NULL,
-    kind TEXT NOT NULL,
-    weight REAL NOT NULL,
-    sign INTEGER NOT NULL,
-    seen INTEGER NOT NULL,
-    label INTEGER NOT NULL
-)
-"""
+LAST = (1 << 63) - 1  # no number is greater
 _COLUMNS = "user, item, time, kind, weight, sign, seen, label"
-_MAKE_ITEMS = """
-CREATE TABLE IF NOT EXISTS items (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    item TEXT NOT NULL,
-    change TEXT NOT NULL CHECK (change IN ('put', 'remove')),
-    attributes TEXT,
-    text TEXT,
-    vector BLOB
-)
-"""
 _ITEM_COLUMNS = "item, change, attributes, text, vector"
 
 
@@ -132,7 +111,7 @@ class LiveLog:
     def __init__(self, root: Path) -> None:
         self._path = root / FILE
         # Apart, so that nobody who reads waits for a disk.
-        self._reads, self._writes = _Connection(self._path), _Connection(self._path)
+        self._reads, self._writes = Connection(self._path), Connection(self._path)
 
     def append(self, events: Sequence[LiveEvent]) -> None:
         """Write events durably, all or none.
@@ -181,30 +160,36 @@ class LiveLog:
             connection.executemany(_insert("items", _ITEM_COLUMNS), rows)
         return True
 
-    def after(self, number: int) -> tuple[list[LiveEvent], int]:
+    def after(self, number: int, until: int | None = None) -> tuple[list[LiveEvent], int]:
         """Return the events after the one of a number, in order, and the number of the last.
+
+        With `until`, no later ones than that of this number are read.
 
         Raises
         ------
         ArtefactError
             If the log cannot be read.
         """
-        rows = self._rows("events", _COLUMNS, number)
+        rows = self._rows("events", _COLUMNS, number, until)
         events = [
             LiveEvent(user, item, when, kind, weight, sign, bool(seen), bool(label))
             for user, item, when, kind, weight, sign, seen, label, _ in rows
         ]
         return events, int(rows[-1][-1]) if rows else number
 
-    def item_changes_after(self, number: int) -> tuple[list[ItemChange], int]:
+    def item_changes_after(
+        self, number: int, until: int | None = None
+    ) -> tuple[list[ItemChange], int]:
         """Return the changes of items after the one of a number, and the number of the last.
+
+        With `until`, no later ones than that of this number are read.
 
         Raises
         ------
         ArtefactError
             If the log cannot be read.
         """
-        rows = self._rows("items", _ITEM_COLUMNS, number)
+        rows = self._rows("items", _ITEM_COLUMNS, number, until)
         changes = [_change_of(row) for row in rows]
         return changes, int(rows[-1][-1]) if rows else number
 
@@ -226,6 +211,30 @@ class LiveLog:
         with self._writing() as connection:
             connection.executemany(f"DELETE FROM events WHERE {same}", list(gone))
         return sum(event in gone for event in events)
+
+    def prune(self, until: Position) -> int:
+        """Remove what stands up to a position, and return how many rows that is.
+
+        The last change of an item stays: writers tell by its number whether they are up to date.
+        Numbers are never given twice.
+
+        Raises
+        ------
+        ArtefactError
+            If the log cannot be written.
+        """
+        if not self._writes.is_open and not self._path.exists():
+            return 0
+        with self._writing() as connection:
+            gone = [
+                connection.execute("DELETE FROM events WHERE number <= ?", (until.events,)),
+                connection.execute(
+                    "DELETE FROM items WHERE number <= ? AND number < (SELECT max(number) FROM "
+                    "items)",
+                    (until.items,),
+                ),
+            ]
+        return sum(one.rowcount for one in gone)
 
     def count(self) -> int:
         """Return how many events the log holds.
@@ -269,15 +278,18 @@ class LiveLog:
         self._reads.close()
         self._writes.close()
 
-    def _rows(self, table: str, columns: str, number: int) -> list[tuple[Any, ...]]:
-        """Return the rows of a table after the one of a number, which each ends with."""
+    def _rows(
+        self, table: str, columns: str, number: int, until: int | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Return the rows of a table after one number up to another, which each ends with."""
         if not self._reads.is_open and not self._path.exists():
             return []
         try:
             with self._reads.using() as connection:
                 return connection.execute(
-                    f"SELECT {columns}, number FROM {table} WHERE number > ? ORDER BY number",
-                    (number,),
+                    f"SELECT {columns}, number FROM {table} WHERE number > ? AND number <= ? "
+                    "ORDER BY number",
+                    (number, LAST if until is None else until),
                 ).fetchall()
         except sqlite3.Error as error:
             raise self._unreadable(error) from error
@@ -295,6 +307,7 @@ class LiveLog:
             with self._writes.using(make=True) as connection:
                 connection.execute("BEGIN IMMEDIATE")  # what is read inside still holds at the end
                 with connection:
+                    _number_on(connection, self._path.parent)
                     yield connection
         except sqlite3.Error as error:
             raise ArtefactError(
@@ -303,43 +316,20 @@ class LiveLog:
             ) from error
 
 
-class _Connection:
-    """A way to the file that is opened when it is first used, by one thread at a time."""
+def _number_on(connection: sqlite3.Connection, root: Path) -> None:
+    """Let the first rows of a log have numbers that the artefact does not hold.
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._lock = path, threading.Lock()
-        self._opened: sqlite3.Connection | None = None
-
-    @property
-    def is_open(self) -> bool:
-        return self._opened is not None
-
-    @contextmanager
-    def using(self, *, make: bool = False) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            if self._opened is None:
-                self._opened = _open(self._path, make=make)
-            yield self._opened
-
-    def close(self) -> None:
-        with self._lock:
-            if self._opened is not None:
-                self._opened.close()
-                self._opened = None
-
-
-def _open(path: Path, *, make: bool) -> sqlite3.Connection:
-    mode = "rwc" if make else "rw"
-    connection = sqlite3.connect(
-        f"file:{path}?mode={mode}", uri=True, timeout=WAIT_S, check_same_thread=False
-    )
-    # A commit returns once it is on the disk, power cut or not.
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    for table in (_MAKE_EVENTS, _MAKE_ITEMS):
-        connection.execute(table)
-    connection.commit()
-    return connection
+    Where an artefact was copied without its log, they would pass for rows that it holds.
+    """
+    begun = {name for (name,) in connection.execute("SELECT name FROM sqlite_sequence")}
+    missing = set(Position._fields) - begun
+    if not missing:
+        return
+    held = Position()
+    if (root / CURRENT).exists():
+        held = Position.of(open_artefact(root).manifest)
+    rows = [(table, getattr(held, table)) for table in sorted(missing)]
+    connection.executemany("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", rows)
 
 
 def _change_of(row: tuple[Any, ...]) -> ItemChange:

@@ -20,12 +20,32 @@ def scale_factors(factors: Floats) -> Floats:
     return np.asarray(factors / typical, dtype=np.float32)
 
 
+def turn_onto(factors: Floats, basis: Floats) -> Floats:
+    """Return the orthogonal map that brings factors closest to others, ``float32 (f, f)``.
+
+    A factor model says the same in any rotation of its space, so a refit lands in another one.
+    ``factors @ turn`` is in the basis of the others (orthogonal Procrustes, Schoenemann 1966).
+
+    Parameters
+    ----------
+    factors
+        Item factors, ``float32 (n, f)``; rows of zeros say nothing.
+    basis
+        Other factors of the same items in the same rows, likewise.
+    """
+    if factors.shape != basis.shape:
+        raise InputError(
+            f"factors of shape {basis.shape} were expected for alignment, not {factors.shape}"
+        )
+    ours, theirs = scale_factors(factors), scale_factors(basis)
+    left, _, right = np.linalg.svd(ours.T.astype(np.float64) @ theirs.astype(np.float64))
+    return np.asarray((left @ right).astype(np.float32))
+
+
 def align_factors(factors: Floats, basis: Floats) -> Floats:
     """Return refitted item factors turned into the basis that the ranker was trained with.
 
-    A factor model says the same in any rotation of its space, so a refit lands in another one. The
-    orthogonal map that brings the two closest over their common items undoes that (orthogonal
-    Procrustes, Schoenemann 1966).
+    Scaled to a typical length of 1, and turned by :func:`turn_onto` over their common items.
 
     Parameters
     ----------
@@ -34,10 +54,5 @@ def align_factors(factors: Floats, basis: Floats) -> Floats:
     basis
         Item factors seen in training, the same items in the same rows, ``float32 (n, f)``.
     """
-    if factors.shape != basis.shape:
-        raise InputError(
-            f"factors of shape {basis.shape} were expected for alignment, not {factors.shape}"
-        )
-    ours, theirs = scale_factors(factors), scale_factors(basis)
-    left, _, right = np.linalg.svd(ours.T.astype(np.float64) @ theirs.astype(np.float64))
-    return np.asarray(ours @ (left @ right).astype(np.float32), dtype=np.float32)
+    turn = turn_onto(factors, basis)
+    return np.asarray(scale_factors(factors) @ turn, dtype=np.float32)

@@ -162,3 +162,37 @@ def open_rows(generation: Generation, name: str, width: int) -> Rows | None:
         return None
     numbers: npt.NDArray[Any] = generation.array(name)
     return FloatRows(numbers)
+
+
+def spliced(old: Rows, fresh: Rows, places: npt.NDArray[np.int64]) -> Rows:
+    """Return rows of two tables of one form as one table, bit by bit what they were.
+
+    Parameters
+    ----------
+    old, fresh
+        The tables.
+    places
+        Where each row of the result stands in `old`, or, from ``len(old)`` on, in `fresh`, ``int64
+        (n,)``.
+
+    Raises
+    ------
+    InputError
+        If one is in floating point and the other in bytes.
+    """
+    if isinstance(old, FloatRows) and isinstance(fresh, FloatRows):
+        return FloatRows(_spliced(old.values, fresh.values, places))
+    if isinstance(old, ByteRows) and isinstance(fresh, ByteRows):
+        values = _spliced(old.values, fresh.values, places)
+        return ByteRows(values, _spliced(old.scales, fresh.scales, places), old.width)
+    raise InputError(f"a {type(old).__name__} and a {type(fresh).__name__} do not make one table")
+
+
+def _spliced(
+    old: npt.NDArray[Any], fresh: npt.NDArray[Any], places: npt.NDArray[np.int64]
+) -> npt.NDArray[Any]:
+    out = np.empty((len(places), *old.shape[1:]), dtype=old.dtype)
+    kept = places < len(old)
+    out[kept] = old[places[kept]]
+    out[~kept] = fresh[places[~kept] - len(old)]
+    return out

@@ -69,8 +69,10 @@ class Batcher(Generic[Asked, Answer]):
         """
         job: _Job[Asked, Answer] = _Job(key, asked)
         self._enter(job)
-        if job.batch is not None:
-            self._lead(job, job.batch)
+        # A job in its own batch would be let go of, with all that it asks, by a collection alone.
+        batch, job.batch = job.batch, None
+        if batch is not None:
+            self._lead(job, batch)
         if job.error is not None:
             raise job.error
         answer: Answer = job.answer  # type: ignore[assignment]

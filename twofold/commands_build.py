@@ -149,11 +149,29 @@ def compress(
     say(f"They share {report.same_top:.1%} of their ten best; logits differ by {report.error:.3f}.")
 
 
+@app.command()
+def compact(artefact: Artefact, as_json: Json = False) -> None:
+    """Make what came since the build part of the artefact: one more generation.
+
+    Stage one is fitted again on everything; the ranker's weights stay. The old generation serves
+    until the new one is complete, and processes that serve it move when they call refresh.
+    """
+    progress = begin(as_json=as_json)
+    from twofold.compact import compact as compact_artefact
+
+    report = compact_artefact(artefact, progress=progress)
+    if as_json:
+        say_json(asdict(report))
+        return
+    say(str(report))
+
+
 def _show(generation: Generation) -> None:
+    from twofold.drift import told
     from twofold.index_report import indexes_of, show_index
     from twofold.indexing.live_log import LiveLog, Position
 
-    own = {"files", "settings", "versions"}
+    own = {"files", "settings", "versions", "drift"}
     say(f"generation    {generation.name}")
     for key, value in generation.manifest.items():
         if key not in own:
@@ -173,6 +191,9 @@ def _show(generation: Generation) -> None:
     whole = sum(entry["size"] for entry in files.values())
     total = {"part": "(whole)", "files": len(files), "MiB": round(whole / 2**20, 2)}
     say_rows([*rows, total], as_json=False)
+    if "drift" in generation.manifest:
+        say()
+        say("\n".join(told(generation.manifest["drift"])))
     for what, about in indexes_of(generation).items():
         show_index(what, about)
     log, read = LiveLog(generation.root), Position.of(generation.manifest)

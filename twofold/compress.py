@@ -163,9 +163,11 @@ def _written(
 ) -> str:
     """Write a generation with another ranker and return its name."""
     shape = ranker.model.shape
-    kept = ("seed", "counts", "encoder", "data_fingerprint", "dimension", "metric")
+    kept = ["seed", "counts", "encoder", "data_fingerprint", "dimension", "metric"]
+    if Path(out).resolve() == generation.root.resolve():
+        kept.append("live")  # up to where it holds the log that stands there, and nowhere else
     about = {
-        **{name: generation.manifest[name] for name in kept},
+        **{name: generation.manifest[name] for name in kept if name in generation.manifest},
         "settings": asdict(replace(settings, ranker=ranker.settings)),
         "compressed": {
             "layers": shape.backbone.layers,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,10 +12,10 @@ from typing import TYPE_CHECKING, Unpack
 
 from twofold.batching import Batcher
 from twofold.indexing.artefact import open_artefact
-from twofold.indexing.errors import InputError, TwofoldError
+from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
 from twofold.indexing.vectors import Device
-from twofold.live import Live
+from twofold.moving import EngineError
 from twofold.opened import Opened
 from twofold.recommendation import Recommendation, Recommendations
 from twofold.retrieval.queries import Queries
@@ -24,6 +23,8 @@ from twofold.rules import Rules
 from twofold.serving import Answers, Asked, Stages, deadline_in, usual_places
 from twofold.settings_file import from_values
 from twofold.updating import Updating
+
+__all__ = ["Engine", "EngineError"]
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,16 +38,13 @@ if TYPE_CHECKING:
 MOST_TOGETHER = 16
 
 
-class EngineError(TwofoldError):
-    """An engine that is closed, or used in another process than it was loaded in."""
-
-
 class Engine(Updating):
     """Recommends from an artefact; may be shared by threads.
 
-    Made by :meth:`load`. It keeps the generation that it opened, whatever is built later. It
-    changes no setting of the process, and works only in the process that loaded it: after a fork
-    every call raises, because the threads of the numeric libraries do not survive one.
+    Made by :meth:`load`. It keeps the generation that it opened, whatever is built later, until
+    :meth:`refresh` is called. It changes no setting of the process, and works only in the process
+    that loaded it: after a fork every call raises, because the threads of the numeric libraries do
+    not survive one.
 
     Parameters
     ----------
@@ -71,14 +69,12 @@ class Engine(Updating):
         runtime: str = "auto",
         device: Device = "auto",
     ) -> None:
-        self.settings = settings
-        self._live = Live(generation, Opened.of(generation, settings, runtime, device), settings)
+        super().__init__(generation, settings, runtime, device)
         self._batcher: Batcher[tuple[Opened, Asked], Recommendations] = Batcher(
             _answers, places=threads, most=MOST_TOGETHER
         )
         # More than the places, so that requests of one event loop meet.
         self._pool = ThreadPoolExecutor(threads + MOST_TOGETHER, thread_name_prefix="twofold")
-        self._process, self._closed = os.getpid(), False
 
     @classmethod
     def load(
@@ -131,9 +127,10 @@ class Engine(Updating):
 
     def close(self) -> None:
         """Let go of the artefact; later calls raise. Closing twice is fine."""
-        self._closed = True
-        self._pool.shutdown(wait=True)
-        self._live.close()
+        with self._turning:
+            self._closed = True
+            self._pool.shutdown(wait=True)
+            self._shift.relieve()
 
     @property
     def user_ids(self) -> tuple[str, ...]:
@@ -361,19 +358,6 @@ class Engine(Updating):
         # Together are computed only requests that began with the same items.
         kind = (k, queries.texts is not None, now)
         return self._batcher.ask(kind, (now, Asked(limited, k, deadline, terms.shape)))
-
-    def _now(self) -> Opened:
-        self._check()
-        return self._live.now()
-
-    def _check(self) -> None:
-        if self._process != os.getpid():
-            raise EngineError(
-                f"this engine was loaded in process {self._process} and is used in {os.getpid()} "
-                "after a fork; call Engine.load in each worker"
-            )
-        if self._closed:
-            raise EngineError("this engine is closed; load it again with Engine.load")
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

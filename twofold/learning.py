@@ -301,3 +301,28 @@ def _fused(
         return retriever, {"method": "zscore", "reason": reason}
     learned = learn_weights(lists.features, lists.labels, lists.mask(), seed=seed)
     return retriever.with_fusion(learned), {"method": "learned", "n_hits": hits}
+
+
+def fitted_again(
+    dataset: Dataset,
+    index: VectorIndex,
+    settings: Settings,
+    ranker: Ranker | None,
+    progress: Progress,
+) -> tuple[StageOne, Ranker | None]:
+    """Return stage one fitted on a whole data set, as a build ends with, and a ranker over it.
+
+    The ranker's weights and calibration stay; its factors and relations are those of stage one.
+
+    Parameters
+    ----------
+    dataset, index, settings, progress
+        As of :func:`learn`.
+    ranker
+        A ranker over the items, its factors in the basis it was trained with; ``None`` for none.
+    """
+    learner = _Learner(dataset, dataset.interactions, index, settings, progress)
+    final = learner.fitted(learner.log)
+    if ranker is None:
+        return final, None
+    return final, learner.over(ranker, final, ranker.tables.factors)

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from twofold.indexing.errors import InputError
 from twofold.indexing.live_events import read_live_events
 from twofold.indexing.tables import Source
-from twofold.live import Live
-from twofold.opened import Opened
-from twofold.settings import Settings
+from twofold.moving import Moving
 
 
-class Updating(ABC):
-    """Takes in what comes since a build; may be shared by threads.
-
-    Attributes
-    ----------
-    settings
-        What the artefact was built with.
-    """
-
-    settings: Settings
-    _live: Live
-
-    @abstractmethod
-    def _now(self) -> Opened:
-        """Return what a request that begins now is answered with, unless the engine is closed."""
+class Updating(Moving):
+    """Takes in what comes since a build; may be shared by threads."""
 
     def add_events(self, events: Source | Sequence[Mapping[str, Any]]) -> int:
         """Take in what users did since the build, and return how many events that is.
@@ -50,9 +34,10 @@ class Updating(ABC):
         ArtefactError
             If they cannot be written.
         """
-        known = self._now().catalogue.items
-        read = read_live_events(events, self.settings.data, known)
-        self._live.append(read)
+        with self._at_work() as shift:
+            known = shift.live.now().catalogue.items
+            read = read_live_events(events, shift.settings.data, known)
+            shift.live.append(read)
         return len(read)
 
     def add_items(self, items: Source | Sequence[Mapping[str, Any]]) -> int:
@@ -79,8 +64,8 @@ class Updating(ABC):
             If they cannot be written, or the artefact's vectors were made by a model that cannot be
             loaded.
         """
-        self._now()
-        return self._live.put(items, "add")
+        with self._at_work() as shift:
+            return shift.live.put(items, "add")
 
     def update_items(self, items: Source | Sequence[Mapping[str, Any]]) -> int:
         """Change items of the catalogue, durable and in force as :meth:`add_items`.
@@ -99,8 +84,8 @@ class Updating(ABC):
         DataError, ArtefactError
             As :meth:`add_items`.
         """
-        self._now()
-        return self._live.put(items, "update")
+        with self._at_work() as shift:
+            return shift.live.put(items, "update")
 
     def remove_items(self, ids: Iterable[str]) -> int:
         """Recommend some items no more, durable and in force as :meth:`add_items`.
@@ -121,7 +106,7 @@ class Updating(ABC):
         ArtefactError
             If it cannot be written.
         """
-        self._now()
         if isinstance(ids, str):
             raise InputError(f"ids must be a list of ids, not the text '{ids}'; put it in [ ]")
-        return self._live.remove(list(dict.fromkeys(ids)))
+        with self._at_work() as shift:
+            return shift.live.remove(list(dict.fromkeys(ids)))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from twofold.indexing.artefact import begin_generation
 from twofold.indexing.errors import InputError
-from twofold.ranking.stored import GROUP, ByteRows, Form, empty_rows, open_rows
+from twofold.ranking.stored import GROUP, ByteRows, Form, Rows, empty_rows, open_rows, spliced
 
 
 @given(width=st.integers(1, 3 * GROUP + 1), seed=st.integers(0, 500))
@@ -55,3 +55,27 @@ def test_rows_come_back_as_they_were_saved(form: Form, tmp_path: Path) -> None:
 def test_a_group_without_a_scale_is_refused() -> None:
     with pytest.raises(InputError, match="needs a scale"):
         ByteRows(np.zeros((2, 64), np.int8), np.zeros((2, 1), np.float16), 40)
+
+
+def _made(rows: np.ndarray[tuple[int, int], np.dtype[np.float32]], form: Form) -> Rows:
+    table = empty_rows(len(rows), rows.shape[1], form)
+    table.put(np.arange(len(rows)), rows)
+    return table
+
+
+@pytest.mark.parametrize("form", ["single", "half", "int8"])
+def test_rows_of_two_tables_stand_in_one_bit_by_bit(form: Form) -> None:
+    rng = np.random.default_rng(0)
+    old, fresh = (rng.standard_normal((n, 40)).astype("f4") for n in (4, 3))
+    places = np.array([5, 0, 6, 3, 3, 4])
+    found = spliced(_made(old, form), _made(fresh, form), places)
+    whole = _made(np.concatenate([old, fresh]), form)
+    assert type(found) is type(whole)
+    assert found.width == 40
+    assert found.of(np.arange(6)).equal(whole.of(places))
+
+
+def test_bytes_and_floats_make_no_table() -> None:
+    rows = np.zeros((2, 40), dtype=np.float32)
+    with pytest.raises(InputError, match="a ByteRows and a FloatRows do not make one table"):
+        spliced(_made(rows, "int8"), _made(rows, "half"), np.arange(2))

@@ -202,17 +202,17 @@ def test_what_another_process_did_meanwhile_counts(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Engine.load(small) as engine, Engine.load(small) as other:
-        read = engine._live._growth.read
+        read = engine._shift.live._growth.read
 
         def late(changes: Any) -> Any:
             monkeypatch.undo()
             other.add_items([NEW])  # between the first look and the writing
             return read(changes)
 
-        monkeypatch.setattr(engine._live._growth, "read", late)
+        monkeypatch.setattr(engine._shift.live._growth, "read", late)
         with pytest.raises(InputError, match="'n1' is in the catalogue already"):
             engine.add_items([NEW])
-        monkeypatch.setattr(engine._live._growth, "read", late)
+        monkeypatch.setattr(engine._shift.live._growth, "read", late)
         other.remove_items(["n1"])
         engine.update_items([{"item_id": "i1", "year": 5}])
         assert LiveLog(small).item_changes_after(0)[1] == 4
@@ -372,6 +372,11 @@ def test_rows_are_read_as_the_builds_and_written_as_they_were(small_settings: Se
     assert held.texts == [dataset.texts[0]]
     assert held.frame["tags"].to_list() == [["p", "q"]]
     assert held.frame["price"].to_list() == [3.0]
+    # A template may name columns that are left out.
+    form = ItemForm.of(dataset.table, replace(small_settings.data, text_template="{title}, {tags}"))
+    told = read_live_items([{"id": "a", "price": 3}], form, catalogue.rows)
+    assert told is not None
+    assert told.texts == ["x, p, q"]
 
 
 def test_the_log_is_plain(small: Path) -> None:

@@ -1,0 +1,89 @@
+"""A ranker over items that came or were changed: what is known of the others is copied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from twofold.indexing.progress import Progress
+from twofold.ranking.items import ItemTables, ItemTokens, compute_states, tokenise_items
+from twofold.ranking.ranker import Ranker
+from twofold.ranking.stored import ByteRows, Form, Rows, spliced
+
+Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+LEAST_TOKENS = 4  # of a block, however short the texts
+
+
+def renewed(
+    ranker: Ranker,
+    items: Int64s,
+    changed: Bools,
+    texts: Sequence[str],
+    vectors: npt.NDArray[np.float32],
+    *,
+    progress: Progress | None = None,
+) -> Ranker:
+    """Return a ranker with the tokens and states of other items, made where texts changed alone.
+
+    Its factors are those it had, zeros for items that came; its relations and digests are none of
+    these items', until a stage one that was fitted with them is put in.
+
+    Parameters
+    ----------
+    ranker
+        The ranker, as it was saved.
+    items
+        What number each item had for `ranker`, -1 for those that came, ``int64 (n,)``.
+    changed
+        Which texts `ranker` has not read, those of items that came among them, ``bool (n,)``.
+    texts
+        All texts.
+    vectors
+        All text vectors, ``float32 (n, d)``.
+    progress
+        Told of the steps.
+    """
+    tables, shape = ranker.tables, ranker.model.shape
+    old = tables.tokens
+    fresh = tokenise_items(
+        ranker.tokenizer,
+        [texts[item] for item in np.flatnonzero(changed).tolist()],
+        _longest(ranker),
+        shape.backbone.max_tokens,
+        causal=shape.backbone.traits.causal,
+    )
+    both = ItemTokens(
+        np.concatenate([old.tokens, fresh.tokens]),
+        np.concatenate([old.offsets, old.offsets[-1] + fresh.offsets[1:]]),
+        opened=old.opened,
+    )
+    sources = items.copy()
+    sources[changed] = len(old) + np.arange(len(fresh))
+    places = both.rows(sources)
+    ends = np.cumsum(both.lengths()[sources])
+    tokens = ItemTokens(
+        both.tokens[places], np.concatenate([[0], ends]).astype(np.int64), opened=old.opened
+    )
+    states: Rows | None = None
+    if tables.states is not None:
+        form: Form = "int8" if isinstance(tables.states, ByteRows) else "half"
+        made = compute_states(ranker.model.backbone, fresh, form=form, progress=progress)
+        states = spliced(tables.states, made, places)
+    factors = np.zeros((len(items), tables.factors.shape[1]), dtype=np.float32)
+    factors[items >= 0] = tables.factors[items[items >= 0]]
+    return replace(
+        ranker,
+        tables=ItemTables(tokens, vectors, factors, tables.relations, states),
+        digests=None,
+    )
+
+
+def _longest(ranker: Ranker) -> int:
+    """Return how many tokens of a text are read: as many as of the longest that there was."""
+    wanted = ranker.settings.max_item_tokens
+    read = int(ranker.tables.tokens.lengths().max(initial=0))
+    return wanted or max(LEAST_TOKENS, read)

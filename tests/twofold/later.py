@@ -1,0 +1,52 @@
+"""A small world of which a part comes after the build, and ways to bring it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from tests.twofold.small_world import small_tables
+from twofold import Engine
+from twofold.build import build
+from twofold.indexing.artefact import open_artefact
+from twofold.indexing.live_events import read_live_events
+from twofold.indexing.live_log import LiveLog
+from twofold.settings import Settings
+from twofold.settings_file import from_values
+
+INTERACTIONS, ITEMS = small_tables()
+N_FIRST_ITEMS, N_FIRST = 55, 650
+FIRST_ITEMS = ITEMS[:N_FIRST_ITEMS]
+FIRST = INTERACTIONS.filter(pl.col("item_id").is_in(FIRST_ITEMS["item_id"].to_list()))[:N_FIRST]
+REST = INTERACTIONS.join(FIRST, on=INTERACTIONS.columns, how="anti", maintain_order="left")
+
+
+def build_first(out: Path, settings: Settings) -> None:
+    """Build an artefact of what was there first."""
+    build(FIRST, FIRST_ITEMS, out, settings)
+
+
+def bring_items(root: Path, items: pl.DataFrame) -> None:
+    """Add items to an artefact, or change those that are there."""
+    with Engine.load(root, runtime="float32") as engine:
+        known = pl.col("item_id").is_in(engine.items["item_id"].to_list())
+        engine.update_items(items.filter(known).to_dicts())
+        engine.add_items(items.filter(~known).to_dicts())
+
+
+def bring_events(root: Path, events: pl.DataFrame) -> None:
+    """Append events to an artefact's log."""
+    log = LiveLog(root)
+    log.append(read_live_events(events, _settings(root).data, ITEMS["item_id"].to_list()))
+    log.close()
+
+
+def bring_rest(root: Path) -> None:
+    """Append all that the whole world has beyond what was there first."""
+    bring_items(root, ITEMS[N_FIRST_ITEMS:])
+    bring_events(root, REST)
+
+
+def _settings(root: Path) -> Settings:
+    return from_values(Settings, open_artefact(root).manifest["settings"])
