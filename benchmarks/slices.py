@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from twofold.catalogue import Catalogue as Items
 from twofold.evaluation.held_out import truth_of
 from twofold.evaluation.intervals import Interval, bootstrap_mean, bootstrap_ratio
 from twofold.evaluation.metrics import Truth, judge, ndcg, recall
@@ -26,7 +27,7 @@ from twofold.retrieval.sources import Source
 from twofold.rules import RuleBook, Rules
 
 if TYPE_CHECKING:
-    from benchmarks.retrieval import Catalogue
+    from benchmarks.catalogues import Catalogue
 
 Int64s = npt.NDArray[np.int64]
 CELLS = ("slices", "diversity", "cold-items")
@@ -91,7 +92,7 @@ def diversity(catalogue: Catalogue, progress: Progress) -> Iterator[dict[str, An
         dataset = replace(dataset, table=table)
         rules += [Rules(at_most={column: most}) for most in CAPS]
     vectors = catalogue.exact.vectors
-    book = RuleBook(dataset, vectors)
+    book = RuleBook(Items.of(dataset), vectors)
     plain: npt.NDArray[np.float64] | None = None
     with progress.step("Lists under rules", total=len(rules)) as task:
         for one in rules:

@@ -29,19 +29,29 @@ from twofold.options import (
 from twofold.terminal import say, say_rows
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from twofold.engine import Engine
     from twofold.recommendation import Recommendation, Recommendations
 
 logger = logging.getLogger("twofold.commands")
 
 app = typer.Typer()
-User = Annotated[str, typer.Option("--user", "-u", metavar="ID", help="The user.")]
+OneUser = Annotated[str | None, typer.Option("--user", "-u", metavar="ID", help="One user.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="FILE", help="Where --all-users writes: csv or parquet."),
+]
 
 
 @app.command()
 def retrieve(
     artefact: Artefact,
-    user: User,
+    user: OneUser = None,
+    all_users: Annotated[
+        bool, typer.Option("--all-users", help="Candidates of every user of the build.")
+    ] = False,
+    out: Out = None,
     k: K = 100,
     where: Where = None,
     allow: Allow = None,
@@ -52,28 +62,26 @@ def retrieve(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Show stage one's candidates for a user, before reranking."""
-    begin(as_json=as_json)
+    """Show stage one's candidates for a user, before reranking, or write those of all users."""
+    progress = begin(as_json=as_json)
+    _check_target("retrieve", user, out, all_users=all_users)
     rules = rules_from(where, allow, deny, at, at_most, diversity)
     with _engine(artefact, threads) as engine:
-        _say(engine, engine.retrieve(user, k, **rules), as_json=as_json)
+        if user is not None:
+            _say(engine, engine.retrieve(user, k, **rules), as_json=as_json)
+            return
+        frame = engine.retrieve_batch(None, k, progress=progress, **rules)
+    _write(frame, out, "candidates")
 
 
 @app.command()
 def recommend(
     artefact: Artefact,
-    user: Annotated[
-        str | None, typer.Option("--user", "-u", metavar="ID", help="Recommend to one user.")
-    ] = None,
+    user: OneUser = None,
     all_users: Annotated[
         bool, typer.Option("--all-users", help="Recommend to every user of the build.")
     ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", metavar="FILE", help="Where --all-users writes: csv or parquet."
-        ),
-    ] = None,
+    out: Out = None,
     k: K = 10,
     where: Where = None,
     allow: Allow = None,
@@ -91,14 +99,9 @@ def recommend(
     A user that the build never saw gets what trends.
     """
     progress = begin(as_json=as_json)
-    if (user is None) == (not all_users):
-        raise InputError("recommend needs either --user ID or --all-users")
+    _check_target("recommend", user, out, all_users=all_users)
     if all_users and budget_ms is not None:
         raise InputError("--budget-ms is for one --user; --all-users takes the time it needs")
-    if all_users and (out is None or out.suffix not in (".csv", ".parquet")):
-        raise InputError("--all-users needs --out FILE ending in .csv or .parquet")
-    if out is not None and not out.parent.is_dir():
-        raise InputError(f"{out.parent} is no folder; give --out a file in one that exists")
     rules = rules_from(where, allow, deny, at, at_most, diversity)
     with _engine(artefact, threads, runtime) as engine:
         if user is not None:
@@ -107,15 +110,7 @@ def recommend(
             _say(engine, found, as_json=as_json)
             return
         frame = engine.recommend_batch(None, k, progress=progress, **rules)
-    if out is not None:
-        # A reader never sees half a file, and an interrupted run leaves the old one.
-        partial = out.with_name(f".{out.name}.partial")
-        try:
-            frame.write_parquet(partial) if out.suffix == ".parquet" else frame.write_csv(partial)
-            partial.replace(out)
-        finally:
-            partial.unlink(missing_ok=True)
-        say(f"{len(frame):,} recommendations in {out}")
+    _write(frame, out, "recommendations")
 
 
 @app.command()
@@ -162,6 +157,29 @@ def similar(
     rules = rules_from(where, allow, deny, at, at_most, diversity)
     with _engine(artefact, threads) as engine:
         _say(engine, engine.similar_items(item, k, **rules), as_json=as_json)
+
+
+def _check_target(command: str, user: str | None, out: Path | None, *, all_users: bool) -> None:
+    """Refuse what is neither one user nor all of them into a file."""
+    if (user is None) == (not all_users):
+        raise InputError(f"{command} needs either --user ID or --all-users")
+    if all_users and (out is None or out.suffix not in (".csv", ".parquet")):
+        raise InputError("--all-users needs --out FILE ending in .csv or .parquet")
+    if out is not None and not out.parent.is_dir():
+        raise InputError(f"{out.parent} is no folder; give --out a file in one that exists")
+
+
+def _write(frame: pl.DataFrame, out: Path | None, what: str) -> None:
+    """Write a table; a reader never sees half a file, and an interrupted run leaves the old one."""
+    if out is None:
+        return
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        frame.write_parquet(partial) if out.suffix == ".parquet" else frame.write_csv(partial)
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+    say(f"{len(frame):,} {what} in {out}")
 
 
 def _engine(artefact: Path, threads: int | None, runtime: str = "float32") -> Engine:

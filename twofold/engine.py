@@ -335,13 +335,33 @@ class Engine(Updating):
         InputError
             If `k` is below 1, or a rule cannot be read.
         """
+        return self._batch(users, k, progress, rules, True)
+
+    def retrieve_batch(
+        self,
+        users: Sequence[str] | None = None,
+        k: int = 100,
+        *,
+        progress: Progress | None = None,
+        **rules: Unpack[Rules],
+    ) -> pl.DataFrame:
+        """Return stage one's candidates of many users, ``user_id, item_id, score, rank``.
+
+        All cores are used. Parameters and errors are those of :meth:`recommend_batch`.
+        """
+        return self._batch(users, k, progress, rules, False).drop("probability")
+
+    def _batch(
+        self, users: Sequence[str] | None, k: int, told: Progress | None, rules: Rules, rerank: bool
+    ) -> pl.DataFrame:
         _at_least_one(k)
         now = self._now()
         terms = now.rules.read(**rules)
+        stages = now.stages if rerank else replace(now.stages, ranker=None)
         with self._turn():
             ids, queries = now.asking.users(users)
             limited = terms.limit(queries)
-            lists = now.stages.find_all(limited, k, terms.shape, progress or Silent())
+            lists = stages.find_all(limited, k, terms.shape, told or Silent())
         return now.names.frame(ids, lists)
 
     def _recommended(self, user: str, k: int, deadline: float, rules: Rules) -> Recommendations:

@@ -153,7 +153,8 @@ def test_rules_reach_every_command(
         assert [one["item_id"] for one in lines(capsys)] == [one.item_id for one in expected]
         assert len(expected) == 8
     out = tmp_path / "all.csv"
-    everyone = ["recommend", str(small_artefact), "--all-users", "--out", str(out), *given]
-    assert cli.run([*everyone, "-k", "10"]) == 0
-    found = pl.read_csv(out).filter(pl.col("user_id") == "u3")["item_id"].to_list()
-    assert found == [one.item_id for one in wanted["recommend"]]
+    for command in ("recommend", "retrieve"):
+        everyone = [command, str(small_artefact), "--all-users", "--out", str(out), *given]
+        assert cli.run([*everyone, "-k", "10"]) == 0
+        found = pl.read_csv(out).filter(pl.col("user_id") == "u3")["item_id"].to_list()
+        assert found == [one.item_id for one in wanted[command]]

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -24,6 +25,7 @@ from twofold.indexing.errors import InputError, UnknownIdError
 from twofold.indexing.generation import Generation
 from twofold.opened import Opened
 from twofold.recommendation import Recommendation, Recommendations
+from twofold.rules import Rules
 from twofold.serving import Asked
 from twofold.settings import Settings
 
@@ -120,6 +122,20 @@ def test_a_batch_of_some_and_of_none(engine: Engine) -> None:
     some = engine.recommend_batch(["u3", "u1"], 2)
     assert some["user_id"].to_list() == ["u3", "u3", "u1", "u1"]
     assert engine.recommend_batch([], 2).height == 0
+
+
+def test_candidates_of_many_are_those_of_each(engine: Engine) -> None:
+    rules = Rules(deny=["i3"])
+    frame = engine.retrieve_batch(["u3", "u1"], 7, **rules)
+    assert frame.columns == ["user_id", "item_id", "score", "rank"]
+    for user in ("u3", "u1"):
+        alone = engine.retrieve(user, 7, **rules)
+        rows = frame.filter(pl.col("user_id") == user)
+        assert rows["item_id"].to_list() == [one.item_id for one in alone]
+        assert rows["score"].to_list() == pytest.approx([one.score for one in alone])
+        assert rows["rank"].to_list() == [one.rank for one in alone]
+    everyone = engine.retrieve_batch(None, 3)["user_id"].unique().to_list()
+    assert sorted(everyone) == sorted(engine.user_ids)
 
 
 def test_search_finds_items_by_text(engine: Engine) -> None:
