@@ -51,8 +51,8 @@ def update(
     """Tell an artefact what users did since it was built, and which items came, changed or went.
 
     Every process that serves it takes it in at the next request. Items come first, then those that
-    go, then events. What was learned stays as it is until the next build. A table that cannot be
-    used changes nothing.
+    go, then events, each table wholly or, where it cannot be used, not at all. What was learned
+    stays as it is until the next build.
     """
     begin(as_json=as_json)
     from twofold.indexing.artefact import open_artefact

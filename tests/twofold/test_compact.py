@@ -152,8 +152,8 @@ def test_it_holds_to_the_bit_what_a_build_of_everything_holds(
         assert engine.recommend("u1", 5)
         assert engine.search("red comedy", 5)
     # A smaller ranker holds as much of the log where that stands, and of no other.
-    compress(own, own, layers=2)
     compress(own, tmp_path / "smaller", layers=2)
+    compress(own, own, layers=2)
     assert open_artefact(own).manifest["live"] == found.manifest["live"]
     assert "live" not in open_artefact(tmp_path / "smaller").manifest
 
