@@ -87,32 +87,36 @@ class SparseAnswer:
     Parameters
     ----------
     touched
-        The items, which other views of the same table share.
+        The items.
     values
-        Their scores, ``float32 (m,)``; only those above 0 are proposals.
+        Their scores under all views of one table, ``float32 (n_views, m)``; only those above 0 are
+        proposals.
+    view
+        Which of the views this is.
     admission
         What may be proposed.
     """
 
     touched: Touched
     values: Floats
+    view: int
     admission: Admission
 
     def top(self, k: int) -> tuple[Int64s, Floats]:
         """Return the best items that may be proposed."""
-        chosen = self.chosen(k)
-        return in_order(self.at(chosen.astype(np.int64)), chosen, written_out=False)
-
-    def chosen(self, k: int) -> npt.NDArray[np.int32]:
-        """Return the best items that may be proposed, in no order."""
         n_items = self.admission.excluded.shape[1]
-        k = min(k, n_items)
-        return best_touched(self.touched, self.values, k, self.admission.barred, n_items)
+        barred, own = self.admission.barred, self._own
+        chosen = best_touched(self.touched, own, min(k, n_items), barred, n_items)[0]
+        return in_order(self.at(chosen.astype(np.int64)), chosen, written_out=False)
 
     def at(self, items: Int64s) -> Floats:
         """Return the scores of given items."""
         n_items = self.admission.excluded.shape[1]
-        return np.asarray(read_touched(self.touched, self.values[None], items, n_items)[0])
+        return np.asarray(read_touched(self.touched, self._own, items, n_items)[0])
+
+    @property
+    def _own(self) -> Floats:
+        return self.values[self.view : self.view + 1]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twofold.retrieval.answers import Answer, DenseAnswer, SparseAnswer
-from twofold.retrieval.relating import read_touched
+from twofold.retrieval.relating import best_touched, read_touched
 
 Floats = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
@@ -50,7 +50,7 @@ def boards_of(answers: Sequence[Answer]) -> list[tuple[list[int], Board]]:
         if isinstance(one, DenseAnswer):
             out.append(([number], DenseBoard(one)))
         elif isinstance(one, SparseAnswer):
-            kin.setdefault(id(one.touched), []).append(number)
+            kin.setdefault(id(one.values), []).append(number)
         else:
             out.append(([number], SingleBoard(one)))
     for numbers in kin.values():
@@ -111,15 +111,16 @@ class SparseBoard:
     """
 
     def __init__(self, answers: Sequence[SparseAnswer]) -> None:
-        self._answers = answers
+        self._first, self._views = answers[0], [one.view for one in answers]
+        self._n_items = answers[0].admission.excluded.shape[1]
 
     def proposals(self, k: int) -> Int32s:
         """Return the best `k` items of each answer to each query."""
-        return np.stack([one.chosen(k) for one in self._answers])
+        one, k = self._first, min(k, self._n_items)
+        found = best_touched(one.touched, one.values, k, one.admission.barred, self._n_items)
+        return np.asarray(found[self._views])
 
     def at(self, items: Int64s) -> Floats:
         """Return what each answer says of given items."""
-        first = self._answers[0]
-        values = np.stack([one.values for one in self._answers])
-        n_items = first.admission.excluded.shape[1]
-        return np.asarray(read_touched(first.touched, values, items, n_items))
+        one = self._first
+        return np.asarray(read_touched(one.touched, one.values, items, self._n_items)[self._views])

@@ -114,12 +114,14 @@ def related(
 def best_touched(touched: Touched, values: Floats, k: int, barred: Barred, n_items: int) -> Int32s:
     """Return the best `k` items of each query in no order, ties by lower item, -1 at the end.
 
+    Under each view, ``int32 (n_views, n, k)``.
+
     Parameters
     ----------
     touched
         Items.
     values
-        Their scores, ``float32 (m,)``; only those above 0 are taken.
+        Their scores, ``float32 (n_views, m)``; only those above 0 are taken.
     k
         How many.
     barred
@@ -127,28 +129,30 @@ def best_touched(touched: Touched, values: Floats, k: int, barred: Barred, n_ite
     n_items
         Size of the item vocabulary.
     """
-    n = len(touched.starts) - 1
-    out = np.full((n, k), -1, dtype=np.int32)
+    n, n_views = len(touched.starts) - 1, len(values)
+    out = np.full((n_views, n, k), -1, dtype=np.int32)
     heap = np.empty(k, dtype=np.float32)
     marks = np.zeros(n_items, dtype=np.int32)
     for query in range(n):
         marked(barred, query, marks)
-        filtered, held, size = barred.which[query], out[query], 0
+        filtered = barred.which[query]
         crowded = touched.starts[query + 1] - touched.starts[query] > k
-        for place in range(touched.starts[query], touched.starts[query + 1]):
-            item, score = touched.items[place], values[place]
-            if not score > 0 or marks[item] == query + 1:
-                continue
-            if filtered >= 0 and not barred.masks[filtered, item]:
-                continue
-            if size < k:
-                heap[size], held[size] = score, item
-                if crowded:
-                    rise(heap, held, size)
-                size += 1
-            elif score > heap[0] or (score == heap[0] and item < held[0]):
-                heap[0], held[0] = score, item
-                sink(heap, held, size)
+        for view in range(n_views):
+            held, size = out[view, query], 0
+            for place in range(touched.starts[query], touched.starts[query + 1]):
+                item, score = touched.items[place], values[view, place]
+                if not score > 0 or marks[item] == query + 1:
+                    continue
+                if filtered >= 0 and not barred.masks[filtered, item]:
+                    continue
+                if size < k:
+                    heap[size], held[size] = score, item
+                    if crowded:
+                        rise(heap, held, size)
+                    size += 1
+                elif score > heap[0] or (score == heap[0] and item < held[0]):
+                    heap[0], held[0] = score, item
+                    sink(heap, held, size)
     return out
 
 

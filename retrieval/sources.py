@@ -124,11 +124,15 @@ class Related:
 
     def answers(self, views: Sequence[View], queries: Queries) -> list[Answer]:
         """Return the answer under each of several views."""
-        counts = np.stack([view.counts(queries) for view in views])
+        counts = np.empty((len(views), len(queries.items)), dtype=np.float32)
+        for number, view in enumerate(views):
+            counts[number] = view.counts(queries)
         touched, values = related(
             self._table, queries.indptr, queries.items, counts, queries.n_items
         )
-        return [SparseAnswer(touched, one, queries.admission) for one in values]
+        return [
+            SparseAnswer(touched, values, number, queries.admission) for number in range(len(views))
+        ]
 
     @cached_property
     def _table(self) -> Table:

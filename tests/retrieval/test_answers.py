@@ -41,7 +41,7 @@ def _sparse(levels: npt.NDArray[np.float32], admission: Admission) -> SparseAnsw
     shuffled = np.random.default_rng(0).permutation(len(rows))
     shuffled = shuffled[np.argsort(rows[shuffled], kind="stable")]
     touched = Touched(starts.astype(np.int64), items[shuffled].astype(np.int32))
-    return SparseAnswer(touched, levels[rows, items][shuffled], admission)
+    return SparseAnswer(touched, levels[rows, items][shuffled][None], 0, admission)
 
 
 def _allowed(admission: Admission) -> npt.NDArray[np.bool_]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.retrieval.test_answers import N_ITEMS, N, _admission, _allowed, _sparse
 from twofold.indexing.vectors import VectorIndex, normalised
-from twofold.retrieval.answers import Answer, DenseAnswer, SameAnswer, SparseAnswer, VectorAnswer
+from twofold.retrieval.answers import Answer, DenseAnswer, SameAnswer, VectorAnswer
 from twofold.retrieval.boards import DenseBoard, SingleBoard, SparseBoard, boards_of
 
 Floats = npt.NDArray[np.float32]
@@ -32,6 +33,8 @@ def test_boards_propose_what_their_answers_do(
     silent = rng.random(N) < 0.3
     levels = rng.integers(-2, 3, (4, N, N_ITEMS)).astype(np.float32)  # zeros and many ties
     some = _sparse(levels[2], admission)
+    turned = some.values * rng.integers(-1, 2, some.values.shape).astype(np.float32)
+    some = replace(some, values=np.concatenate([some.values, turned]))
     trend = rng.integers(0, 3, N_ITEMS).astype(np.float32)
     order = np.lexsort((np.arange(N_ITEMS), -trend))[: np.count_nonzero(trend)]
     index = VectorIndex.build(normalised(rng.standard_normal((N_ITEMS, 8))), device="cpu")
@@ -40,11 +43,7 @@ def test_boards_propose_what_their_answers_do(
         some,
         DenseAnswer(levels[1], admission, -np.inf, silent),
         # Another view of the same table has the same items.
-        SparseAnswer(
-            some.touched,
-            some.values * rng.integers(-1, 2, len(some.values)).astype(np.float32),
-            admission,
-        ),
+        replace(some, view=1),
         VectorAnswer(normalised(rng.standard_normal((N, 8))), index, admission, 0.0),
         _sparse(levels[3], admission),
         SameAnswer(trend, order, admission),
