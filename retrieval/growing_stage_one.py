@@ -68,10 +68,9 @@ class GrowingStageOne:
 
     def _factors_of(self, vectors: Floats) -> Floats:
         """Return the factors of items by their texts alone; zeros where no map was learned."""
-        texts_to_factors = getattr(self.now, "text_map", None)
-        if texts_to_factors is None:
+        if self.now.text_map is None:
             return np.zeros((len(vectors), self._factors.now.shape[1]), dtype=np.float32)
-        return np.asarray(texts_to_factors.predict(vectors), dtype=np.float32)
+        return self.now.text_map.predict(vectors)
 
 
 def _longer(matrix: sp.csr_matrix, starts: Growing, more: int) -> sp.csr_matrix:
