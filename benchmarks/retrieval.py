@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from benchmarks import slices
 from benchmarks.bare import bare_calls
 from benchmarks.catalogues import SEEDS, Catalogue, catalogue_of, held_out_queries
 from benchmarks.datasets import DataSet
+from benchmarks.engines import short_artefact
 from benchmarks.nearest import (
     Centres,
     Finder,
@@ -28,6 +30,7 @@ from benchmarks.nearest import (
     rates,
     usearch_by_hand,
 )
+from twofold.engine import Engine
 from twofold.evaluation.hardware import (
     describe_hardware,
     library_versions,
@@ -94,11 +97,15 @@ def measure_retrieval(
     }
     queries = held_out_queries(catalogue)
     served = cache(lambda: _served(catalogue, progress))
+
+    def built() -> Path:
+        return short_artefact(data, (*overrides, "ranker.train=false"), progress)
+
     measured: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
         "index": lambda: _index(catalogue),
         "stage-one": lambda: _stage_one(catalogue, *served()),
         "filters": lambda: _filters(*served()),
-        "batch": lambda: _batch(catalogue, *served()),
+        "batch": lambda: _batch(catalogue, *served(), built if n_items is None else None),
         "recall": lambda: _recall(catalogue, progress),
         "slices": lambda: slices.slices(catalogue, progress),
         "diversity": lambda: slices.diversity(catalogue, progress),
@@ -267,8 +274,13 @@ def _filters(served: Retriever, queries: Queries) -> Iterator[dict[str, Any]]:
         }
 
 
-def _batch(catalogue: Catalogue, served: Retriever, queries: Queries) -> Iterator[dict[str, Any]]:
-    """Yield users a second, one by one and all at once."""
+def _batch(
+    catalogue: Catalogue,
+    served: Retriever,
+    queries: Queries,
+    artefact: Callable[[], Path] | None,
+) -> Iterator[dict[str, Any]]:
+    """Yield users a second, one by one and all at once: of stage one, and of an engine's calls."""
     single = measure(lambda one: served.retrieve(one, K), _alone(queries))
     known = np.unique(catalogue.log.users)[:25_000]
     history = catalogue.settings.stage_one.max_history
@@ -283,6 +295,23 @@ def _batch(catalogue: Catalogue, served: Retriever, queries: Queries) -> Iterato
         "single_qps": 1e3 / single.mean,
         "times_single": len(known) / seconds * single.mean / 1e3,
     }
+    if artefact is None:
+        return
+    with Engine.load(artefact(), runtime="float32") as engine:
+        rng = np.random.default_rng(SEEDS["queries"])
+        some = [engine.user_ids[user] for user in rng.permutation(len(engine.user_ids))[:N_USERS]]
+        calls = measure(lambda user: engine.retrieve(user, K), some)
+        engine.retrieve_batch(some, K)
+        begun = time.perf_counter()
+        told = engine.retrieve_batch(None, K)
+        seconds = time.perf_counter() - begun
+        yield {
+            "system": "engine",
+            "users": told["user_id"].n_unique(),
+            "qps": len(engine.user_ids) / seconds,
+            "single_qps": 1e3 / calls.mean,
+            "times_single": len(engine.user_ids) / seconds * calls.mean / 1e3,
+        }
 
 
 def _recall(catalogue: Catalogue, progress: Progress) -> Iterator[dict[str, Any]]:

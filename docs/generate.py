@@ -91,7 +91,7 @@ def page(name: str) -> str:
 
 
 def _sections() -> Iterator[str]:
-    for part in (_quality, _reranking, _layers, _retrieval, _serving, _als):
+    for part in (_quality, _reranking, _layers, _retrieval, _live, _serving, _als):
         yield from part()
 
 
@@ -206,7 +206,8 @@ def _machine(about: Circumstances) -> str:
 def _latest(suite: str) -> dict[tuple[str, int], list[dict[str, Any]]]:
     """Return the lines of the latest run of each data set and length of item texts."""
     runs: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for line in (RECORDED / f"{suite}.jsonl").read_text(encoding="utf-8").splitlines():
+    file = RECORDED / f"{suite}.jsonl"
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
         told = json.loads(line)
         key = told["dataset"], told["max_item_tokens"]
         if key not in runs or runs[key][0]["run"] != told["run"]:
@@ -321,6 +322,7 @@ def _retrieval() -> Iterator[str]:
         yield "```sh\n" + "\n".join(runs) + "\n```\n"
         yield from _indexes(cells)
         yield from (f"- {one}" for one in _told_of_cells(cells))
+        yield from _slices(cells)
         about = next(iter(cells.values()))[0]
         yield f"\n{_ran_on({**about, 'threads': about['hardware']['threads']})}"
 
@@ -369,8 +371,9 @@ def _told_of_cells(cells: Cells) -> Iterator[str]:
             "that without a filter"
         )
     for one in cells.get("batch", ()):
+        of = ", by an engine's calls" if one.get("system") == "engine" else ""
         yield (
-            f"{one['users']:,} users at once: {one['qps']:,.0f} a second, "
+            f"{one['users']:,} users at once{of}: {one['qps']:,.0f} a second, "
             f"{one['times_single']:.1f} times as many as one by one"
         )
     recalls = cells.get("recall", [])
@@ -384,6 +387,63 @@ def _told_of_cells(cells: Cells) -> Iterator[str]:
     ]
     if told:
         yield f"of it by source, and in brackets what it alone proposed: {', '.join(told)}"
+
+
+def _slices(cells: Cells) -> Iterator[str]:
+    """Return tables of slices, of rules' prices, and of items that nobody has touched."""
+    if "slices" in cells:
+        yield "\n| users, or held-out items | how many | recall of the union | recall@100 | ndcg@10 |"
+        yield "|---|---|---|---|---|"
+        for one in cells["slices"]:
+            told = (_with_interval(one[name]) for name in ("recall@union", "recall@100", "ndcg@10"))
+            yield f"| {one['slice']} | {one['n_users']:,} | {' | '.join(told)} |"
+    if "diversity" in cells:
+        yield "\n| rule for a list of ten, stage one's order | ndcg@10 | − without | cosine of two |"
+        yield "|---|---|---|---|"
+        for one in cells["diversity"]:
+            rule = f"diversity {one.get('diversity', 0)}"
+            if one.get("at_most"):
+                rule = " ".join(
+                    f"at most {most} of a {name}" for name, most in one["at_most"].items()
+                )
+            told = (_with_interval(one[name]) for name in ("ndcg@10", "ndcg@10 - plain", "alike"))
+            yield f"| {rule} | {' | '.join(told)} |"
+    if "cold-items" in cells:
+        yield "\n| labels | source | factors guessed | recall@100 |\n|---|---|---|---|"
+        for one in cells["cold-items"]:
+            guessed = "yes" if one["guessed"] else "no"
+            of = one["labels"] + (f", {one['n_labels']:,}" if "n_labels" in one else "")
+            reached = _with_interval(one.get("recall", one.get("recall@100")))
+            yield f"| {of} | {one['system']} | {guessed} | {reached} |"
+
+
+def _with_interval(told: Mapping[str, float | None] | None) -> str:
+    if told is None or told["mean"] is None:
+        return "–"
+    return f"{told['mean']:.4f} [{told['low']:.4f}, {told['high']:.4f}]"
+
+
+def _live() -> Iterator[str]:
+    """Return what a catalogue that changes does, the latest run of each data set."""
+    for (dataset, _), lines in _latest("live").items():
+        one = lines[-1]
+        yield f"## {dataset}: events and items that come while it serves\n"
+        yield f"```sh\npython -m benchmarks live {one['command']} --record\n```\n"
+        yield (
+            f"- {one['events']:,} events and {one['item_changes']:,} changes of items while "
+            f"{one['readers']} threads read, in {one['seconds']:.0f} s: {one['wrong']} wrong answers, "
+            f"{one['missing']} missing, {one['wrong_after_loading']} wrong after opening it again"
+        )
+        yield (
+            f"- {one['kills']} times kill -9 while writing: {one['acknowledged']} calls acknowledged, "
+            f"{one['lost']} lost, {one['half']} half there"
+        )
+        yield (
+            f"- a thousand events are in force after p50 {one['thousand_events_quiet_p50_ms']:.1f} / "
+            f"p99 {one['thousand_events_quiet_p99_ms']:.1f} ms; with {one['readers']} readers after "
+            f"{one['thousand_events_p50_ms']:.1f} / {one['thousand_events_p99_ms']:.1f} ms"
+        )
+        yield f"\n{_ran_on(one)}"
 
 
 def _serving() -> Iterator[str]:
