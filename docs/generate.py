@@ -392,20 +392,19 @@ def _told_of_cells(cells: Cells) -> Iterator[str]:
 def _slices(cells: Cells) -> Iterator[str]:
     """Return tables of slices, of rules' prices, and of items that nobody has touched."""
     if "slices" in cells:
-        yield "\n| users, or held-out items | how many | recall of the union | recall@100 | ndcg@10 |"
+        yield "\n| users, or held-out items | how many | union | recall@100 | ndcg@10 |"
         yield "|---|---|---|---|---|"
         for one in cells["slices"]:
             told = (_with_interval(one[name]) for name in ("recall@union", "recall@100", "ndcg@10"))
             yield f"| {one['slice']} | {one['n_users']:,} | {' | '.join(told)} |"
     if "diversity" in cells:
-        yield "\n| rule for a list of ten, stage one's order | ndcg@10 | − without | cosine of two |"
+        yield "\n| rule for ten of stage one | ndcg@10 | − without | cosine of two |"
         yield "|---|---|---|---|"
         for one in cells["diversity"]:
             rule = f"diversity {one.get('diversity', 0)}"
             if one.get("at_most"):
-                rule = " ".join(
-                    f"at most {most} of a {name}" for name, most in one["at_most"].items()
-                )
+                caps = one["at_most"].items()
+                rule = " ".join(f"at most {most} of a {name}" for name, most in caps)
             told = (_with_interval(one[name]) for name in ("ndcg@10", "ndcg@10 - plain", "alike"))
             yield f"| {rule} | {' | '.join(told)} |"
     if "cold-items" in cells:
@@ -431,16 +430,17 @@ def _live() -> Iterator[str]:
         yield f"```sh\npython -m benchmarks live {one['command']} --record\n```\n"
         yield (
             f"- {one['events']:,} events and {one['item_changes']:,} changes of items while "
-            f"{one['readers']} threads read, in {one['seconds']:.0f} s: {one['wrong']} wrong answers, "
-            f"{one['missing']} missing, {one['wrong_after_loading']} wrong after opening it again"
+            f"{one['readers']} threads read, in {one['seconds']:.0f} s: {one['wrong']} wrong "
+            f"answers, {one['missing']} missing, {one['wrong_after_loading']} wrong after opening it again"
         )
         yield (
-            f"- {one['kills']} times kill -9 while writing: {one['acknowledged']} calls acknowledged, "
-            f"{one['lost']} lost, {one['half']} half there"
+            f"- {one['kills']} times kill -9 while writing: {one['acknowledged']} calls "
+            f"acknowledged, {one['lost']} lost, {one['half']} half there"
         )
         yield (
-            f"- a thousand events are in force after p50 {one['thousand_events_quiet_p50_ms']:.1f} / "
-            f"p99 {one['thousand_events_quiet_p99_ms']:.1f} ms; with {one['readers']} readers after "
+            "- a thousand events are in force after p50 "
+            f"{one['thousand_events_quiet_p50_ms']:.1f} / p99 "
+            f"{one['thousand_events_quiet_p99_ms']:.1f} ms; with {one['readers']} readers after "
             f"{one['thousand_events_p50_ms']:.1f} / {one['thousand_events_p99_ms']:.1f} ms"
         )
         yield f"\n{_ran_on(one)}"
