@@ -431,7 +431,7 @@ def _live() -> Iterator[str]:
         yield (
             f"- {one['events']:,} events and {one['item_changes']:,} changes of items while "
             f"{one['readers']} threads read, in {one['seconds']:.0f} s: {one['wrong']} wrong "
-            f"answers, {one['missing']} missing, {one['wrong_after_loading']} wrong after opening it again"
+            f"answers, {one['missing']} missing, {one['wrong_after_loading']} after another start"
         )
         yield (
             f"- {one['kills']} times kill -9 while writing: {one['acknowledged']} calls "
