@@ -92,6 +92,13 @@ class Queries:
     def _ages(self) -> npt.NDArray[np.int64]:
         return np.repeat(self.indptr[1:], self.lengths()) - 1 - np.arange(len(self.items))
 
+    def latest(self) -> npt.NDArray[np.int64]:
+        """Return the latest item of each history, -1 where there is none, ``int64 (n,)``."""
+        out = np.full(len(self), -1, dtype=np.int64)
+        filled = np.flatnonzero(self.lengths())
+        out[filled] = self.items[self.indptr[filled + 1] - 1]
+        return out
+
     def gaps(self) -> npt.NDArray[np.int64]:
         """Return milliseconds from each event to the query's latest, at least 0, ``int64``."""
         latest = np.zeros(len(self), dtype=np.int64)

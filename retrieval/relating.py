@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twofold.indexing.compiled import compiled
-from twofold.retrieval.selection import Barred, marked, rise, sink
+from twofold.retrieval.selection import Barred, marked, taken
 
 Floats = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
@@ -131,28 +131,25 @@ def best_touched(touched: Touched, values: Floats, k: int, barred: Barred, n_ite
     """
     n, n_views = len(touched.starts) - 1, len(values)
     out = np.full((n_views, n, k), -1, dtype=np.int32)
-    heap = np.empty(k, dtype=np.float32)
     marks = np.zeros(n_items, dtype=np.int32)
+    most = 0
+    for query in range(n):
+        most = max(most, touched.starts[query + 1] - touched.starts[query])
+    kept, kept_items = np.empty(most, dtype=np.float32), np.empty(most, dtype=np.int32)
     for query in range(n):
         marked(barred, query, marks)
         filtered = barred.which[query]
-        crowded = touched.starts[query + 1] - touched.starts[query] > k
         for view in range(n_views):
-            held, size = out[view, query], 0
+            size = 0
             for place in range(touched.starts[query], touched.starts[query + 1]):
                 item, score = touched.items[place], values[view, place]
                 if not score > 0 or marks[item] == query + 1:
                     continue
                 if filtered >= 0 and not barred.masks[filtered, item]:
                     continue
-                if size < k:
-                    heap[size], held[size] = score, item
-                    if crowded:
-                        rise(heap, held, size)
-                    size += 1
-                elif score > heap[0] or (score == heap[0] and item < held[0]):
-                    heap[0], held[0] = score, item
-                    sink(heap, held, size)
+                kept[size], kept_items[size] = score, item
+                size += 1
+            taken(kept[:size], kept_items[:size], k, out[view, query])
     return out
 
 

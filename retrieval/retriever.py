@@ -100,26 +100,23 @@ class Retriever:
         if k is not None and k < 1:
             raise InputError(f"k must be at least 1, not {k}")
         step = min(max(1, CHUNK_SCORES // max(1, queries.n_items)), MOST_CHUNK)
-        starts = range(0, len(queries), step)
-
-        def found(start: int) -> Candidates:
-            which = np.arange(start, min(start + step, len(queries)))
-            part = queries if len(which) == len(queries) else queries.take(which)
-            return self._chunk(part, k, least)
-
-        with (progress or Silent()).step("retrieve", total=len(queries)) as task:
-            if threads == 1 or len(starts) <= 1:
-                parts = []
-                for start in starts:
-                    parts.append(found(start))
-                    task.advance(parts[-1].n_queries)
-            else:
-                with ThreadPoolExecutor(threads) as pool:
-                    parts = []
-                    for part in pool.map(found, starts):
-                        parts.append(part)
-                        task.advance(part.n_queries)
-        return _stacked(parts, k or 1, len(self.feature_names))
+        if 0 < len(queries) <= step:
+            with (progress or Silent()).step("retrieve", total=len(queries)) as task:
+                found = self._chunk(queries, k, least)
+                task.advance(len(queries))
+            return found
+        # Those whose histories end alike stand together: what they ask for is met once.
+        order = np.argsort(queries.latest(), kind="stable")
+        chunks = [order[start : start + step] for start in range(0, len(order), step)]
+        with (
+            (progress or Silent()).step("retrieve", total=len(queries)) as task,
+            ThreadPoolExecutor(threads) as pool,
+        ):
+            parts = []
+            for part in pool.map(lambda one: self._chunk(queries.take(one), k, least), chunks):
+                parts.append(part)
+                task.advance(part.n_queries)
+        return _stacked(parts, k or 1, len(self.feature_names)).take(np.argsort(order))
 
     def _chunk(self, queries: Queries, k: int | None, least: int) -> Candidates:
         spoken = np.zeros(len(queries), dtype=bool)

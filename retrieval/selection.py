@@ -45,38 +45,35 @@ def marked(barred: Barred, query: int, marks: Int32s) -> None:
 
 
 @compiled
-def sink(scores: Floats, items: Int32s, size: int) -> None:
-    """Let the first of a heap sink to its place; the worst stands first, of ties the last item."""
-    score, item = scores[0], items[0]
-    place = 0
-    while True:
-        below = 2 * place + 1
-        if below >= size:
-            break
-        other = below + 1
-        if other < size and (
-            scores[other] < scores[below]
-            or (scores[other] == scores[below] and items[other] > items[below])
-        ):
-            below = other
-        if score < scores[below] or (score == scores[below] and item > items[below]):
-            break
-        scores[place], items[place] = scores[below], items[below]
-        place = below
-    scores[place], items[place] = score, item
+def taken(scores: Floats, items: Int32s, k: int, out: Int32s) -> None:
+    """Write the `k` best of some items in no order, of a tie at the end the lower ones.
 
-
-@compiled
-def rise(scores: Floats, items: Int32s, place: int) -> None:
-    """Let the last of a heap, which stands at a place, rise to where it belongs."""
-    score, item = scores[place], items[place]
-    while place > 0:
-        above = (place - 1) // 2
-        if scores[above] < score or (scores[above] == score and items[above] > item):
-            break
-        scores[place], items[place] = scores[above], items[above]
-        place = above
-    scores[place], items[place] = score, item
+    Parameters
+    ----------
+    scores
+        ``float32 (m,)``.
+    items
+        ``int32 (m,)``, distinct.
+    k
+        How many.
+    out
+        Takes them, ``int32``, at least `k` long.
+    """
+    if len(scores) <= k:
+        out[: len(items)] = items
+        return
+    cut, size = np.partition(scores, len(scores) - k)[len(scores) - k], 0
+    tied = np.empty(len(items), dtype=np.int32)
+    n_tied = 0
+    for place in range(len(scores)):
+        if scores[place] > cut:
+            out[size] = items[place]
+            size += 1
+        elif scores[place] == cut:
+            tied[n_tied] = items[place]
+            n_tied += 1
+    lowest = np.sort(tied[:n_tied])
+    out[size:k] = lowest[: k - size]
 
 
 @compiled
@@ -96,11 +93,11 @@ def best_dense(scores: Floats, k: int, least: Floats, barred: Barred) -> Int32s:
     """
     n, n_items = scores.shape
     out = np.full((n, k), -1, dtype=np.int32)
-    heap = np.empty(k, dtype=np.float32)
+    kept, kept_items = np.empty(n_items, dtype=np.float32), np.empty(n_items, dtype=np.int32)
     n_blocks = (n_items + BLOCK - 1) // BLOCK
     highest = np.empty(n_blocks, dtype=np.int32)
     for query in range(n):
-        row, held = scores[query], out[query]
+        row = scores[query]
         for place in range(barred.starts[query], barred.starts[query + 1]):
             row[barred.items[place]] = -np.inf
         if barred.which[query] >= 0:
@@ -110,24 +107,15 @@ def best_dense(scores: Floats, k: int, least: Floats, barred: Barred) -> Int32s:
                     row[item] = -np.inf
         floor = _floor(row.view(np.int32), highest, k)
         lowest = score_with(floor)
-        size, bound = 0, least[query]
+        size = 0
         for block in range(n_blocks):
             if highest[block] < floor:
                 continue
             for item in range(block * BLOCK, min((block + 1) * BLOCK, n_items)):
-                score = row[item]
-                if not score > bound or score < lowest:
-                    continue
-                if size < k:
-                    heap[size], held[size] = score, item
-                    rise(heap, held, size)
+                if row[item] > least[query] and not row[item] < lowest:
+                    kept[size], kept_items[size] = row[item], item
                     size += 1
-                else:
-                    heap[0], held[0] = score, item
-                    sink(heap, held, size)
-                if size == k:
-                    # Items come in ascending order: of a tie the one that is here already stays.
-                    bound = heap[0]
+        taken(kept[:size], kept_items[:size], k, out[query])
     return out
 
 

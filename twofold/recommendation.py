@@ -103,6 +103,21 @@ class Listed(NamedTuple):
         )
 
 
+class ManyListed(NamedTuple):
+    """The lists of many queries, one after another.
+
+    Parameters
+    ----------
+    lengths
+        How many items each list has, ``int64 (n,)``.
+    every
+        All items, list after list.
+    """
+
+    lengths: npt.NDArray[np.int64]
+    every: Listed
+
+
 def joined_lists(lists: Sequence[Listed]) -> Listed:
     """Return several lists, at least one, as one: each begins where the one before it ends."""
     return Listed(
@@ -160,7 +175,7 @@ class Names:
             )
         return out
 
-    def frame(self, users: Sequence[str], lists: Sequence[Listed]) -> pl.DataFrame:
+    def frame(self, users: Sequence[str], lists: ManyListed) -> pl.DataFrame:
         """Return the lists of several users as one table.
 
         Parameters
@@ -177,9 +192,7 @@ class Names:
         """
         import polars as pl
 
-        lengths = np.array([len(one.items) for one in lists], dtype=np.int64)
-        nothing = Listed(*(np.zeros(0, dtype=kind) for kind in ("i8", "f4", "f4", "u4")))
-        every = joined_lists((nothing, *lists))
+        lengths, every = lists
         starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
         whose = np.repeat(np.arange(len(lengths)), lengths)
         distinct, which = np.unique(every.items, return_inverse=True)

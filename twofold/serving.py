@@ -18,7 +18,7 @@ from twofold.indexing.progress import Progress
 from twofold.ranking.deadlines import Pace, rerank_until
 from twofold.ranking.ranker import Ranker
 from twofold.ranking.shaping import Picks, Shape
-from twofold.recommendation import Listed, Names, Recommendations, joined_lists
+from twofold.recommendation import Listed, ManyListed, Names, Recommendations, joined_lists
 from twofold.retrieval.candidates import Candidates
 from twofold.retrieval.queries import Queries, joined
 from twofold.retrieval.retriever import Retriever
@@ -98,7 +98,7 @@ class Stages:
 
     def find_all(
         self, queries: Queries, k: int, shape: Shape | None, progress: Progress
-    ) -> list[Listed]:
+    ) -> ManyListed:
         """Return the lists of many queries."""
         depth = k if shape is None else self.width(k)
         found = self.retriever.retrieve(
@@ -109,16 +109,17 @@ class Stages:
         else:
             ranked = self.ranker.rerank(queries, found, depth, progress=progress)
             chances = self.ranker.probabilities(queries, ranked.scores)
-        rows = [_listed(ranked, chances, row) for row in range(len(queries))]
+        whole = _listed(ranked, chances, slice(None))
         if shape is None:
-            return rows
-        out = []
-        with progress.step("shape", total=len(rows)) as task:
-            for number, row in enumerate(rows):
-                asked = queries.take(np.array([number]))
+            return ManyListed(ranked.lengths(), whole)
+        out = [whole.part(slice(0))]
+        with progress.step("shape", total=len(queries)) as task:
+            for number in range(len(queries)):
+                asked, row = queries.take(np.array([number])), _listed(ranked, chances, number)
                 out.append(self._shaped(asked, shape, k, (row,), math.inf))
                 task.advance(1)
-        return out
+        lengths = np.array([len(one.items) for one in out[1:]], dtype=np.int64)
+        return ManyListed(lengths, joined_lists(out))
 
     def _ordered(
         self, queries: Queries, k: int, depth: int, deadlines: npt.NDArray[np.float64]
@@ -171,20 +172,20 @@ class _Ordered(NamedTuple):
 
 
 def _listed(
-    candidates: Candidates, probabilities: npt.NDArray[np.float32] | None, row: int
+    candidates: Candidates, probabilities: npt.NDArray[np.float32] | None, row: int | slice
 ) -> Listed:
-    """Return one row of candidates without its padding."""
-    there = slice(int(np.count_nonzero(candidates.items[row] >= 0)))
-    items = candidates.items[row, there]
+    """Return one row of candidates, or several one after another, without their padding."""
+    there = candidates.items[row] >= 0
+    items = candidates.items[row][there]
     return Listed(
         items,
-        candidates.scores[row, there],
+        candidates.scores[row][there],
         np.full(len(items), np.nan, dtype=np.float32)
         if probabilities is None
-        else probabilities[row, there],
+        else probabilities[row][there],
         np.zeros(len(items), dtype=np.uint32)
         if candidates.sources is None
-        else candidates.sources[row, there],
+        else candidates.sources[row][there],
     )
 
 
