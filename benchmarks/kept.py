@@ -12,6 +12,7 @@ from twofold.cache import cache_folder
 from twofold.indexing.artefact import begin_generation, open_artefact
 from twofold.indexing.durable import canonical_json, sha256_of
 from twofold.indexing.generation import Generation
+from twofold.indexing.manifest import FORMAT_VERSION
 from twofold.indexing.progress import Progress
 from twofold.indexing.writer import GenerationWriter
 
@@ -42,7 +43,8 @@ def kept(
     progress
         Told where it has to be made.
     """
-    told = hashlib.sha256(canonical_json(dict(key)).encode()).hexdigest()[:16]
+    whole = {**key, "format_version": FORMAT_VERSION}
+    told = hashlib.sha256(canonical_json(whole).encode()).hexdigest()[:16]
     folder = cache_folder() / "benchmarks" / f"{name}-{told}"
     if not (folder / "CURRENT").exists():
         folder.parent.mkdir(parents=True, exist_ok=True)

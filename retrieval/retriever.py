@@ -69,6 +69,7 @@ class Retriever:
         k: int | None,
         *,
         least: int = 0,
+        features: bool = True,
         threads: int = 1,
         progress: Progress | None = None,
     ) -> Candidates:
@@ -87,6 +88,8 @@ class Retriever:
             Rows hold at least so many candidates, at most `k`, wherever as many items may be
             proposed: sources are asked for as many, and what none of them proposes follows in order
             of item numbers.
+        features
+            Whether the candidates' features are wanted: those of a million users take much memory.
         threads
             Cores to use; the answer is the same with any number.
         progress
@@ -100,11 +103,16 @@ class Retriever:
         if k is not None and k < 1:
             raise InputError(f"k must be at least 1, not {k}")
         step = min(max(1, CHUNK_SCORES // max(1, queries.n_items)), MOST_CHUNK)
+
+        def found(part: Queries) -> Candidates:
+            whole = self._chunk(part, k, least)
+            return whole if features else replace(whole, features=None)
+
         if 0 < len(queries) <= step:
             with (progress or Silent()).step("retrieve", total=len(queries)) as task:
-                found = self._chunk(queries, k, least)
+                told = found(queries)
                 task.advance(len(queries))
-            return found
+            return told
         # Those whose histories end alike stand together: what they ask for is met once.
         order = np.argsort(queries.latest(), kind="stable")
         chunks = [order[start : start + step] for start in range(0, len(order), step)]
@@ -113,7 +121,7 @@ class Retriever:
             ThreadPoolExecutor(threads) as pool,
         ):
             parts = []
-            for part in pool.map(lambda one: self._chunk(queries.take(one), k, least), chunks):
+            for part in pool.map(lambda one: found(queries.take(one)), chunks):
                 parts.append(part)
                 task.advance(part.n_queries)
         return _stacked(parts, k or 1, len(self.feature_names)).take(np.argsort(order))
@@ -181,9 +189,10 @@ def _stacked(parts: Sequence[Candidates], k: int, n_features: int) -> Candidates
         return parts[0]
     width = max(part.k for part in parts)
     padded = [part.padded(width) for part in parts]
+    features = [one.features for one in padded if one.features is not None]
     return Candidates(
         np.concatenate([one.items for one in padded]),
         np.concatenate([one.scores for one in padded]),
-        np.concatenate([one.needed_features() for one in padded]),
+        np.concatenate(features) if features else None,
         np.concatenate([one.sources for one in padded if one.sources is not None]),
     )

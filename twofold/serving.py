@@ -102,7 +102,12 @@ class Stages:
         """Return the lists of many queries."""
         depth = k if shape is None else self.width(k)
         found = self.retriever.retrieve(
-            queries, self.width(k), least=k, threads=usable_cores(), progress=progress
+            queries,
+            self.width(k),
+            least=k,
+            features=self.ranker is not None,
+            threads=usable_cores(),
+            progress=progress,
         )
         if self.ranker is None:
             ranked, chances = found.top(depth), None

@@ -228,6 +228,9 @@ def test_progress_adds_up_to_the_queries(monkeypatch: pytest.MonkeyPatch) -> Non
     assert shown.told == [N_USERS, 4, 4, 2]
     shared = _retriever().retrieve(_queries(), 3, threads=3, progress=shown)
     assert shown.told[4:] == [N_USERS, 4, 4, 2]
+    plain = _retriever().retrieve(_queries(), 3, features=False)
+    assert plain.features is None
+    np.testing.assert_array_equal(alone.items, plain.items)
     np.testing.assert_array_equal(alone.items, shared.items)
     np.testing.assert_array_equal(alone.scores, shared.scores)
 
