@@ -195,10 +195,12 @@ class Names:
         lengths, every = lists
         starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
         whose = np.repeat(np.arange(len(lengths)), lengths)
-        distinct, which = np.unique(every.items, return_inverse=True)
+        distinct = np.flatnonzero(np.bincount(every.items))
+        which = np.zeros(int(every.items.max(initial=-1)) + 1, dtype=np.int64)
+        which[distinct] = np.arange(len(distinct))
         out = {
             "user_id": pl.Series(users, dtype=pl.String).gather(whose),
-            "item_id": pl.Series(self.items.decode(distinct), dtype=pl.String).gather(which),
+            "item_id": pl.Series(self.items.decode(distinct), dtype=pl.String).gather(which[every.items]),
             "score": every.scores,
             "probability": every.probabilities,
             "rank": np.arange(1, len(every.items) + 1) - starts,

@@ -228,6 +228,10 @@ def test_progress_adds_up_to_the_queries(monkeypatch: pytest.MonkeyPatch) -> Non
     assert shown.told == [N_USERS, 4, 4, 2]
     shared = _retriever().retrieve(_queries(), 3, threads=3, progress=shown)
     assert shown.told[4:] == [N_USERS, 4, 4, 2]
+    # Whoever is answered beside whom, each has their own row.
+    for row in range(N_USERS):
+        lone = _retriever().retrieve(_queries().take(np.array([row])), 3)
+        np.testing.assert_array_equal(alone.items[row], lone.items[0])
     plain = _retriever().retrieve(_queries(), 3, features=False)
     assert plain.features is None
     np.testing.assert_array_equal(alone.items, plain.items)
