@@ -200,7 +200,9 @@ class Names:
         which[distinct] = np.arange(len(distinct))
         out = {
             "user_id": pl.Series(users, dtype=pl.String).gather(whose),
-            "item_id": pl.Series(self.items.decode(distinct), dtype=pl.String).gather(which[every.items]),
+            "item_id": pl.Series(self.items.decode(distinct), dtype=pl.String).gather(
+                which[every.items]
+            ),
             "score": every.scores,
             "probability": every.probabilities,
             "rank": np.arange(1, len(every.items) + 1) - starts,

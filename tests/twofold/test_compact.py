@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from tests.twofold.later import (
@@ -59,12 +58,7 @@ RANKER = ("ranker/model.safetensors", "ranker/calibration", "ranker/factors", "r
 OWN = ("compacted.json", "drift.json", "learning.json", "measurements.json", "stages/", *RANKER)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

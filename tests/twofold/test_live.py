@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-import torch
 
 from tests.twofold.small_world import N_ITEMS, N_USERS, small_tables
 from twofold import Engine, cli
@@ -31,21 +29,7 @@ INTERACTIONS, ITEMS = small_tables()
 LATER = 1_800_000_000
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory, small_settings: Settings) -> Path:
-    """An artefact of stage one alone."""
-    out = tmp_path_factory.mktemp("live") / "plain"
-    settings = replace(small_settings, ranker=replace(small_settings.ranker, train=False))
-    build(INTERACTIONS, ITEMS, out, settings)
-    return out
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-import torch
 
 from tests.twofold.small_world import N_ITEMS, small_tables
 from twofold import Engine, cli
@@ -32,21 +30,7 @@ LATER = 1_800_000_000
 NEW = {"item_id": "n1", "title": "robot opera robot", "year": 2030, "shelf": 9}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory, small_settings: Settings) -> Path:
-    """An artefact of stage one alone."""
-    out = tmp_path_factory.mktemp("live") / "plain"
-    settings = replace(small_settings, ranker=replace(small_settings.ranker, train=False))
-    build(INTERACTIONS, ITEMS, out, settings)
-    return out
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(params=["stage one", "ranker"])

@@ -12,7 +12,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -34,12 +33,7 @@ SHELF = dict(zip(IDS, ITEMS["shelf"], strict=True))
 YEAR = dict(zip(IDS, ITEMS["year"], strict=True))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
