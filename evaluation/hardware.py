@@ -14,6 +14,7 @@ LIBRARIES = (
     "faiss-cpu",
     "faiss-gpu",
     "implicit",
+    "numba",
     "lightgbm",
     "numpy",
     "polars",
