@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.indexing.tiny_models import make_bert, make_modernbert, make_qwen3, make_sentence_model
 from tests.twofold import small_world
 from twofold.settings import Settings
+
+# What is compiled at its first call, or runs on a busy machine, takes longer than the next time.
+settings.register_profile("twofold", deadline=None)
+settings.load_profile("twofold")
 
 
 @pytest.fixture(scope="session", autouse=True)
