@@ -67,21 +67,6 @@ class Admission:
             np.stack([one.mask for one in filters]) if filters else masks,
         )
 
-    def strike(self, scores: npt.NDArray[np.float32]) -> None:
-        """Set the scores of what may not be proposed to ``-inf``.
-
-        Parameters
-        ----------
-        scores
-            ``float32 (..., n, n_items)``, changed in place.
-        """
-        rows = np.repeat(np.arange(self.excluded.shape[0]), np.diff(self.excluded.indptr))
-        scores[..., rows, self.excluded.indices] = -np.inf
-        filters, which = self._kinds
-        for query in np.flatnonzero(which >= 0):
-            barred = ~filters[which[query]].mask
-            np.copyto(scores[..., query, :], np.float32(-np.inf), where=barred)
-
     def bars(self, queries: Int64s, items: Int64s) -> Bools:
         """Return which items may not be proposed to their query.
 

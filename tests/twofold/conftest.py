@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,13 @@ def plain(tmp_path_factory: pytest.TempPathFactory, small_settings: Settings) ->
     settings = replace(small_settings, ranker=replace(small_settings.ranker, train=False))
     build(*small_tables(), out, settings)
     return out
+
+
+@pytest.fixture
+def artefact(plain: Path, tmp_path: Path) -> Path:
+    """A copy that the test may write to."""
+    shutil.copytree(plain, tmp_path / "own")
+    return tmp_path / "own"
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 import sys
@@ -30,13 +29,6 @@ LATER = 1_800_000_000
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture
-def artefact(plain: Path, tmp_path: Path) -> Path:
-    """A copy that the test may write to."""
-    shutil.copytree(plain, tmp_path / "own")
-    return tmp_path / "own"
 
 
 def _ids(found: list[Any]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 import sys
@@ -28,13 +27,6 @@ TOLD = sorted(set(WORDS.split()))
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture
-def artefact(plain: Path, tmp_path: Path) -> Path:
-    """A copy that the test may write to."""
-    shutil.copytree(plain, tmp_path / "own")
-    return tmp_path / "own"
 
 
 def _ids(found: list[Any]) -> list[str]:
