@@ -171,10 +171,7 @@ class LiveLog:
             If the log cannot be read.
         """
         rows = self._rows("events", _COLUMNS, number, until)
-        events = [
-            LiveEvent(user, item, when, kind, weight, sign, bool(seen), bool(label))
-            for user, item, when, kind, weight, sign, seen, label, _ in rows
-        ]
+        events = [_event_of(row) for row in rows]
         return events, int(rows[-1][-1]) if rows else number
 
     def item_changes_after(
@@ -203,14 +200,8 @@ class LiveLog:
         ArtefactError
             If the log cannot be read or written.
         """
-        events, _ = self.after(0)
-        gone = {event for event in events if which(event)}
-        if not gone:
-            return 0
-        same = " AND ".join(f"{name.strip()} = ?" for name in _COLUMNS.split(","))
-        with self._writing() as connection:
-            connection.executemany(f"DELETE FROM events WHERE {same}", list(gone))
-        return sum(event in gone for event in events)
+        rows = self._rows("events", _COLUMNS, 0)
+        return self._forgotten("events", [row[-1] for row in rows if which(_event_of(row))])
 
     def prune(self, until: Position) -> int:
         """Remove what stands up to a position, and return how many rows that is.
@@ -257,11 +248,7 @@ class LiveLog:
             If the log cannot be read or written.
         """
         rows = self._rows("items", _ITEM_COLUMNS, 0)
-        numbers = [(row[-1],) for row in rows if which(_change_of(row))]
-        if numbers:
-            with self._writing() as connection:
-                connection.executemany("DELETE FROM items WHERE number = ?", numbers)
-        return len(numbers)
+        return self._forgotten("items", [row[-1] for row in rows if which(_change_of(row))])
 
     def version(self) -> int:
         """Return a number that is another one once anybody wrote; -1 while there is no log."""
@@ -293,6 +280,15 @@ class LiveLog:
                 ).fetchall()
         except sqlite3.Error as error:
             raise self._unreadable(error) from error
+
+    def _forgotten(self, table: str, numbers: Sequence[int]) -> int:
+        """Remove rows of a table by their numbers, and return how many those are."""
+        if numbers:
+            with self._writing() as connection:
+                connection.executemany(
+                    f"DELETE FROM {table} WHERE number = ?", [(number,) for number in numbers]
+                )
+        return len(numbers)
 
     def _unreadable(self, error: sqlite3.Error) -> ArtefactError:
         return ArtefactError(
@@ -330,6 +326,11 @@ def _number_on(connection: sqlite3.Connection, root: Path) -> None:
         held = Position.of(open_artefact(root).manifest)
     rows = [(table, getattr(held, table)) for table in sorted(missing)]
     connection.executemany("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", rows)
+
+
+def _event_of(row: Sequence[Any]) -> LiveEvent:
+    user, item, when, kind, weight, sign, seen, label, _ = row
+    return LiveEvent(user, item, when, kind, weight, sign, bool(seen), bool(label))
 
 
 def _change_of(row: tuple[Any, ...]) -> ItemChange:
