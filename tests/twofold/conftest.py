@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.twofold.later import INTERACTIONS, ITEMS, build_first
 from tests.twofold.small_world import small_tables
 from twofold.build import build
 from twofold.settings import Settings
@@ -39,6 +40,28 @@ def artefact(plain: Path, tmp_path: Path) -> Path:
     """A copy that the test may write to."""
     shutil.copytree(plain, tmp_path / "own")
     return tmp_path / "own"
+
+
+@pytest.fixture(scope="session")
+def plain_settings(small_settings: Settings) -> Settings:
+    """Stage one alone."""
+    return replace(small_settings, ranker=replace(small_settings.ranker, train=False))
+
+
+@pytest.fixture(scope="session")
+def first_plain(tmp_path_factory: pytest.TempPathFactory, plain_settings: Settings) -> Path:
+    """What was there first, without a ranker; to be read only."""
+    out = tmp_path_factory.mktemp("compact") / "plain"
+    build_first(out, plain_settings)
+    return out
+
+
+@pytest.fixture(scope="session")
+def whole_plain(tmp_path_factory: pytest.TempPathFactory, plain_settings: Settings) -> Path:
+    """All of the world, without a ranker; to be read only."""
+    out = tmp_path_factory.mktemp("compact") / "whole"
+    build(INTERACTIONS, ITEMS, out, plain_settings)
+    return out
 
 
 @pytest.fixture(autouse=True)

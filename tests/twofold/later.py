@@ -10,6 +10,7 @@ from tests.twofold.small_world import small_tables
 from twofold import Engine
 from twofold.build import build
 from twofold.indexing.artefact import open_artefact
+from twofold.indexing.generation import Generation
 from twofold.indexing.live_events import read_live_events
 from twofold.indexing.live_log import LiveLog
 from twofold.settings import Settings
@@ -20,6 +21,10 @@ N_FIRST_ITEMS, N_FIRST = 55, 650
 FIRST_ITEMS = ITEMS[:N_FIRST_ITEMS]
 FIRST = INTERACTIONS.filter(pl.col("item_id").is_in(FIRST_ITEMS["item_id"].to_list()))[:N_FIRST]
 REST = INTERACTIONS.join(FIRST, on=INTERACTIONS.columns, how="anti", maintain_order="left")
+LATER = 1_900_000_000
+# Whatever the ranker's weights are in, and what tells of one generation.
+RANKER = ("ranker/model.safetensors", "ranker/calibration", "ranker/factors", "ranker/digests")
+OWN = ("compacted.json", "drift.json", "learning.json", "measurements.json", "stages/", *RANKER)
 
 
 def build_first(out: Path, settings: Settings) -> None:
@@ -50,3 +55,14 @@ def bring_rest(root: Path) -> None:
 
 def _settings(root: Path) -> Settings:
     return from_values(Settings, open_artefact(root).manifest["settings"])
+
+
+def hashes(generation: Generation) -> dict[str, str]:
+    """Return the hashes of what a build of the same tables has to have too."""
+    files = generation.manifest["files"].items()
+    return {name: one["sha256"] for name, one in files if not name.startswith(OWN)}
+
+
+def event_of(user: str, item: str, at: int = LATER) -> pl.DataFrame:
+    """Return a table of one event, by default later than all."""
+    return pl.DataFrame({"user_id": [user], "item_id": [item], "timestamp": [at]})

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,12 +20,16 @@ from tests.twofold.later import (
     FIRST,
     INTERACTIONS,
     ITEMS,
+    LATER,
     N_FIRST_ITEMS,
+    RANKER,
     REST,
     bring_events,
     bring_items,
     bring_rest,
     build_first,
+    event_of,
+    hashes,
 )
 from tests.twofold.small_world import N_ITEMS
 from twofold import Engine
@@ -52,35 +53,7 @@ from twofold.ranking.stored import FloatRows
 from twofold.retrieval.stage_one import StageOne
 from twofold.settings import Settings
 
-LATER = 1_900_000_000
-# Whatever the ranker's weights are in, and what tells of one generation.
-RANKER = ("ranker/model.safetensors", "ranker/calibration", "ranker/factors", "ranker/digests")
-OWN = ("compacted.json", "drift.json", "learning.json", "measurements.json", "stages/", *RANKER)
-
-
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def plain_settings(small_settings: Settings) -> Settings:
-    """Stage one alone."""
-    return replace(small_settings, ranker=replace(small_settings.ranker, train=False))
-
-
-@pytest.fixture(scope="module")
-def first_plain(tmp_path_factory: pytest.TempPathFactory, plain_settings: Settings) -> Path:
-    """What was there first, without a ranker; to be read only."""
-    out = tmp_path_factory.mktemp("compact") / "plain"
-    build_first(out, plain_settings)
-    return out
-
-
-@pytest.fixture(scope="module")
-def whole_plain(tmp_path_factory: pytest.TempPathFactory, plain_settings: Settings) -> Path:
-    """All of the world, without a ranker; to be read only."""
-    out = tmp_path_factory.mktemp("compact") / "whole"
-    build(INTERACTIONS, ITEMS, out, plain_settings)
-    return out
 
 
 @pytest.fixture
@@ -89,18 +62,8 @@ def artefact(first_plain: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(first_plain, tmp_path / "own"))
 
 
-def _hashes(generation: Generation) -> dict[str, str]:
-    """Return the hashes of what a build of the same tables has to have too."""
-    files = generation.manifest["files"].items()
-    return {name: one["sha256"] for name, one in files if not name.startswith(OWN)}
-
-
 def _ids(found: list[Any]) -> list[str]:
     return [one.item_id for one in found]
-
-
-def _event(user: str, item: str, at: int = LATER) -> pl.DataFrame:
-    return pl.DataFrame({"user_id": [user], "item_id": [item], "timestamp": [at]})
 
 
 def _open_ranker(generation: Generation, settings: Settings) -> Ranker:
@@ -121,7 +84,7 @@ def test_it_holds_to_the_bit_what_a_build_of_everything_holds(
     found, wanted = open_artefact(own), open_artefact(whole)
     assert verify(found) == []
     assert (found.name, report.generation) == ("0002", "0002")
-    assert _hashes(found) == _hashes(wanted)
+    assert hashes(found) == hashes(wanted)
     same = ("counts", "data_fingerprint", "settings", "encoder", "dimension", "seed", "metric")
     assert {name: found.manifest[name] for name in same} == {
         name: wanted.manifest[name] for name in same
@@ -204,7 +167,7 @@ def test_live_answers_stay_what_they_were(artefact: Path) -> None:
             assert excluded[0] == excluded[1]
         # And it goes on from there.
         first = _ids(engine.recommend("u2", 1))[0]
-        engine.add_events(_event("u2", first))
+        engine.add_events(event_of("u2", first))
         assert first not in _ids(engine.recommend("u2", N_ITEMS))
 
 
@@ -216,7 +179,7 @@ def test_two_compactions_come_to_what_one_does(artefact: Path, whole_plain: Path
         bring_events(artefact, REST[90:])
         assert compact(artefact).taken["events"] == REST.height - 90
         assert open_artefact(artefact).name == "0003"
-        assert _hashes(open_artefact(artefact)) == _hashes(open_artefact(whole_plain))
+        assert hashes(open_artefact(artefact)) == hashes(open_artefact(whole_plain))
         assert idle.refresh()
         assert not idle.refresh()
 
@@ -245,11 +208,11 @@ def test_the_log_is_pruned_when_no_kept_generation_needs_it(artefact: Path) -> N
     n_first = log.count()
     assert compact(artefact).pruned == 0  # the build is kept
     assert log.count() == n_first
-    bring_events(artefact, _event("u1", "i2"))
+    bring_events(artefact, event_of("u1", "i2"))
     assert compact(artefact).pruned == n_first
     assert log.count() == 1
     assert Position.of(open_artefact(artefact).manifest) == Position(n_first + 1, 0)
-    bring_events(artefact, _event("u1", "i3", LATER + 1))
+    bring_events(artefact, event_of("u1", "i3", LATER + 1))
     assert log.after(0)[1] == n_first + 2
     assert compact(artefact).pruned == 1
     log.close()
@@ -259,7 +222,7 @@ def test_removed_items_stay_known_and_are_never_proposed(artefact: Path) -> None
     with Engine.load(artefact) as engine:
         user, best = "u2", _ids(engine.recommend("u2", 3))
         assert engine.remove_items(best[:2]) == 2
-        bring_events(artefact, _event("u4", "i4"))
+        bring_events(artefact, event_of("u4", "i4"))
         engine.compact()
         for _ in range(2):
             found = _ids(engine.recommend(user, N_ITEMS))
@@ -270,7 +233,7 @@ def test_removed_items_stay_known_and_are_never_proposed(artefact: Path) -> None
             assert set(best[:2]).isdisjoint(_ids(engine.recommend("x", N_ITEMS, allow=best)))
             assert engine.similar_items(best[0], 3)
             # A later compaction holds to it.
-            bring_events(artefact, _event("u4", "i5", LATER + 1))
+            bring_events(artefact, event_of("u4", "i5", LATER + 1))
             engine.compact()
         assert open_artefact(artefact).manifest["compacted"]["removed"] == 2
         bring_items(artefact, ITEMS.filter(pl.col("item_id") == best[0]))
@@ -288,7 +251,7 @@ def test_a_log_begun_anew_beside_a_compacted_generation_counts(artefact: Path) -
         file.unlink()
     with Engine.load(artefact) as engine:
         first, second = _ids(engine.recommend("u2", 2))
-        engine.add_events(_event("u2", first))
+        engine.add_events(event_of("u2", first))
         assert first not in _ids(engine.recommend("u2", N_ITEMS))
         engine.remove_items([second])
     with Engine.load(artefact) as again:
@@ -302,9 +265,9 @@ def test_a_log_begun_anew_beside_a_compacted_generation_counts(artefact: Path) -
 def test_events_that_are_there_or_of_nobody_known_are_told(artefact: Path) -> None:
     log = LiveLog(artefact)
     bring_events(artefact, FIRST[:4])
-    bring_events(artefact, _event("u1", "i59"))  # came with no item
-    bring_events(artefact, pl.concat([_event("u1", "i4"), _event("u1", "i4", LATER + 1)]))
-    bring_events(artefact, _event("u1", "i4"))
+    bring_events(artefact, event_of("u1", "i59"))  # came with no item
+    bring_events(artefact, pl.concat([event_of("u1", "i4"), event_of("u1", "i4", LATER + 1)]))
+    bring_events(artefact, event_of("u1", "i4"))
     taken = compact(artefact).taken
     assert taken["events"] == 2
     assert taken["known_events"] == 5
@@ -325,7 +288,7 @@ def test_nothing_new_writes_nothing(artefact: Path) -> None:
 def test_what_another_compaction_took_is_not_taken_again(
     artefact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bring_events(artefact, _event("u1", "i2"))
+    bring_events(artefact, event_of("u1", "i2"))
 
     @contextmanager
     def late(*args: Any, **how: Any) -> Iterator[Any]:
@@ -341,7 +304,7 @@ def test_what_another_compaction_took_is_not_taken_again(
 
 
 def test_another_build_at_work_is_told(artefact: Path) -> None:
-    bring_events(artefact, _event("u1", "i2"))
+    bring_events(artefact, event_of("u1", "i2"))
     with begin_generation(artefact), pytest.raises(ArtefactBusyError, match="another build"):
         compact(artefact)
     assert open_artefact(artefact).name == "0001"
@@ -357,7 +320,7 @@ def test_the_command_tells_what_came_and_the_drift(artefact: Path) -> None:
     shown = CliRunner().invoke(app, ["inspect", str(artefact)]).stdout
     assert "the ten best of" in shown
     assert "since the build" not in shown
-    bring_events(artefact, _event("u1", "i2"))
+    bring_events(artefact, event_of("u1", "i2"))
     shown = CliRunner().invoke(app, ["inspect", str(artefact)]).stdout
     assert "1 events since the build" in shown
     told = CliRunner().invoke(app, ["compact", str(artefact), "--json"])
@@ -387,73 +350,3 @@ def test_an_index_keeps_its_kind_until_the_catalogue_outgrew_it(
     compact(own)
     # So few are looked at one by one, where nothing else is asked for.
     assert not open_artefact(own).has("faiss-proposer")
-
-
-def _run(*what: tuple[Path, int]) -> list[list[str]]:
-    """Compact artefacts, each killed at a step; return how each ended."""
-    told = subprocess.run(
-        [
-            *(sys.executable, "-m", "tests.twofold.killed_compaction"),
-            *(str(one) for pair in what for one in pair),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parents[2],
-    )
-    assert told.returncode == 0, told.stderr
-    return [line.split() for line in told.stdout.splitlines()]
-
-
-def test_a_kill_at_any_moment_leaves_the_old_generation_and_loses_nothing(
-    artefact: Path, tmp_path: Path, whole_plain: Path
-) -> None:
-    bring_rest(artefact)
-    old = open_artefact(artefact).manifest["content_hash"]
-    shutil.copytree(artefact, tmp_path / "lived")
-    ((how, steps),) = _run((tmp_path / "lived", 0))
-    assert how == "lived"
-    taken = int(steps)
-    wanted = open_artefact(tmp_path / "lived").manifest["content_hash"]
-    points = sorted({*np.linspace(1, taken, 7, dtype=int).tolist(), taken - 1, taken - 3})
-    roots = [tmp_path / f"killed-{point}" for point in points]
-    for root in roots:
-        shutil.copytree(artefact, root)
-    ended = _run(*zip(roots, points, strict=True))
-    assert ended == [["killed", str(int(signal.SIGKILL))]] * len(points)
-    resumed, published = 0, 0
-    for root in roots:
-        log = LiveLog(root)
-        assert log.count() == REST.height
-        generation = open_artefact(root)
-        assert verify(generation) == []
-        assert generation.manifest["content_hash"] in (old, wanted)
-        if generation.name == "0001":
-            resumed += any(root.glob("generations/.partial-0002/stages/*.json"))
-            assert compact(root).content_hash == wanted
-        else:
-            published += 1
-        assert _hashes(open_artefact(root)) == _hashes(open_artefact(whole_plain))
-        assert compact(root).generation is None
-        assert log.count() == REST.height  # the build is kept
-        log.close()
-    with Engine.load(roots[1]) as engine:
-        assert engine.recommend("u1", 3)
-    assert resumed > 2
-    assert published > 0
-
-
-def test_an_interrupted_compaction_is_taken_up_up_to_where_it_had_read(
-    artefact: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bring_events(artefact, _event("u1", "i2"))
-    with monkeypatch.context() as patch:
-        patch.setattr("twofold.compact.fitted_again", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            compact(artefact)
-    assert open_artefact(artefact).name == "0001"
-    bring_events(artefact, _event("u1", "i3", LATER + 1))
-    assert compact(artefact).taken["events"] == 1
-    assert open_artefact(artefact).manifest["live"]["events"] == 1
-    assert compact(artefact).taken["events"] == 1
-    assert open_artefact(artefact).manifest["live"]["events"] == 2
