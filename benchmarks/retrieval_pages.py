@@ -123,6 +123,8 @@ def _slices(cells: Cells) -> Iterator[str]:
 def _with_interval(told: Mapping[str, float | None] | None) -> str:
     if told is None or told["mean"] is None:
         return "–"
+    if told["low"] is None:  # of one label
+        return f"{told['mean']:.4f}"
     return f"{told['mean']:.4f} [{told['low']:.4f}, {told['high']:.4f}]"
 
 
