@@ -49,7 +49,7 @@ def data_set(name: str) -> DataSet:
     """
     if name == MOVIELENS:
         fetched = fetch_movielens()
-        demo = ("window_labels=5", "ranker.max_epochs=2")
+        demo = ("window_labels=5", "ranker.training.max_epochs=2")
         return DataSet(name, fetched.interactions, fetched.items, "leave-last-n", 5, demo)
     folder = Path(os.environ.get("TWOFOLD_DATA", "data")) / name
     if not folder.is_dir():

@@ -18,7 +18,12 @@ from twofold.indexing.progress import Progress
 from twofold.settings import load_settings
 
 # A short training: how long scoring takes does not depend on what was learned.
-SHORT = ("windows=1", "ranker.max_epochs=1", "ranker.negatives=7", "ranker.patience=1")
+SHORT = (
+    "windows=1",
+    "ranker.training.max_epochs=1",
+    "ranker.training.negatives=7",
+    "ranker.training.patience=1",
+)
 
 
 def short_engine(

@@ -178,14 +178,15 @@ class _Teaching:
 
     def _best(self, joint: Joint) -> tuple[float, tuple[Ranker, dict[str, Any]]]:
         """Return the rate of the lowest loss on early-stopping users, and what it taught."""
-        own = self.lessons.learner.settings.ranker.learning_rate
+        own = self.lessons.learner.settings.ranker.training.learning_rate
         tried = {rate: self._taught(joint, rate, 0) for rate in (RATES if self.search else (own,))}
         best = min(tried, key=lambda rate: _stop_loss(tried[rate][1]))
         return best, tried[best]
 
     def _taught(self, joint: Joint, rate: float, seed: int) -> tuple[Ranker, dict[str, Any]]:
         own = self.lessons.learner.settings.ranker
-        settings = replace(own, joint_layers=joint, learning_rate=rate)
+        training = replace(own.training, learning_rate=rate)
+        settings = replace(own, joint_layers=joint, training=training)
         return self.lessons.taught(self.final, settings, seed)
 
     def _values(self, ranker: Ranker) -> Floats:

@@ -15,7 +15,7 @@ from twofold.indexing.errors import ArtefactError
 
 FORMAT = "twofold artefact"
 # Raised whenever a generation comes to hold something else: no version but its own is read.
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 MANIFEST = "manifest.json"
 MEASUREMENTS = "measurements.json"
 STAGES = "stages"

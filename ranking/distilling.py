@@ -191,8 +191,8 @@ def _taught(
         return error, mean_ndcg([stop.lists], [found])
 
     task = Task(
-        n_batches=n_batches([fit], settings.batch_lists),
-        batches=lambda: batches([fit], settings.batch_lists, rng),
+        n_batches=n_batches([fit], settings.training.batch_lists),
+        batches=lambda: batches([fit], settings.training.batch_lists, rng),
         loss=loss,
         measure=measure,
     )

@@ -17,7 +17,7 @@ from twofold.ranking.head import Evidence, EvidenceHead, EvidenceHeads, TextQuer
 from twofold.ranking.labelled import Drawn, Labelled, batches, draw
 from twofold.ranking.lists import Lists, pooled
 from twofold.ranking.losses import loss_of, mean_loss
-from twofold.ranking.settings import RankerSettings
+from twofold.ranking.training_settings import TrainingSettings
 
 MAX_EPOCHS = 12
 PATIENCE = 4
@@ -50,7 +50,7 @@ def fit_heads(
     heads: EvidenceHeads,
     train: Sequence[Labelled],
     stop: Sequence[Labelled],
-    settings: RankerSettings,
+    settings: TrainingSettings,
     *,
     seed: int,
 ) -> tuple[HeadCourse, ...]:
@@ -66,7 +66,7 @@ def fit_heads(
     stop
         Lists of other users, for early stopping by the loss; of more than 2,048 some.
     settings
-        The ranker's settings.
+        How the ranker is trained.
     seed
         Seeds order and dropout, for each member in another way.
     """
@@ -87,7 +87,7 @@ def _fit(
     head: EvidenceHead,
     prepared: Sequence[tuple[Drawn, Evidence]],
     stopping: Sequence[_Stopping],
-    settings: RankerSettings,
+    settings: TrainingSettings,
     seed: int,
 ) -> HeadCourse:
     """Fit all of one head, its linear part already fitted, and keep its best epoch."""
@@ -104,7 +104,7 @@ def _fit(
                 drawn, evidence = prepared[place]
                 nobody = TextQueries.none(*drawn.items.shape)
                 logits = head(drawn.features, evidence.single(), nobody)
-                lost = loss_of(logits, drawn.labels, drawn.weights, settings.objective)
+                lost = loss_of(logits, drawn.labels, drawn.weights, settings)
                 optimiser.zero_grad()
                 torch.autograd.backward(lost)
                 optimiser.step()
@@ -132,7 +132,7 @@ def _prepared(
     return out
 
 
-def _fit_linear(head: EvidenceHead, train: Sequence[Labelled], settings: RankerSettings) -> None:
+def _fit_linear(head: EvidenceHead, train: Sequence[Labelled], settings: TrainingSettings) -> None:
     """Fit what is linear in the features alone, to the end: the problem is convex."""
     pool = pooled([part.lists.take(part.lists.hits()) for part in train])
     features, labels = torch.from_numpy(pool.features), torch.from_numpy(pool.labels).float()
@@ -148,7 +148,7 @@ def _fit_linear(head: EvidenceHead, train: Sequence[Labelled], settings: RankerS
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        loss = loss_of(linear(features).squeeze(-1), labels, weights, settings.objective)
+        loss = loss_of(linear(features).squeeze(-1), labels, weights, settings)
         loss = loss + LINEAR_PENALTY * linear.weight.square().sum()
         torch.autograd.backward(loss)
         return loss
@@ -178,7 +178,7 @@ def _stopping(
 
 @torch.inference_mode()
 def _stop_loss(
-    head: EvidenceHead, stopping: Sequence[_Stopping], settings: RankerSettings
+    head: EvidenceHead, stopping: Sequence[_Stopping], settings: TrainingSettings
 ) -> float:
     head.eval()
     told = []
@@ -186,4 +186,4 @@ def _stop_loss(
         nobody = TextQueries.none(*lists.labels.shape)
         logits = head(torch.from_numpy(lists.features), evidence, nobody).numpy()
         told.append(np.where(lists.mask(), logits, np.float32(-np.inf)))
-    return mean_loss([one.lists for one in stopping], told, settings.objective)
+    return mean_loss([one.lists for one in stopping], told, settings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +11,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twofold.ranking.lists import Lists, pooled, stacked
+from twofold.ranking.training_settings import TrainingSettings
 
 
-def loss_of(
-    logits: Tensor, labels: Tensor, weights: Tensor, objective: Literal["bce", "listwise"]
-) -> Tensor:
-    """Return the mean loss of a batch of lists.
+def loss_of(logits: Tensor, labels: Tensor, weights: Tensor, settings: TrainingSettings) -> Tensor:
+    """Return the mean loss of a batch of lists under the settings' objective.
+
+    Hits count `positive_weight` times. ``"bce"`` averages binary cross-entropy over candidates.
+    ``"focal"`` multiplies each candidate's by ``(1 - p)^gamma``, p being what its true label is
+    given (Lin et al. 2017, equation 4). ``"pairwise"`` averages ``log(1 + exp(miss - hit))`` over
+    the pairs of a list (RankNet, Burges et al. 2005, equation 3). ``"listwise"`` averages the
+    softmax cross-entropy of the hits (ListNet, Cao et al. 2007, top-one), weights inside the
+    normalising sum.
 
     Parameters
     ----------
@@ -26,14 +31,28 @@ def loss_of(
     weights
         How many served candidates each one stands for, 0 at padding, ``float32 (B, m)``: where
         misses were drawn from a list, each stands for several.
-    objective
-        ``"bce"`` averages binary cross-entropy over candidates; ``"listwise"`` averages the softmax
-        cross-entropy of the hits over lists (ListNet, Cao et al. 2007, top-one), weights inside the
-        normalising sum.
+    settings
+        The objective and what belongs to it.
     """
-    if objective == "bce":
-        each = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
-        return (each * weights).sum() / weights.sum().clamp(min=1e-9)
+    if settings.objective == "pairwise":
+        return _pairwise(logits, labels, weights)
+    if settings.objective == "listwise":
+        return _listwise(logits, labels, weights)
+    each = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+    if settings.objective == "focal":
+        # exp(-each) is what the true label is given.
+        each = each * (1 - torch.exp(-each)).clamp(min=1e-6) ** settings.focal_gamma
+    counted = weights * (1 + (settings.positive_weight - 1) * labels)
+    return (each * counted).sum() / weights.sum().clamp(min=1e-9)
+
+
+def _pairwise(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    gaps = logits[:, None, :] - logits[:, :, None]
+    pairs = (weights * labels)[:, :, None] * (weights * (1 - labels))[:, None, :]
+    return (F.softplus(gaps) * pairs).sum() / pairs.sum().clamp(min=1e-9)
+
+
+def _listwise(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     there = weights > 0
     counted = (logits + weights.clamp(min=1e-9).log()).masked_fill(~there, -1e9)
     logs = logits - counted.logsumexp(dim=1, keepdim=True)
@@ -42,9 +61,7 @@ def loss_of(
 
 
 def mean_loss(
-    parts: Sequence[Lists],
-    logits: Sequence[npt.NDArray[np.float32]],
-    objective: Literal["bce", "listwise"],
+    parts: Sequence[Lists], logits: Sequence[npt.NDArray[np.float32]], settings: TrainingSettings
 ) -> float:
     """Return the loss of whole lists, every candidate standing for itself.
 
@@ -54,10 +71,10 @@ def mean_loss(
         Lists with a hit, a part a window.
     logits
         Logits of each part's candidates, ``float32 (n, m)``.
-    objective
+    settings
         As in :func:`loss_of`.
     """
     pool = pooled(parts)
     told = torch.from_numpy(np.where(pool.valid, stacked(logits, 0.0), 0.0).astype(np.float32))
     labels, weights = (torch.from_numpy(one).float() for one in (pool.labels, pool.valid))
-    return float(loss_of(told, labels, weights, objective))
+    return float(loss_of(told, labels, weights, settings))

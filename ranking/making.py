@@ -27,6 +27,7 @@ from twofold.ranking.scoring import served_logits
 from twofold.ranking.settings import RankerSettings
 from twofold.ranking.stored import Form, Rows
 from twofold.ranking.training import Trained, fine_tune
+from twofold.ranking.training_settings import TrainingSettings
 
 FEWEST_HITS = 20
 CALIBRATION_LISTS = 2000
@@ -90,7 +91,7 @@ def make_ranker(
         If too few lists hold a hit to train, stop and calibrate on.
     """
     progress = progress or Silent()
-    groups = deal([window.lists for window in windows], settings, seed)
+    groups = deal([window.lists for window in windows], settings.training, seed)
     read = _read(texts, settings, progress)
     backbone = read.backbone
     with progress.step("Smoothing relations"):
@@ -110,7 +111,7 @@ def make_ranker(
         [Labelled(*pair) for pair in zip(part, tables, strict=True)] for part in groups
     )
     with progress.step("Fitting g"):
-        heads = fit_heads(model.g, fit, stop, settings, seed=seed)
+        heads = fit_heads(model.g, fit, stop, settings.training, seed=seed)
     course = fine_tune(model, fit, stop, settings, seed=seed, progress=progress)
     model.requires_grad_(False)
     with progress.step("Calibrating"):
@@ -143,7 +144,7 @@ def _read(texts: Sequence[str], settings: RankerSettings, progress: Progress) ->
 
     source = resolve_model(settings.model, revision=settings.revision)
     joint = 0 if settings.joint_layers == "all" else settings.joint_layers
-    backbone = backbone_from_pretrained(str(source.folder), joint, settings.dropout)
+    backbone = backbone_from_pretrained(str(source.folder), joint, settings.training.dropout)
     tokenizer = AutoTokenizer.from_pretrained(str(source.folder))
     limit, causal = backbone.shape.max_tokens, backbone.shape.traits.causal
     tokens = tokenise_items(tokenizer, texts, settings.max_item_tokens, limit, causal=causal)
@@ -164,7 +165,7 @@ class Groups(NamedTuple):
     rest: tuple[Lists, ...]
 
 
-def deal(windows: Sequence[Lists], settings: RankerSettings, seed: int) -> Groups:
+def deal(windows: Sequence[Lists], settings: TrainingSettings, seed: int) -> Groups:
     """Return the lists of every window dealt into three groups of users.
 
     Raises
@@ -247,7 +248,9 @@ def _calibrated(
         for part in unseen
     ]
     labels = pooled([part.lists for part in unseen]).labels
-    return calibrate(stacked(logits, -np.inf), labels, method=settings.calibration, seed=seed)
+    return calibrate(
+        stacked(logits, -np.inf), labels, method=settings.training.calibration, seed=seed
+    )
 
 
 def _new_model(
@@ -257,6 +260,6 @@ def _new_model(
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = RankerModel(shape, settings.dropout)
+        model = RankerModel(shape, settings.training.dropout)
     model.backbone.load_state_dict(backbone.state_dict())
     return model

@@ -110,11 +110,11 @@ def fine_tune(
         lists = part.lists.take(which)
         batch = read_batch(model.shape, part.tables, lists, settings, rng)
         logits = batch_logits(model, part.tables, batch)
-        return loss_of(logits, batch.drawn.labels, batch.drawn.weights, settings.objective)
+        return loss_of(logits, batch.drawn.labels, batch.drawn.weights, settings.training)
 
     task = Task(
-        n_batches=n_batches(train, settings.batch_lists),
-        batches=lambda: batches(train, settings.batch_lists, rng),
+        n_batches=n_batches(train, settings.training.batch_lists),
+        batches=lambda: batches(train, settings.training.batch_lists, rng),
         loss=loss,
         measure=lambda: _stopping(model, stop, settings),
     )
@@ -154,10 +154,10 @@ def train_by(
 
     Parameters as in :func:`fine_tune`.
     """
-    steps = settings.max_epochs * task.n_batches
+    steps = settings.training.max_epochs * task.n_batches
     optimiser, schedule = _optimiser(model, settings, steps)
     trainable = [one for one in model.parameters() if one.requires_grad]
-    mean = WeightMean(trainable, settings.averaging)
+    mean = WeightMean(trainable, settings.training.averaging)
     begun = time.perf_counter()
     epochs = [Epoch(0, None, *task.measure(), time.perf_counter() - begun)]
     kept, best = mean.copy(), epochs[0]
@@ -166,7 +166,7 @@ def train_by(
         (progress or Silent()).step("fine-tune", total=steps) as shown,
     ):
         torch.manual_seed(seed)
-        for number in range(1, settings.max_epochs + 1):
+        for number in range(1, settings.training.max_epochs + 1):
             begun, losses = time.perf_counter(), []
             model.train()
             for batch in task.batches():
@@ -186,7 +186,7 @@ def train_by(
             epochs.append(Epoch(number, float(np.mean(losses)), *found, seconds))
             if epochs[-1].stop_loss < best.stop_loss:
                 kept, best = mean.copy(), epochs[-1]
-            elif number - best.number >= settings.patience:
+            elif number - best.number >= settings.training.patience:
                 break
     with torch.no_grad():
         for one, value in zip(trainable, kept, strict=True):
@@ -203,7 +203,7 @@ def _optimiser(
     for name, one in model.backbone.named_parameters():
         one.requires_grad_(name in joint)
     groups = []
-    peaks = ((True, settings.learning_rate), (False, settings.head_learning_rate))
+    peaks = ((True, settings.training.learning_rate), (False, settings.training.head_learning_rate))
     for encoder, peak in peaks:
         for matrices in (True, False):
             weights = [
@@ -213,10 +213,10 @@ def _optimiser(
                 and name.startswith("backbone.") == encoder
                 and (one.dim() > 1) == matrices
             ]
-            decay = settings.weight_decay if matrices else 0.0
+            decay = settings.training.weight_decay if matrices else 0.0
             groups.append({"params": weights, "lr": peak, "weight_decay": decay})
     optimiser = torch.optim.AdamW(groups)
-    warmup = max(1, round(steps * settings.warmup_ratio))
+    warmup = max(1, round(steps * settings.training.warmup_ratio))
 
     def rate(step: int) -> float:
         rising = (step + 1) / warmup
@@ -237,5 +237,5 @@ def _stopping(
         )
         scores.append(logits)
     told = [logits[part.lists.hits()] for part, logits in zip(stop, scores, strict=True)]
-    loss = mean_loss(hits, told, settings.objective)
+    loss = mean_loss(hits, told, settings.training)
     return loss, mean_ndcg([part.lists for part in stop], scores)

@@ -77,10 +77,10 @@ def read_batch(
     rng
         Draws.
     """
-    asked = rng.random(len(lists)) < settings.text_query_share
-    dropped = rng.random(len(lists)) < settings.collaborative_dropout
+    asked = rng.random(len(lists)) < settings.training.text_query_share
+    dropped = rng.random(len(lists)) < settings.training.collaborative_dropout
     limit, longest = shape.backbone.max_tokens, shape.max_history
-    drawn = draw(lists, settings.negatives, rng)
+    drawn = draw(lists, settings.training.negatives, rng)
     said = text_rows(lists.queries, drawn, asked, tables, limit=limit, rng=rng)
     told = told_histories(lists.queries, tables, settings.history, limit=limit, max_history=longest)
     return ReadBatch(

@@ -25,10 +25,11 @@ def demo_settings(*, quick: bool) -> Settings:
     """Return the settings of the demo; the quick form trains one short epoch on short lists."""
     settings = Settings(window_labels=LABELS)
     # Eight windows hold so many lists that a third epoch brings nothing.
-    ranker = replace(settings.ranker, max_epochs=2)
+    training = replace(settings.ranker.training, max_epochs=2)
     if not quick:
-        return replace(settings, ranker=ranker)
-    ranker = replace(ranker, max_epochs=1, negatives=15, rerank=QUICK_RERANK)
+        return replace(settings, ranker=replace(settings.ranker, training=training))
+    training = replace(training, max_epochs=1, negatives=15)
+    ranker = replace(settings.ranker, rerank=QUICK_RERANK, training=training)
     return replace(settings, windows=1, ranker=ranker)
 
 

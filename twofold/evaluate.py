@@ -140,7 +140,7 @@ def evaluate(
         index, _ = embedded(dataset, settings, cache, progress)
         learned = learn(dataset, log.take(split.known_at_test), index, settings, progress)
     asked = _ask(learned, log, split, settings, progress)
-    dealt = deal(learned.lists, settings.ranker, settings.seed)
+    dealt = deal(learned.lists, settings.ranker.training, settings.seed)
     systems = _systems(learned, asked, dealt, settings, quick=quick, progress=progress)
     baseline = RERANKED if learned.ranker is not None else FUSED
     values = measure_users(

@@ -61,8 +61,8 @@ def parse_override(text: str) -> tuple[tuple[str, ...], Any]:
 
     Examples
     --------
-    >>> parse_override("ranker.max_epochs=5")
-    (('ranker', 'max_epochs'), 5)
+    >>> parse_override("ranker.training.max_epochs=5")
+    (('ranker', 'training', 'max_epochs'), 5)
     >>> parse_override("ranker.model=models/minilm")
     (('ranker', 'model'), 'models/minilm')
     """

@@ -19,7 +19,7 @@ def test_every_ranker_has_quality_and_latency(
     monkeypatch.setattr(layers, "JOINT", ("all", 1))
     monkeypatch.setattr(layers, "FEWER", (2,))
     monkeypatch.setattr(layers, "RATES", (1e-5, 1e-4))
-    own = ("windows=1", "ranker.max_epochs=1")
+    own = ("windows=1", "ranker.training.max_epochs=1")
     found = list(layers.measure_layers(small_data, own, seeds=2, search=True, progress=Silent()))
     told = [(one.get("ranker"), one.get("joint_layers"), one.get("seed")) for one in found[:-1]]
     assert told == [

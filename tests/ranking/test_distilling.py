@@ -18,12 +18,14 @@ from tests.ranking.worlds import (
     make_tables,
     make_tokenizer,
     randomise,
+    trained_by,
 )
 from twofold.indexing.errors import InputError
 from twofold.ranking.calibration import Calibration
 from twofold.ranking.distilling import distil, pruned
 from twofold.ranking.ranker import Ranker
 from twofold.ranking.settings import RankerSettings
+from twofold.ranking.training_settings import TrainingSettings
 
 N = 160
 
@@ -36,7 +38,7 @@ def _histories(n: int, seed: int = 0) -> list[list[int]]:
 @pytest.fixture(scope="module")
 def larger(tiny_bert: Path) -> Ranker:
     ranker = make_ranker(tiny_bert)
-    settings = replace(ranker.settings, max_epochs=4, learning_rate=5e-4, averaging=0.8)
+    settings = trained_by(ranker.settings, max_epochs=4, learning_rate=5e-4, averaging=0.8)
     return replace(ranker, settings=settings)
 
 
@@ -84,7 +86,7 @@ def test_the_larger_ranker_stays_as_it_was(larger: Ranker) -> None:
 
 
 def test_the_same_seed_gives_the_same_ranker(larger: Ranker) -> None:
-    small = replace(larger, settings=replace(larger.settings, max_epochs=1))
+    small = replace(larger, settings=trained_by(larger.settings, max_epochs=1))
     asked, served = make_queries(_histories(30)), make_served(30)
     one, other = (
         distil(small, asked, served, layers=2, joint_layers=1, seed=4).ranker.logits(asked, served)
@@ -106,7 +108,8 @@ def test_what_cannot_be_made_smaller_is_refused(larger: Ranker) -> None:
 
 def test_a_ranker_of_several_joint_layers_can_teach(tiny_bert: Path) -> None:
     model = randomise(make_model(tiny_bert, 3))
-    settings = RankerSettings(joint_layers=3, max_epochs=1, history="text")
+    training = TrainingSettings(max_epochs=1)
+    settings = RankerSettings(joint_layers=3, training=training, history="text")
     calibration = Calibration("temperature")
     ranker = Ranker(model, make_tables(tiny_bert), make_tokenizer(tiny_bert), calibration, settings)
     queries, served = make_queries(_histories(20)), make_served(20)

@@ -22,7 +22,7 @@ from twofold.ranking.lists import Lists, mean_ndcg
 from twofold.ranking.losses import mean_loss
 from twofold.ranking.relations import Relations
 from twofold.ranking.scoring import head_logits
-from twofold.ranking.settings import RankerSettings
+from twofold.ranking.training_settings import TrainingSettings
 
 Signal = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 N_ITEMS, N_FEATURES = 24, 4
@@ -59,7 +59,7 @@ def _fit(
     tables: ItemTables, train: Lists, stop: Lists, *, seed: int = 3, **settings: str
 ) -> tuple[EvidenceHead, HeadCourse]:
     heads = EvidenceHeads(N_FEATURES, tables.relations.width, 3, 4, 0.1, members=1)
-    asked = RankerSettings(**settings)  # type: ignore[arg-type]
+    asked = TrainingSettings(**settings)  # type: ignore[arg-type]
     parts = [Labelled(train, tables)], [Labelled(stop, tables)]
     (course,) = fit_heads(heads, *parts, asked, seed=seed)
     head = heads.members[0]
@@ -118,7 +118,9 @@ def test_the_epoch_of_the_lowest_loss_is_kept_and_patience_ends_the_fit(
     head, course = _fit(tables, _lists(_middle, 0, 30), stop)
     told = head_logits(head, tables, stop.queries, stop.candidates)
     assert course.losses[course.best] == min(course.losses)
-    assert mean_loss([stop], [told], "bce") == pytest.approx(min(course.losses), abs=1e-6)
+    assert mean_loss([stop], [told], TrainingSettings()) == pytest.approx(
+        min(course.losses), abs=1e-6
+    )
     assert len(course.losses) == min(course.best + 4, 12) + 1
 
 
@@ -133,7 +135,7 @@ def test_the_same_seed_gives_the_same_head_and_leaves_torch_alone(tables: ItemTa
         head.load_state_dict(start)
         torch.random.set_rng_state(before)
         parts = [Labelled(train, tables)], [Labelled(stop, tables)]
-        fit_heads(head, *parts, RankerSettings(), seed=seed)
+        fit_heads(head, *parts, TrainingSettings(), seed=seed)
         assert torch.equal(torch.random.get_rng_state(), before)
         found.append(head.state_dict())
     assert all(torch.equal(found[0][name], found[1][name]) for name in start)
@@ -144,6 +146,6 @@ def test_members_start_from_one_linear_part_and_become_different(tables: ItemTab
     train, stop = _lists(_middle, 0, 80, 5), _lists(_middle, 1, 20, 5)
     heads = EvidenceHeads(N_FEATURES, tables.relations.width, 3, 4, 0.1, members=2)
     parts = [Labelled(train, tables)], [Labelled(stop, tables)]
-    first, second = fit_heads(heads, *parts, RankerSettings(), seed=3)
+    first, second = fit_heads(heads, *parts, TrainingSettings(), seed=3)
     assert first.losses[0] == second.losses[0]
     assert first.losses[1] != second.losses[1]

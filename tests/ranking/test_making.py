@@ -11,9 +11,9 @@ from tests.ranking.planted import planted_lists
 from twofold.indexing.errors import InputError
 from twofold.ranking.lists import Lists, pooled, stacked
 from twofold.ranking.making import deal
-from twofold.ranking.settings import RankerSettings
+from twofold.ranking.training_settings import TrainingSettings
 
-SETTINGS = RankerSettings(stop_share=0.2, calibration_share=0.3)
+SETTINGS = TrainingSettings(stop_share=0.2, calibration_share=0.3)
 
 
 def _window(users: list[int], seed: int, m: int = 4) -> Lists:

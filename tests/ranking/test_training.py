@@ -19,6 +19,7 @@ from tests.ranking.worlds import (
     make_model,
     make_queries,
     make_tokenizer,
+    trained_by,
 )
 from twofold.indexing.errors import InputError
 from twofold.ranking.items import ItemTables, tokenise_items
@@ -30,18 +31,21 @@ from twofold.ranking.relations import Relations
 from twofold.ranking.scoring import logits_of, served_logits
 from twofold.ranking.settings import RankerSettings
 from twofold.ranking.training import Trained, fine_tune
+from twofold.ranking.training_settings import TrainingSettings
 
 TOPICS = ("love", "war", "robot", "nail", "comedy")
 COPIES, M = 6, 4
 SETTINGS = RankerSettings(
-    max_epochs=6,
-    patience=4,
-    learning_rate=3e-3,
-    head_learning_rate=1e-2,
-    negatives=0,
-    dropout=0.0,
-    collaborative_dropout=0.0,
-    objective="listwise",
+    training=TrainingSettings(
+        max_epochs=6,
+        patience=4,
+        learning_rate=3e-3,
+        head_learning_rate=1e-2,
+        negatives=0,
+        dropout=0.0,
+        collaborative_dropout=0.0,
+        objective="listwise",
+    )
 )
 
 
@@ -85,7 +89,7 @@ def _fine_tune(
 def _train(
     folder: Path, settings: RankerSettings = SETTINGS, seed: int = 0, n: int = 240
 ) -> tuple[RankerModel, Trained]:
-    model = make_model(folder, 2, dropout=settings.dropout)
+    model = make_model(folder, 2, dropout=settings.training.dropout)
     trained = _fine_tune(model, _tables(folder), _lists(0, n), _lists(1, 100), settings, seed)
     return model, trained
 
@@ -113,7 +117,7 @@ def test_the_best_epoch_is_kept(tiny_bert: Path, learned: tuple[RankerModel, Tra
     tables = _tables(tiny_bert)
     logits = logits_of(model, tables, stop.queries, stop.candidates.items, stop.features)
     assert mean_ndcg([stop], [logits]) == pytest.approx(best.stop_ndcg, abs=1e-6)
-    assert mean_loss([stop], [logits], "listwise") == pytest.approx(best.stop_loss, abs=1e-6)
+    assert mean_loss([stop], [logits], SETTINGS.training) == pytest.approx(best.stop_loss, abs=1e-6)
 
 
 def test_lower_layers_and_embeddings_stay(
@@ -136,7 +140,7 @@ def test_training_that_only_harms_leaves_the_untrained_weights(tiny_bert: Path) 
     )
     model = make_model(tiny_bert, 2, dropout=0.0)
     before = _weights(model)
-    settings = replace(SETTINGS, max_epochs=5, patience=2)
+    settings = trained_by(SETTINGS, max_epochs=5, patience=2)
     trained = _fine_tune(model, _tables(tiny_bert), train, stop, settings)
     assert trained.best == 0
     assert len(trained.epochs) == 3
@@ -144,7 +148,9 @@ def test_training_that_only_harms_leaves_the_untrained_weights(tiny_bert: Path) 
 
 
 def test_the_same_seed_gives_the_same_weights(tiny_bert: Path) -> None:
-    settings = RankerSettings(max_epochs=1, text_query_share=0.5, dropout=0.2, negatives=1)
+    settings = trained_by(
+        RankerSettings(), max_epochs=1, text_query_share=0.5, dropout=0.2, negatives=1
+    )
     torch.manual_seed(5)
     one, other, another = (
         _weights(_train(tiny_bert, settings, seed, n=40)[0]) for seed in (0, 0, 1)
@@ -173,7 +179,7 @@ def test_all_hits_are_drawn_and_misses_stand_for_the_rest() -> None:
 
 
 def test_a_ranker_of_text_histories_is_trained_on_text_histories(tiny_bert: Path) -> None:
-    settings = replace(SETTINGS, history="text", text_query_share=0.0, weight_decay=0.0)
+    settings = trained_by(replace(SETTINGS, history="text"), text_query_share=0.0, weight_decay=0.0)
     before = make_model(tiny_bert, 2, dropout=0.0)
     model, trained = _train(tiny_bert, settings)
     # Ages and kinds are read of vector histories alone: unread, they have no gradient and stay.

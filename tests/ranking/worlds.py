@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,11 @@ TEXT_DIM, FACTOR_DIM, N_FEATURES, N_KINDS, MAX_HISTORY = 12, 5, 3, 3, 4
 N_ITEMS = 14
 N_RELATIONS = 5
 MOST_TOKENS = 12
+
+
+def trained_by(settings: RankerSettings, **changes: Any) -> RankerSettings:
+    """Return the settings with some of the training's changed."""
+    return replace(settings, training=replace(settings.training, **changes))
 
 
 def make_tokenizer(folder: Path) -> Any:

@@ -11,6 +11,7 @@ import polars as pl
 from twofold.build import build
 from twofold.indexing.text import TextSettings
 from twofold.ranking.settings import RankerSettings
+from twofold.ranking.training_settings import TrainingSettings
 from twofold.settings import Settings
 
 N_USERS, N_ITEMS, N_EVENTS = 80, 60, 12
@@ -51,7 +52,11 @@ def small_tables() -> tuple[pl.DataFrame, pl.DataFrame]:
 def small_settings(sentence_model: Path, bert: Path) -> Settings:
     """Return settings of tiny models on one thread."""
     ranker = RankerSettings(
-        model=str(bert), joint_layers=1, rerank=20, max_epochs=1, negatives=7, max_history=8
+        model=str(bert),
+        joint_layers=1,
+        rerank=20,
+        max_history=8,
+        training=TrainingSettings(max_epochs=1, negatives=7),
     )
     return Settings(threads=1, text=TextSettings(model=str(sentence_model)), ranker=ranker)
 

@@ -256,7 +256,7 @@ MISTAKES: dict[str, tuple[Mistake, str]] = {
     "unknown format": (lambda place: [*place.build(), "-i", str(place.config)], "settings.toml"),
     "unknown setting": (build_with("-s", "ranker.jont_layers=1"), "joint_layers"),
     "wrong type": (build_with("-s", "ranker.rerank=many"), "[ranker] rerank"),
-    "out of range": (build_with("-s", "ranker.dropout=2"), "ranker.dropout"),
+    "out of range": (build_with("-s", "ranker.training.dropout=2"), "ranker.training.dropout"),
     "wrong choice": (build_with("-s", "stage_one.fusion=magic"), "fusion"),
     "bad TOML": (config("[ranker\n"), "settings.toml"),
     "unknown section": (config("[rankr]\ntrain = true\n"), "ranker"),
