@@ -245,9 +245,13 @@ class Layer(nn.Module):
 
     @property
     def plain(self) -> bool:
-        """Whether queries and keys are projections with a bias and nothing else."""
+        """Whether queries and keys are projections with a bias and nothing else.
+
+        A projection with an adapter is more than its weight and bias.
+        """
         alone = self.base is None and self.query_norm is None and self.shared_by == 1
-        return alone and self.key_value.bias is not None
+        linear = isinstance(self.key_value, nn.Linear)
+        return alone and linear and self.key_value.bias is not None
 
     def enter(self, states: Tensor) -> Tensor:
         """Return what the projections read of states ``(..., d)``."""

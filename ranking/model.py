@@ -42,6 +42,8 @@ class ModelShape:
         Kinds of history events.
     max_history
         Longest history.
+    prefix
+        Learned tokens before each history.
     """
 
     backbone: BackboneShape
@@ -52,6 +54,7 @@ class ModelShape:
     n_relations: int
     n_kinds: int
     max_history: int
+    prefix: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the shape as plain values."""
@@ -111,7 +114,9 @@ class RankerModel(nn.Module):
     token: [CLS], its first, in an encoder and its last in a decoder, where only that has seen the
     others. At the other end it carries a soft token too, a projection of which is added to the
     reader: so what that looks for in the history depends on the candidate's factors even where only
-    one layer is joint.
+    one layer is joint. Before each history there may stand learned tokens, the same for all
+    (prompt tuning's, Lester et al. 2021, in the layers where prefix tuning, Li and Liang 2021, has
+    its keys and values): through them few weights say what candidates look for.
 
     Parameters
     ----------
@@ -145,6 +150,9 @@ class RankerModel(nn.Module):
         nn.init.normal_(self.to_reader.weight, std=0.02)
         # The text model speaks only once it has learned to: training starts from g alone.
         nn.init.zeros_(self.head.weight)
+        if shape.prefix:
+            # As long as a norm leaves the events among which they stand.
+            self.prefix = nn.Parameter(torch.randn(shape.prefix, width))
 
     def soft(self, items: SoftItems) -> Tensor:
         """Return the soft tokens of items before marks and norm, ``(..., d)``."""
@@ -170,7 +178,22 @@ class RankerModel(nn.Module):
             counts = history.token_mask.sum(1, keepdim=True)
             within = torch.arange(history.tokens.shape[1], device=counts.device)
             places = torch.cat([places, within - counts], dim=1)
+        if self.shape.prefix:
+            states, mask, places = self._behind_prefix(states, mask, places)
         return read_history(self.backbone.joint, states, mask, places)
+
+    def _behind_prefix(
+        self, states: Tensor, mask: Tensor, places: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return histories as :func:`read_history` takes them, the learned tokens before each."""
+        n, count = len(states), self.shape.prefix
+        # Right before the first event of each, so that layers with a window see them too.
+        first = places.masked_fill(~mask, 0)
+        first = torch.cat([first, first.new_zeros((n, 1))], dim=1).amin(dim=1, keepdim=True)
+        before = first - torch.arange(count, 0, -1, device=places.device)
+        states = torch.cat([self.prefix.expand(n, -1, -1), states], dim=1)
+        mask = torch.cat([mask.new_ones((n, count)), mask], dim=1)
+        return states, mask, torch.cat([before, places], dim=1)
 
     def blocks(self, states: Tensor, lengths: Tensor, items: SoftItems) -> Blocks:
         """Return candidate blocks: the items' token states with a soft token behind or before each.

@@ -6,18 +6,17 @@ import threading
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress
+from twofold.ranking.adapter_files import AdapterFiles, read_weights
 from twofold.ranking.caches import MemoryCache
 from twofold.ranking.calibration import Calibration, levelled
 from twofold.ranking.digests import Digests, DigestsOnDemand, ItemDigests, digest_items
@@ -65,6 +64,8 @@ class Ranker:
         Digests of the items for this model and these tables, where candidates are read from them.
     runtime
         In which the model's products are computed.
+    adapter
+        What was trained beside a frozen encoder, where the model's weights came about that way.
     """
 
     model: RankerModel
@@ -74,6 +75,7 @@ class Ranker:
     settings: RankerSettings
     digests: ItemDigests | None = None
     runtime: Runtime = field(default_factory=SinglePrecision)
+    adapter: AdapterFiles | None = None
     _served: RankerModel = field(init=False, repr=False)
     # Belongs to this model, its runtime and these tables: with any other it begins anew.
     _memories: MemoryCache = field(init=False, repr=False)
@@ -279,7 +281,10 @@ class Ranker:
         ]
 
     def save(self, writer: GenerationWriter) -> None:
-        """Write weights, tokenizer, calibration and item tables under ``ranker/``."""
+        """Write weights, tokenizer, calibration and item tables under ``ranker/``.
+
+        The weights are whole, an adapter is merged in them; what was trained stands beside them.
+        """
         state = {name: one.contiguous() for name, one in self.model.state_dict().items()}
         save_file(state, writer.path("ranker/model.safetensors"))
         self.tokenizer.save_pretrained(str(writer.path("ranker/tokenizer")))
@@ -289,6 +294,8 @@ class Ranker:
         writer.put_array("ranker/offsets", self.tables.tokens.offsets)
         writer.put_array("ranker/factors", self.tables.factors)
         self.tables.relations.save(writer)
+        if self.adapter is not None:
+            self.adapter.save(writer)
         if isinstance(self.digests, Digests):
             self.digests.save(writer)
         elif self.digests is None and self.tables.states is not None:
@@ -320,7 +327,9 @@ class Ranker:
         # Without random first weights: opening draws nothing from the process's generator.
         with torch.device("meta"):
             model = RankerModel(ModelShape.from_dict(generation.json("ranker/model")), 0.0)
-        model.load_state_dict(_weights(generation.path("ranker/model.safetensors")), assign=True)
+        model.load_state_dict(
+            read_weights(generation.path("ranker/model.safetensors")), assign=True
+        )
         model.eval().requires_grad_(False)
         tokens = ItemTokens(
             generation.array("ranker/tokens"),
@@ -338,12 +347,7 @@ class Ranker:
             Calibration.from_dict(generation.json("ranker/calibration")),
             settings,
             digests,
+            adapter=AdapterFiles.open(generation),
         )
         stored = digests is not None or states is not None
         return opened if stored else opened.with_tables(tables)
-
-
-def _weights(file: Path) -> dict[str, torch.Tensor]:
-    """Return the weights in a file, through numpy: safetensors leaks objects as torch's."""
-    with safe_open(file, framework="np") as weights:
-        return {name: torch.from_numpy(one) for name, one in weights.get_tensors().items()}

@@ -74,7 +74,16 @@ class LowPrecision:
     feed: Callable[[FeedForward], FeedForward]
 
     def prepare(self, model: RankerModel) -> RankerModel:
-        """Return a model that multiplies in this precision."""
+        """Return a model that multiplies in this precision.
+
+        Raises
+        ------
+        InputError
+            If the model holds adapters that are not merged.
+        """
+        if hasattr(model.backbone, "peft_config"):
+            # Their own weights would be left out, and the scores be the plain encoder's.
+            raise InputError(f"the runtime '{self.name}' reads merged weights; merge the adapter")
         out = _sharing(model)
         for layer in (*out.backbone.lower, *out.backbone.joint):
             for name in PRODUCTS:
