@@ -19,6 +19,8 @@ FORMAT_VERSION = 6
 MANIFEST = "manifest.json"
 MEASUREMENTS = "measurements.json"
 STAGES = "stages"
+# Ending of files that tell of the making, line by line with times: no two builds have the same.
+COURSE = ".jsonl"
 LIBRARIES = ("numpy", "polars", "torch", "transformers", "sentence-transformers", "implicit")
 
 
@@ -76,15 +78,16 @@ def content_hash(manifest: Mapping[str, Any]) -> str:
     """Return the hash of what a generation is: files and settings, without times and measurements.
 
     Same data, settings and seed on one thread give the same content hash. It covers the format,
-    all that the build said about itself, and name and hash of every file but ``measurements.json``
-    and the records of finished stages; not the time of the build and not the versions of libraries.
+    all that the build said about itself, and name and hash of every file but ``measurements.json``,
+    the records of finished stages and the courses of trainings (``*.jsonl``); not the time of the
+    build and not the versions of libraries.
     """
     own = {"content_hash", "created", "versions", "files"}
     about = {key: value for key, value in manifest.items() if key not in own}
     files = sorted(
         [name, entry["sha256"]]
         for name, entry in manifest["files"].items()
-        if name != MEASUREMENTS and not name.startswith(f"{STAGES}/")
+        if name != MEASUREMENTS and not name.startswith(f"{STAGES}/") and not name.endswith(COURSE)
     )
     return hashlib.sha256(canonical_json([about, files]).encode()).hexdigest()
 

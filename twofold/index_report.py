@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twofold.indexing.errors import InputError, MissingDependencyError
+from twofold.figures import new_figure, save_figure
+from twofold.indexing.errors import InputError
 from twofold.terminal import say, say_rows
 
 if TYPE_CHECKING:
@@ -93,15 +94,9 @@ def plot_indexes(indexes: Mapping[str, About], path: Path) -> None:
             "--plot has nothing to draw: this artefact looks at all items, or was built before "
             "curves were kept; build again with more items or index.kind set"
         )
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError(
-            "the plot of indexes needs matplotlib: pip install 'matplotlib>=3.9'"
-        ) from error
     sizes = {what: _sizes(about) for what, about in drawn.items()}
     n_rows = max(len(one) for one in sizes.values())
-    figure = Figure(figsize=(7 * len(drawn), 4.6 * n_rows), layout="constrained")
+    figure = new_figure("indexes", (7 * len(drawn), 4.6 * n_rows))
     axes = figure.subplots(n_rows, len(drawn), squeeze=False)
     for column, (what, about) in zip(axes.T, drawn.items(), strict=True):
         for cell in column[len(sizes[what]) :]:
@@ -109,10 +104,7 @@ def plot_indexes(indexes: Mapping[str, About], path: Path) -> None:
         for cell, n_items in zip(column, sizes[what], strict=False):
             _draw(cell, about, n_items)
             cell.set_title(f"{what}, {n_items:,} items")
-    try:
-        figure.savefig(path, dpi=120)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot draw to {path} ({error}); give a .png in a folder") from error
+    save_figure(figure, path)
 
 
 def _sizes(about: About) -> list[int]:
