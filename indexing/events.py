@@ -54,9 +54,9 @@ class EventRule:
 
 
 EVENT_RULES: dict[str, EventRule] = {
-    "view": EventRule(0.25, 1, seen=True, label=True),
-    "click": EventRule(0.5, 1, seen=True, label=True),
-    "cart": EventRule(0.75, 1, seen=True, label=True),
+    "view": EventRule(0.1, 1, seen=True, label=True),
+    "click": EventRule(0.2, 1, seen=True, label=True),
+    "cart": EventRule(0.5, 1, seen=True, label=True),
     "purchase": EventRule(1.0, 1, seen=True, label=True),
     "like": EventRule(1.0, 1, seen=True, label=True),
     "dislike": EventRule(0.0, -1, seen=True, label=False),

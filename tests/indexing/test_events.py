@@ -43,12 +43,16 @@ def test_the_table_itself() -> None:
     assert {name for name, rule in EVENT_RULES.items() if rule.sign < 0} == {"dislike"}
     assert {name for name, rule in EVENT_RULES.items() if not rule.seen} == {"impression"}
     assert all(rule.label == (rule.sign > 0) for rule in EVENT_RULES.values())
+    weights = {name: rule.weight for name, rule in EVENT_RULES.items() if rule.weight}
+    assert weights == {"view": 0.1, "click": 0.2, "cart": 0.5, "purchase": 1.0, "like": 1.0}
 
 
 def test_events_follow_the_table() -> None:
     names = list(EVENT_RULES)
     got = _columns(_load(event=names))
-    assert got == [(r.weight, r.sign, r.seen, r.label, n) for n, r in EVENT_RULES.items()]
+    assert got == [
+        (float(np.float32(r.weight)), r.sign, r.seen, r.label, n) for n, r in EVENT_RULES.items()
+    ]
 
 
 def test_event_names_of_shops_and_capitals() -> None:
@@ -59,7 +63,7 @@ def test_event_names_of_shops_and_capitals() -> None:
 
 def test_a_quantity_multiplies_the_rule() -> None:
     data = _load(event=["purchase", "view", "dislike"], weight=[3, 2, 5])
-    assert data.interactions.weights.tolist() == [3.0, 0.5, 0.0]
+    assert data.interactions.weights.tolist() == pytest.approx([3.0, 0.2, 0.0])
 
 
 def test_own_rules() -> None:
