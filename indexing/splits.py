@@ -105,6 +105,30 @@ def hold_out_last(interactions: Interactions, n: int, *, skip: int = 0, keep: in
     )
 
 
+def refusals_in(interactions: Interactions, held: HoldOut) -> Interactions:
+    """Return what users met while their held-out labels came, and did not take.
+
+    These are the rows of sign 0 or -1, dislikes, skips and impressions, from the step of the user's
+    first held-out label on, for what is shown and what is taken of it often share a time, up to the
+    user's next label that is not held out: what the protocol hides stays hidden.
+
+    Parameters
+    ----------
+    interactions
+        Sorted rows.
+    held
+        How they were cut.
+    """
+    users = interactions.users
+    first = np.full(interactions.n_users, np.iinfo(np.int64).max)
+    np.minimum.at(first, users[held.labels], interactions.steps[held.labels])
+    hidden = interactions.labels & ~held.labels & ~held.fit
+    counted = np.cumsum(hidden)
+    at_start = np.append(0, counted)[interactions.indptr[:-1]][users]
+    during = (interactions.steps >= first[users]) & (counted == at_start)
+    return interactions.take(during & ~interactions.labels & (interactions.signs <= 0))
+
+
 def hold_out_time(interactions: Interactions, fraction: float) -> HoldOut:
     """Return the latest labels of all users together, and what lies before them.
 

@@ -33,7 +33,8 @@ class Drawn(NamedTuple):
     labels
         1 at hits, ``float32 (B, m)``.
     weights
-        How many candidates of the list each stands for, 0 at padding, ``float32 (B, m)``.
+        How many candidates of the list each stands for, a hit for its strength, 0 at padding,
+        ``float32 (B, m)``.
     """
 
     items: npt.NDArray[np.int64]
@@ -74,7 +75,7 @@ def draw(lists: Lists, negatives: int, rng: np.random.Generator) -> Drawn:
     items = np.take_along_axis(lists.candidates.items, columns, axis=1)
     features = np.take_along_axis(lists.features, columns[:, :, None], axis=1)
     labels = np.take_along_axis(lists.labels, columns, axis=1)
-    weights = draw_weights(lists, labels, items >= 0)
+    weights = draw_weights(lists, columns)
     return Drawn(
         items,
         torch.from_numpy(features),
@@ -84,7 +85,10 @@ def draw(lists: Lists, negatives: int, rng: np.random.Generator) -> Drawn:
 
 
 def draw_columns(lists: Lists, negatives: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Return the columns of a batch to train on: all hits first, then random other candidates.
+    """Return the columns of a batch to train on: all hits, some refused ones, random others.
+
+    What was refused is told from hits the hardest, so it comes first; but it takes no more than
+    half of the places, for the rest of a list is what most of what is served looks like.
 
     Parameters
     ----------
@@ -96,28 +100,48 @@ def draw_columns(lists: Lists, negatives: int, rng: np.random.Generator) -> npt.
         Draws the others.
     """
     keys = rng.random(lists.labels.shape)
-    keys[lists.labels] = -1.0
+    if lists.refused is not None:
+        # Which of the refused come first is as random as the keys are.
+        among = np.where(lists.refused, keys, 2.0)
+        places = np.argsort(np.argsort(among, axis=1, kind="stable"), axis=1, kind="stable")
+        keys[lists.refused & (places < -(-negatives // 2))] -= 1.0
+    keys[lists.labels] = -2.0
     keys[~lists.mask()] = 2.0
     width = lists.labels.shape[1] if negatives == 0 else negatives + 1
     return np.argsort(keys, axis=1, kind="stable")[:, :width]
 
 
-def draw_weights(
-    lists: Lists, labels: npt.NDArray[np.bool_], there: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.float32]:
+def draw_weights(lists: Lists, columns: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
     """Return how many candidates of its list each drawn one stands for, ``float32 (B, m)``.
 
-    Hits are all drawn and stand for themselves; the drawn misses share the list's misses, so that
-    the loss expects what it would be over whole lists, the base rate included.
+    Hits are all drawn and stand for themselves, each for its strength; the drawn misses share the
+    list's misses, those that were refused the refused and the others the others, so that the loss
+    expects what it would be over whole lists, the base rate included.
 
     Parameters
     ----------
     lists
         The batch.
-    labels, there
-        Hits and candidates among the drawn columns, ``bool (B, m)``.
+    columns
+        What was drawn, as of :func:`draw_columns`.
     """
-    misses = (lists.mask() & ~lists.labels).sum(axis=1, keepdims=True)
-    drawn = (there & ~labels).sum(axis=1, keepdims=True)
-    share = misses / np.maximum(drawn, 1)
-    return np.where(there, np.where(labels, 1.0, share), 0.0).astype(np.float32)
+    labels = np.take_along_axis(lists.labels, columns, axis=1)
+    missed = np.take_along_axis(lists.mask() & ~lists.labels, columns, axis=1)
+    met = np.zeros_like(missed)
+    if lists.refused is not None:
+        met = np.take_along_axis(lists.refused, columns, axis=1)
+    n_misses = (lists.mask() & ~lists.labels).sum(axis=1, keepdims=True)
+    n_met = np.zeros_like(n_misses)
+    if lists.refused is not None:
+        n_met = lists.refused.sum(axis=1, keepdims=True)
+    drawn_met = met.sum(axis=1, keepdims=True)
+    drawn_others = (missed & ~met).sum(axis=1, keepdims=True)
+    # Where only one kind was drawn, it stands for the other too.
+    n_met = np.where(drawn_others == 0, n_misses, np.where(drawn_met == 0, 0, n_met))
+    share = np.where(
+        met, n_met / np.maximum(drawn_met, 1), (n_misses - n_met) / np.maximum(drawn_others, 1)
+    )
+    strengths = 1.0
+    if lists.strengths is not None:
+        strengths = np.take_along_axis(lists.strengths, columns, axis=1)
+    return np.where(labels, strengths, np.where(missed, share, 0.0)).astype(np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,23 @@ from twofold.indexing.errors import InputError
 from twofold.indexing.interactions import Interactions
 from twofold.retrieval.candidates import Candidates, rank
 from twofold.retrieval.queries import Queries
+
+NEVER = np.iinfo(np.int64).max
+
+
+class Border(NamedTuple):
+    """Where the labels of each list begin: nothing after it may be known.
+
+    Parameters
+    ----------
+    times
+        Milliseconds of the first label, ``int64 (n,)``; the greatest number where there is none.
+    steps
+        Its step in the user's sequence, ``int64 (n,)``, likewise; -1 where only the time is known.
+    """
+
+    times: npt.NDArray[np.int64]
+    steps: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -31,18 +48,41 @@ class Lists:
         Whether the candidate was a hit, ``bool (n, m)``.
     n_held_out
         Hits that there were to find, in the list or not, ``int64 (n,)``.
+    strengths
+        What each hit counts for in the loss, in (0, 1], the strongest statement 1, and 0 elsewhere,
+        ``float32 (n, m)``; ``None`` where every hit counts 1.
+    refused
+        Misses that are certain: the user met the item while the labels came and did not take it,
+        ``bool (n, m)``; ``None`` where nothing is known of that.
+    border
+        Where the labels begin; ``None`` where that is not known.
+    held_out
+        All hits that there were to find, ``bool (n, n_items)``; ``None`` where they all stand in
+        the lists.
+    popularity
+        How many users had taken each item before the labels, ``float32 (n_items,)``; ``None`` where
+        no misses are to be drawn by it.
     """
 
     queries: Queries
     candidates: Candidates
     labels: npt.NDArray[np.bool_]
     n_held_out: npt.NDArray[np.int64]
+    strengths: npt.NDArray[np.float32] | None = None
+    refused: npt.NDArray[np.bool_] | None = None
+    border: Border | None = None
+    held_out: sp.csr_matrix | None = None
+    popularity: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        if self.labels.shape != self.candidates.items.shape:
-            raise InputError("Lists: labels must have the shape of the candidates' items")
+        for name in ("labels", "strengths", "refused"):
+            value = getattr(self, name)
+            if value is not None and value.shape != self.candidates.items.shape:
+                raise InputError(f"Lists: {name} must have the shape of the candidates' items")
         if not len(self.queries) == len(self.n_held_out) == len(self.labels):
             raise InputError("Lists: queries, labels and n_held_out must be of one length")
+        if self.refused is not None and bool((self.refused & self.labels).any()):
+            raise InputError("Lists: a candidate must not be a hit and refused")
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -60,13 +100,26 @@ class Lists:
         """Return the positions of lists that hold a hit, ``int64``."""
         return np.flatnonzero(self.labels.any(axis=1))
 
+    def counted(self) -> npt.NDArray[np.float32]:
+        """Return what each candidate counts for in the loss over whole lists, ``float32 (n, m)``.
+
+        A hit counts for its strength, a miss for 1, padding for nothing.
+        """
+        told = self.labels if self.strengths is None else self.strengths
+        return np.where(self.labels, told, self.mask()).astype(np.float32)
+
     def take(self, which: npt.NDArray[np.int64]) -> Lists:
         """Return the lists at positions `which`."""
-        return Lists(
-            self.queries.take(which),
-            self.candidates.take(which),
-            self.labels[which],
-            self.n_held_out[which],
+        return replace(
+            self,
+            queries=self.queries.take(which),
+            candidates=self.candidates.take(which),
+            labels=self.labels[which],
+            n_held_out=self.n_held_out[which],
+            strengths=None if self.strengths is None else self.strengths[which],
+            refused=None if self.refused is None else self.refused[which],
+            border=None if self.border is None else Border(*(one[which] for one in self.border)),
+            held_out=None if self.held_out is None else self.held_out[which],
         )
 
     def truth(self) -> Truth:
@@ -140,7 +193,14 @@ def stacked(parts: Sequence[npt.NDArray[Any]], fill: float) -> npt.NDArray[Any]:
     return np.concatenate(wide)
 
 
-def label_lists(queries: Queries, candidates: Candidates, labels: Interactions) -> Lists:
+def label_lists(
+    queries: Queries,
+    candidates: Candidates,
+    labels: Interactions,
+    *,
+    refusals: Interactions | None = None,
+    popularity: npt.NDArray[np.float32] | None = None,
+) -> Lists:
     """Return candidates beside what the queries' users did next.
 
     Parameters
@@ -150,18 +210,72 @@ def label_lists(queries: Queries, candidates: Candidates, labels: Interactions) 
     candidates
         Their candidates.
     labels
-        The label rows; of a user's repeats each item counts once. One that the query excludes, seen
-        before, counts as held out, as in an evaluation, though no list can hold it.
+        The label rows; of a user's repeats each item counts once, with the strongest weight. One
+        that the query excludes, seen before, counts as held out, as in an evaluation, though no
+        list can hold it.
+    refusals
+        What the users met meanwhile and did not take, as of
+        :func:`twofold.indexing.splits.refusals_in`.
+    popularity
+        As of :class:`Lists`.
     """
     wanted = sp.csr_matrix(
         (np.ones(len(labels), dtype=bool), (labels.users, labels.items)),
         shape=(labels.n_users, labels.n_items),
     )[queries.users]
-    rows = np.repeat(np.arange(len(queries)), np.diff(wanted.indptr))
-    keys = rows * np.int64(labels.n_items) + wanted.indices
-    asked = np.arange(len(queries))[:, None] * np.int64(labels.n_items) + candidates.items
+    asked = queries.users[:, None] * np.int64(labels.n_items) + candidates.items
+    keys, weights = _strongest(labels)
+    place = np.minimum(np.searchsorted(keys, asked), max(0, len(keys) - 1))
     found = np.isin(asked, keys) & (candidates.items >= 0)
-    return Lists(queries, candidates, found, np.diff(wanted.indptr).astype(np.int64))
+    strengths = np.where(found, weights[place], 0) if len(keys) else np.zeros(found.shape)
+    refused = None
+    if refusals is not None:
+        met = refusals.users * np.int64(labels.n_items) + refusals.items
+        refused = np.isin(asked, met) & (candidates.items >= 0) & ~found
+    return Lists(
+        queries,
+        candidates,
+        found,
+        np.diff(wanted.indptr).astype(np.int64),
+        strengths.astype(np.float32),
+        refused,
+        _border(queries, labels),
+        wanted,
+        popularity,
+    )
+
+
+def popularity_of(known: Interactions) -> npt.NDArray[np.float32]:
+    """Return how many users have taken each item, ``float32 (n_items,)``."""
+    return np.asarray(known.matrix().getnnz(axis=0), dtype=np.float32)
+
+
+def _strongest(
+    labels: Interactions,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Return the pairs of users and items, ascending, and the strongest label of each, in (0, 1].
+
+    Quantities say how often, not how surely: beyond a purchase nothing is stronger. Where nobody
+    says anything as strong as a purchase, the strongest that is said counts 1: what all hits have
+    in common must not make them few beside the misses.
+    """
+    keys, which = np.unique(
+        labels.users * np.int64(labels.n_items) + labels.items, return_inverse=True
+    )
+    out = np.zeros(len(keys), dtype=np.float32)
+    np.maximum.at(out, which, np.minimum(labels.weights, 1))
+    return keys, out / max(float(out.max(initial=0)), np.finfo(np.float32).tiny)
+
+
+def _border(queries: Queries, labels: Interactions) -> Border:
+    """Return time and step of each query's first label: rows are sorted by user and step."""
+    first = np.searchsorted(labels.users, queries.users)
+    there = np.append(labels.users, -1)[first] == queries.users
+    there &= first < len(labels)
+    times, steps = np.full((2, len(queries)), NEVER, dtype=np.int64)
+    times[there] = labels.times[first[there]]
+    steps[there] = labels.steps[first[there]]
+    return Border(times, steps)
 
 
 def mean_ndcg(

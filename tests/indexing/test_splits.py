@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from twofold.indexing.splits import (
     hold_out_time,
     leave_last_n,
     leave_one_out,
+    refusals_in,
 )
 
 T = 1_700_000_000
@@ -252,3 +254,29 @@ def test_nothing_learnt_from_is_later_than_what_is_tested(
     assert times[split.known_at_test].max() < times[split.test].min()
     if split.validation.any():
         assert times[split.train].max() < times[split.validation].min()
+
+
+def test_refusals_lie_within_the_label_window() -> None:
+    rows = ONE.interactions
+
+    def met(n: int, skip: int) -> list[int]:
+        return refusals_in(rows, hold_out_last(rows, n, skip=skip)).steps.tolist()
+
+    assert met(1, 0) == []
+    assert met(2, 0) == [6]
+    assert met(3, 0) == [4, 6]
+    # The view of step 7 is hidden; what comes before it may be known.
+    assert met(1, 1) == [6]
+    assert met(1, 2) == [4]
+    assert met(2, 2) == [2, 4]
+
+
+def test_what_shares_the_first_labels_time_is_refused_whatever_its_place() -> None:
+    shown = [("u", f"i{t}", "impression", 5) for t in range(6)]
+    others = [("v", "i0", "view", 1), ("v", "i1", "skip", 2), ("v", "i2", "view", 3)]
+    data = _data([("u", "x", "view", 1), ("u", "y", "view", 5), *shown, *others])
+    found = refusals_in(data.interactions, hold_out_last(data.interactions, 1))
+    assert sorted(data.items.decode(found.items)) == [f"i{t}" for t in range(6)]
+    wish = replace(data.interactions, signs=np.ones(len(data.interactions), dtype=np.int8))
+    # What raises an item is no refusal, label or not.
+    assert not len(refusals_in(wish, hold_out_last(wish, 1)))
