@@ -187,7 +187,7 @@ class RankerModel(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return histories as :func:`read_history` takes them, the learned tokens before each."""
         n, count = len(states), self.shape.prefix
-        # Right before the first event of each, so that layers with a window see them too.
+        # Right before the first event of each: layers with a window see them from short histories.
         first = places.masked_fill(~mask, 0)
         first = torch.cat([first, first.new_zeros((n, 1))], dim=1).amin(dim=1, keepdim=True)
         before = first - torch.arange(count, 0, -1, device=places.device)

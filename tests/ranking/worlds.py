@@ -95,7 +95,12 @@ def make_served(n: int, *, short: Sequence[int] = (), by: int = 1) -> Candidates
 
 
 def make_model(
-    folder: Path, joint_layers: int, *, dropout: float = 0.1, max_history: int = MAX_HISTORY
+    folder: Path,
+    joint_layers: int,
+    *,
+    dropout: float = 0.1,
+    max_history: int = MAX_HISTORY,
+    prefix: int = 0,
 ) -> RankerModel:
     """Return a ranker whose encoder is pretrained and whose new weights are as they start."""
     backbone = backbone_from_pretrained(str(folder), joint_layers, dropout)
@@ -108,6 +113,7 @@ def make_model(
         n_relations=N_RELATIONS,
         n_kinds=N_KINDS,
         max_history=max_history,
+        prefix=prefix,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
