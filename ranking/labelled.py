@@ -141,7 +141,7 @@ def draw_weights(lists: Lists, columns: npt.NDArray[np.int64]) -> npt.NDArray[np
     share = np.where(
         met, n_met / np.maximum(drawn_met, 1), (n_misses - n_met) / np.maximum(drawn_others, 1)
     )
-    strengths = 1.0
+    strengths = np.ones(labels.shape, dtype=np.float32)
     if lists.strengths is not None:
         strengths = np.take_along_axis(lists.strengths, columns, axis=1)
     return np.where(labels, strengths, np.where(missed, share, 0.0)).astype(np.float32)

@@ -264,7 +264,7 @@ def _strongest(
     )
     out = np.zeros(len(keys), dtype=np.float32)
     np.maximum.at(out, which, np.minimum(labels.weights, 1))
-    return keys, out / max(float(out.max(initial=0)), np.finfo(np.float32).tiny)
+    return keys, out / (out.max(initial=0) or np.float32(1))
 
 
 def _border(queries: Queries, labels: Interactions) -> Border:

@@ -15,6 +15,7 @@ from twofold.ranking.batches import (
     text_queries,
     told_histories,
 )
+from twofold.ranking.further_misses import with_further_misses
 from twofold.ranking.items import ItemTables
 from twofold.ranking.labelled import Drawn, draw
 from twofold.ranking.lists import Lists
@@ -31,7 +32,7 @@ class ReadBatch:
     Parameters
     ----------
     queries
-        The histories.
+        The histories, as far as they are read.
     items
         Candidates, those that a text query names among them, ``int64 (B, m)``.
     features
@@ -62,7 +63,7 @@ def read_batch(
     settings: RankerSettings,
     rng: np.random.Generator,
 ) -> ReadBatch:
-    """Return a batch of lists: candidates drawn, some lists turned into text queries.
+    """Return a batch of lists: histories shortened, candidates drawn, some lists said as text.
 
     Parameters
     ----------
@@ -77,14 +78,28 @@ def read_batch(
     rng
         Draws.
     """
-    asked = rng.random(len(lists)) < settings.training.text_query_share
-    dropped = rng.random(len(lists)) < settings.training.collaborative_dropout
+    training = settings.training
     limit, longest = shape.backbone.max_tokens, shape.max_history
-    drawn = draw(lists, settings.training.negatives, rng)
-    said = text_rows(lists.queries, drawn, asked, tables, limit=limit, rng=rng)
-    told = told_histories(lists.queries, tables, settings.history, limit=limit, max_history=longest)
-    return ReadBatch(
+    queries = shortened(
         lists.queries,
+        dropout=training.history_dropout,
+        truncation=training.history_truncation,
+        max_history=longest,
+        rng=rng,
+    )
+    asked = rng.random(len(lists)) < training.text_query_share
+    dropped = rng.random(len(lists)) < training.collaborative_dropout
+    drawn = with_further_misses(
+        draw(lists, training.negatives, rng),
+        lists,
+        popular=training.popular_negatives,
+        in_batch=training.batch_negatives,
+        rng=rng,
+    )
+    said = text_rows(queries, drawn, asked, tables, limit=limit, rng=rng)
+    told = told_histories(queries, tables, settings.history, limit=limit, max_history=longest)
+    return ReadBatch(
+        queries,
         said.drawn.items,
         drawn.features,
         said.drawn,
@@ -92,6 +107,43 @@ def read_batch(
         said.likeness,
         dropped,
     )
+
+
+def shortened(
+    queries: Queries,
+    *,
+    dropout: float,
+    truncation: float,
+    max_history: int,
+    rng: np.random.Generator,
+) -> Queries:
+    """Return queries with some events left out; nothing is drawn for what is not asked for.
+
+    Parameters
+    ----------
+    queries
+        The histories.
+    dropout
+        Chance of each event to be left out, in [0, 1); a history keeps one that any was in.
+    truncation
+        Share of the histories of which only some latest events are kept, from one to as many as
+        the model reads, in [0, 1).
+    max_history
+        Most events that the model reads.
+    rng
+        Draws.
+    """
+    if truncation > 0:
+        lengths = np.minimum(queries.lengths(), max_history)
+        few = rng.integers(1, np.maximum(lengths, 1), endpoint=True)
+        kept = np.where(rng.random(len(queries)) < truncation, few, queries.lengths())
+        queries = queries.keeping(queries.ages() < kept[queries.rows()])
+    if dropout > 0:
+        keys, rows = rng.random(len(queries.items)), queries.rows()
+        highest = np.zeros(len(queries))
+        np.maximum.at(highest, rows, keys)
+        queries = queries.keeping((keys >= dropout) | (keys == highest[rows]))
+    return queries
 
 
 def batch_logits(model: RankerModel, tables: ItemTables, batch: ReadBatch) -> Tensor:

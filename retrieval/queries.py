@@ -131,11 +131,13 @@ class Queries:
         """Return the same queries with only the latest `n` events of each history."""
         if self.lengths().max(initial=0) <= n:
             return self
-        keep = self.ages() < n
-        lengths = np.minimum(self.lengths(), n)
+        return self.keeping(self.ages() < n)
+
+    def keeping(self, keep: npt.NDArray[np.bool_]) -> Queries:
+        """Return the same queries with only the events where `keep`, ``bool (n_events,)``."""
         return replace(
             self,
-            indptr=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            indptr=np.concatenate([[0], np.cumsum(keep)])[self.indptr].astype(np.int64),
             items=self.items[keep],
             kinds=self.kinds[keep],
             weights=self.weights[keep],

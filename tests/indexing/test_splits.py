@@ -260,7 +260,7 @@ def test_refusals_lie_within_the_label_window() -> None:
     rows = ONE.interactions
 
     def met(n: int, skip: int) -> list[int]:
-        return refusals_in(rows, hold_out_last(rows, n, skip=skip)).steps.tolist()
+        return [*map(int, refusals_in(rows, hold_out_last(rows, n, skip=skip)).steps)]
 
     assert met(1, 0) == []
     assert met(2, 0) == [6]
