@@ -163,6 +163,9 @@ def test_a_wheel_holds_every_module(tmp_path: Path) -> None:
     }
     assert expected <= held
     assert f"{FACE}/py.typed" in held
+    presets = {f"{FACE}/presets/{one.name}" for one in (ROOT / FACE / "presets").iterdir()}
+    assert presets <= held
+    assert len(presets) >= 4
     assert {name.split("/")[0] for name in held} == {FACE, f"twofold-{version()}.dist-info"}
 
 

@@ -15,6 +15,7 @@ from twofold.options import (
     Interactions,
     Items,
     Json,
+    Preset,
     Repeat,
     Set,
     begin,
@@ -36,6 +37,7 @@ def build(
         Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the artefact.")
     ],
     items: Items = None,
+    preset: Preset = None,
     config: Config = None,
     overrides: Set = None,
     repeat: Repeat = False,
@@ -47,7 +49,7 @@ def build(
     generation serves until the new one is complete.
     """
     progress = begin(as_json=as_json)
-    settings = settings_from(config, overrides, repeat=repeat)
+    settings = settings_from(config, overrides, preset=preset, repeat=repeat)
     from twofold.build import build as build_artefact
 
     report = build_artefact(interactions, items, out, settings, progress)
@@ -244,16 +246,16 @@ def _flat(name: str, value: Any) -> list[tuple[str, Any]]:
 
 
 @app.command()
-def settings(config: Config = None, overrides: Set = None) -> None:
-    """Print all settings as TOML, each explained; with --config or --set those in force."""
+def settings(preset: Preset = None, config: Config = None, overrides: Set = None) -> None:
+    """Print all settings as TOML, each explained; with an option those in force."""
     begin(as_json=False)
     from twofold.settings import Settings
     from twofold.settings_file import default_toml, to_toml
 
-    if config is None and not overrides:
+    if preset is None and config is None and not overrides:
         say(default_toml(Settings).rstrip("\n"))
     else:
-        say(to_toml(settings_from(config, overrides)).rstrip("\n"))
+        say(to_toml(settings_from(config, overrides, preset=preset)).rstrip("\n"))
 
 
 @app.command()

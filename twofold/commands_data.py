@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from twofold.options import Config, Json, Set, begin, settings_from
+from twofold.options import Config, Json, Preset, Set, begin, settings_from
 from twofold.terminal import say, say_json, say_rows
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def describe(
     interactions: Interactions,
     items: Items = None,
     drop_unknown_items: DropUnknown = False,
+    preset: Preset = None,
     config: Config = None,
     overrides: Set = None,
     as_json: Json = False,
@@ -50,7 +51,7 @@ def describe(
     Counts, density, range of times, ties in time, coverage by texts, lengths of histories.
     """
     progress = begin(as_json=as_json)
-    settings = _settings(config, overrides, drop=drop_unknown_items)
+    settings = _settings(preset, config, overrides, drop=drop_unknown_items)
     from twofold.indexing.dataset import load_dataset
     from twofold.indexing.describe import describe as count
 
@@ -75,6 +76,7 @@ def validate(
     interactions: Interactions,
     items: Items = None,
     drop_unknown_items: DropUnknown = False,
+    preset: Preset = None,
     config: Config = None,
     overrides: Set = None,
     as_json: Json = False,
@@ -84,7 +86,7 @@ def validate(
     Exit code 1 where they cannot be loaded.
     """
     progress = begin(as_json=as_json)
-    settings = _settings(config, overrides, drop=drop_unknown_items)
+    settings = _settings(preset, config, overrides, drop=drop_unknown_items)
     from twofold.indexing.validate import validate as check
 
     report = check(interactions, items, settings.data, progress=progress)
@@ -102,6 +104,8 @@ def validate(
         raise typer.Exit(1)
 
 
-def _settings(config: Path | None, overrides: list[str] | None, *, drop: bool) -> Settings:
+def _settings(
+    preset: str | None, config: Path | None, overrides: list[str] | None, *, drop: bool
+) -> Settings:
     more = ["data.drop_unknown_items=true"] if drop else []
-    return settings_from(config, [*(overrides or ()), *more])
+    return settings_from(config, [*(overrides or ()), *more], preset=preset)

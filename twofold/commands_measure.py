@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from twofold.options import Config, Interactions, Items, Json, Repeat, Set, begin, settings_from
+from twofold.options import (
+    Config,
+    Interactions,
+    Items,
+    Json,
+    Preset,
+    Repeat,
+    Set,
+    begin,
+    settings_from,
+)
 from twofold.terminal import cell, say, say_json, table
 
 if TYPE_CHECKING:
@@ -32,6 +42,7 @@ def evaluate(
             "--skip", min=0, help="Leave out each user's last labels first: tune there, test once."
         ),
     ] = 0,
+    preset: Preset = None,
     config: Config = None,
     overrides: Set = None,
     repeat: Repeat = False,
@@ -39,7 +50,7 @@ def evaluate(
 ) -> None:
     """Learn without the held-out part, and measure every source and both stages on it."""
     progress = begin(as_json=as_json)
-    settings = settings_from(config, overrides, repeat=repeat)
+    settings = settings_from(config, overrides, preset=preset, repeat=repeat)
     from twofold.evaluate import evaluate as measure
 
     found = measure(

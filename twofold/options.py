@@ -40,6 +40,15 @@ Config = Annotated[
         "--config", "-c", metavar="FILE", help="Settings in TOML; `twofold settings` writes one."
     ),
 ]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        metavar="NAME",
+        help="Settings that suit a domain, e-commerce, news, social or video; --config and --set "
+        "win over them.",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -183,10 +192,14 @@ def _cap(text: str) -> tuple[str, int]:
 
 
 def settings_from(
-    config: Path | None, overrides: list[str] | None, *, repeat: bool = False
+    config: Path | None,
+    overrides: list[str] | None,
+    *,
+    preset: str | None = None,
+    repeat: bool = False,
 ) -> Settings:
     """Return the settings that a command was given."""
     from twofold.settings import load_settings
 
     short = ["stage_one.repeat=true"] if repeat else []
-    return load_settings(config, [*short, *(overrides or ())])
+    return load_settings(config, [*short, *(overrides or ())], preset=preset)

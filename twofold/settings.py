@@ -10,6 +10,7 @@ from twofold.indexing.data_settings import DataSettings
 from twofold.indexing.errors import SettingsError
 from twofold.indexing.text import TextSettings
 from twofold.indexing.tuning import IndexSettings
+from twofold.presets import preset as values_of
 from twofold.ranking.settings import RankerSettings
 from twofold.retrieval.stage_one import StageOneSettings
 from twofold.settings_file import load_toml
@@ -81,8 +82,19 @@ class Settings:
             raise SettingsError(f"seed must be in 0 .. 2**32 - 1, not {self.seed}")
 
 
-def load_settings(file: str | Path | None = None, overrides: Sequence[str] = ()) -> Settings:
+def load_settings(
+    file: str | Path | None = None, overrides: Sequence[str] = (), *, preset: str | None = None
+) -> Settings:
     """Return the settings of a TOML file, with ``section.key=value`` overrides on top.
+
+    Parameters
+    ----------
+    file
+        TOML file; ``None`` for none.
+    overrides
+        Win over the file.
+    preset
+        Name of a preset, over which the file wins, see :mod:`twofold.presets`; ``None`` for none.
 
     Raises
     ------
@@ -91,4 +103,5 @@ def load_settings(file: str | Path | None = None, overrides: Sequence[str] = ())
     FileNotFoundError
         If there is no such file.
     """
-    return load_toml(Settings, file, overrides)
+    below = None if preset is None else values_of(preset)
+    return load_toml(Settings, file, overrides, below=below)

@@ -20,7 +20,13 @@ S = TypeVar("S")
 Tree = dict[str, Any]
 
 
-def load_toml(kind: type[S], file: str | Path | None, overrides: Sequence[str] = ()) -> S:
+def load_toml(
+    kind: type[S],
+    file: str | Path | None,
+    overrides: Sequence[str] = (),
+    *,
+    below: Mapping[str, Any] | None = None,
+) -> S:
     """Return settings of a kind from a TOML file and from overrides, which win.
 
     Parameters
@@ -32,6 +38,9 @@ def load_toml(kind: type[S], file: str | Path | None, overrides: Sequence[str] =
     overrides
         ``section.key=value`` each, the value written as in TOML; a value that is not TOML is taken
         as text, and ``none`` leaves a setting out where it may be left out.
+    below
+        Values over which the file wins, nested as in it; an array is replaced as a whole. ``None``
+        for none.
 
     Raises
     ------
@@ -43,6 +52,9 @@ def load_toml(kind: type[S], file: str | Path | None, overrides: Sequence[str] =
     """
     tree = {} if file is None else _read(Path(file))
     settings = _build(kind, tree, (), "" if file is None else f"{file}: ")
+    if below is not None:
+        tree = _over(below, tree)
+        settings = _build(kind, tree, (), "")
     if not overrides:
         return settings
     for one in overrides:
@@ -180,6 +192,18 @@ def _described(hint: Any) -> str:
         return f"an array [{', '.join(_described(one) for one in arguments)}]"
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     return '"none"' if hint is types.NoneType else words.get(hint, str(hint))
+
+
+def _over(below: Mapping[str, Any], tree: Mapping[str, Any]) -> Tree:
+    """Return the values of both trees, those of `tree` where both have one."""
+    out = dict(below)
+    for name, value in tree.items():
+        under = out.get(name)
+        if isinstance(value, Mapping) and isinstance(under, Mapping):
+            out[name] = _over(under, value)
+        else:
+            out[name] = value
+    return out
 
 
 def _put(tree: Tree, path: tuple[str, ...], value: Any, text: str) -> None:
