@@ -16,6 +16,8 @@ from twofold.indexing.errors import ArtefactError
 FORMAT = "twofold artefact"
 # Raised whenever a generation comes to hold something else: no version but its own is read.
 FORMAT_VERSION = 6
+# What a manifest says of itself; all else is what its build said.
+OWN = frozenset(("format", "format_version", "files", "content_hash", "created", "versions"))
 MANIFEST = "manifest.json"
 MEASUREMENTS = "measurements.json"
 STAGES = "stages"
@@ -62,7 +64,7 @@ def make_manifest(
         Name to ``{"sha256": ..., "size": ...}`` of each file; bytes.
     """
     head = {"format": FORMAT, "format_version": FORMAT_VERSION}
-    clashes = sorted(set(about) & {*head, "files", "content_hash", "created", "versions"})
+    clashes = sorted(set(about) & OWN)
     if clashes:
         raise ArtefactError(f"a build cannot set the manifest's own field '{clashes[0]}'")
     manifest = {**head, **about, "files": {name: dict(files[name]) for name in sorted(files)}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -184,19 +184,19 @@ class GenerationWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
-    def take_over(self, generation: Generation, *, but: str) -> None:
-        """Copy what another generation holds, except one folder.
+    def take_over(self, generation: Generation, *, but: Collection[str]) -> None:
+        """Copy what another generation holds, except some of it.
 
         Parameters
         ----------
         generation
             A whole generation.
         but
-            Name of the folder at its top that is left out.
+            Names of the folders and files at its top that are left out.
         """
         for name in generation.manifest["files"]:
             top = PurePosixPath(name).parts[0]
-            if top not in (but, MEASUREMENTS, STAGES):
+            if top not in (*but, MEASUREMENTS, STAGES):
                 shutil.copyfile(generation.path(name), self.path(name))
 
     def commit(

@@ -1,12 +1,14 @@
-"""A running mean of weights: less noise than the last step, at no cost in steps."""
+"""Means of weights over the course of a training: less noise than the last step, for nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+
+Weights = Mapping[str, Tensor]
 
 
 class WeightMean:
@@ -18,14 +20,14 @@ class WeightMean:
     Parameters
     ----------
     weights
-        The parameters; they are read at every update.
+        The parameters by name; they are read at every update.
     decay
         Final decay in [0, 1); 0 follows the parameters themselves.
     """
 
-    def __init__(self, weights: Sequence[Tensor], decay: float) -> None:
-        self._weights = list(weights)
-        self._means = [one.detach().clone() for one in self._weights]
+    def __init__(self, weights: Weights, decay: float) -> None:
+        self._weights = dict(weights)
+        self._means = copied(weights)
         self._decay = decay
         self._steps = 0
 
@@ -34,24 +36,42 @@ class WeightMean:
         """Take in the parameters as the last step left them."""
         self._steps += 1
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
-        for mean, one in zip(self._means, self._weights, strict=True):
-            mean.lerp_(one.detach(), 1 - decay)
+        for name, one in self._weights.items():
+            self._means[name].lerp_(one.detach(), 1 - decay)
 
-    def copy(self) -> list[Tensor]:
-        """Return the means as they are now, in the order of the parameters."""
-        return [one.clone() for one in self._means]
+    def copy(self) -> dict[str, Tensor]:
+        """Return the means as they are now."""
+        return copied(self._means)
 
-    @contextmanager
-    def standing_in(self) -> Iterator[None]:
-        """Put the means in the parameters' place for the length of a ``with`` block."""
-        own = [one.detach().clone() for one in self._weights]
-        self._put(self._means)
-        try:
-            yield
-        finally:
-            self._put(own)
+    def restore(self, means: Weights, steps: int) -> None:
+        """Go on from the means as they were after so many updates."""
+        self._means, self._steps = copied(means), steps
 
-    @torch.no_grad()
-    def _put(self, values: Sequence[Tensor]) -> None:
-        for one, value in zip(self._weights, values, strict=True):
-            one.copy_(value)
+
+@torch.no_grad()
+def copied(weights: Weights) -> dict[str, Tensor]:
+    """Return weights as they are now."""
+    return {name: one.detach().clone() for name, one in weights.items()}
+
+
+@torch.no_grad()
+def put(values: Weights, weights: Weights) -> None:
+    """Give weights the values of the same names."""
+    for name, one in weights.items():
+        one.copy_(values[name])
+
+
+@contextmanager
+def standing_in(values: Weights, weights: Weights) -> Iterator[None]:
+    """Put values in the weights' place for the length of a ``with`` block."""
+    own = copied(weights)
+    put(values, weights)
+    try:
+        yield
+    finally:
+        put(own, weights)
+
+
+def mean_of(many: Sequence[Weights]) -> dict[str, Tensor]:
+    """Return the plain mean of several models' weights (Wortsman et al. 2022)."""
+    return {name: torch.stack([one[name] for one in many]).mean(dim=0) for name in many[0]}

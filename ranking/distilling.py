@@ -5,21 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress
 from twofold.ranking.items import ItemTables, compute_states
-from twofold.ranking.labelled import Labelled, batches, n_batches
-from twofold.ranking.lists import Lists, mean_ndcg
+from twofold.ranking.labelled import Labelled
+from twofold.ranking.lessons import FromTeachers, Teacher
+from twofold.ranking.lists import Lists
 from twofold.ranking.model import RankerModel
 from twofold.ranking.ranker import Ranker
-from twofold.ranking.scoring import served_logits
-from twofold.ranking.settings import RankerSettings
-from twofold.ranking.training import Task, Trained, train_by
-from twofold.ranking.training_batch import batch_logits, read_batch
+from twofold.ranking.training import Trained, train_by
 from twofold.retrieval.candidates import Candidates
 from twofold.retrieval.queries import Queries
 
@@ -90,16 +86,11 @@ def distil(
     stop, fit = (lists.take(np.sort(part)) for part in np.split(order, [n_stop]))
     student.requires_grad_(True)
     student.g.requires_grad_(False)
-    course = _taught(
-        student,
-        ranker.model,
-        Labelled(fit, learning),
-        Labelled(stop, learning),
-        taught,
-        settings,
-        seed,
-        progress,
+    teacher = [[Teacher(ranker.model.eval(), taught)]]
+    lesson = FromTeachers(
+        student, [Labelled(fit, learning)], teacher, [Labelled(stop, learning)], teacher, settings
     )
+    course = train_by(student, lesson, settings.training, seed=seed, progress=progress)
     student.requires_grad_(False)
     small = replace(ranker, model=student, settings=settings, digests=None)
     return Distilled(small.with_tables(learning), course)
@@ -157,43 +148,3 @@ def _lists(ranker: Ranker, queries: Queries, candidates: Candidates) -> Lists:
     np.put_along_axis(labels, best, True, axis=1)
     labels &= candidates.items >= 0
     return Lists(queries, candidates, labels, labels.sum(axis=1))
-
-
-def _taught(
-    student: RankerModel,
-    teacher: RankerModel,
-    fit: Labelled,
-    stop: Labelled,
-    taught: ItemTables,
-    settings: RankerSettings,
-    seed: int,
-    progress: Progress | None,
-) -> Trained:
-    """Train the student in place to say what the teacher says."""
-    rng = np.random.default_rng(seed)
-    teacher.eval()
-
-    def loss(part: Labelled, which: npt.NDArray[np.int64]) -> Tensor:
-        batch = read_batch(student.shape, part.tables, part.lists.take(which), settings, rng)
-        with torch.no_grad():
-            wanted = batch_logits(teacher, taught, batch)
-        distances = (batch_logits(student, part.tables, batch) - wanted).square()
-        there = torch.from_numpy(batch.items >= 0)
-        return distances[there].mean()
-
-    asked, served = stop.lists.queries, stop.lists.candidates
-    there = stop.lists.mask()
-    wanted = served_logits(teacher, taught, asked, served, settings.history)
-
-    def measure() -> tuple[float, float]:
-        found = served_logits(student, stop.tables, asked, served, settings.history)
-        error = float(np.square(found[there] - wanted[there]).mean())
-        return error, mean_ndcg([stop.lists], [found])
-
-    task = Task(
-        n_batches=n_batches([fit], settings.training.batch_lists),
-        batches=lambda: batches([fit], settings.training.batch_lists, rng),
-        loss=loss,
-        measure=measure,
-    )
-    return train_by(student, task, settings, seed=seed, progress=progress)

@@ -249,9 +249,28 @@ class StatesOnDemand:
         return np.asarray(np.arange(self._longest) < self._lengths[items][:, None])
 
 
-@torch.no_grad()
 def lower_states(backbone: Backbone, tokens: ItemTokens, items: npt.NDArray[np.int64]) -> Tensor:
     """Return what the lower layers make of items read alone, packed, ``float32 (n_tokens, d)``."""
+    with torch.no_grad():
+        return _read_alone(backbone, tokens, items)
+
+
+def learned_states(
+    backbone: Backbone, tokens: ItemTokens, items: npt.NDArray[np.int64]
+) -> tuple[Tensor, Tensor]:
+    """Return states and lengths as of :meth:`ItemTables.token_states`, for the layers to learn by.
+
+    An item that stands in several places is read once.
+    """
+    distinct, where = np.unique(items, return_inverse=True)
+    states = _read_alone(backbone, tokens, distinct)
+    lengths = tokens.lengths()
+    ends = np.cumsum(lengths[distinct])
+    packed = ItemTokens(tokens.tokens, ends - lengths[distinct], ends=ends)
+    return states[torch.from_numpy(packed.rows(where))], torch.from_numpy(lengths[items])
+
+
+def _read_alone(backbone: Backbone, tokens: ItemTokens, items: npt.NDArray[np.int64]) -> Tensor:
     lengths = tokens.lengths()[items]
     longest = int(lengths.max()) if len(lengths) else 0
     mask = np.arange(longest)[None, :] < lengths[:, None]

@@ -15,10 +15,31 @@ from twofold.ranking.lists import Lists
 
 
 class Labelled(NamedTuple):
-    """Labelled lists beside the item tables of the stage one that made them."""
+    """Labelled lists beside the item tables of the stage one that made them.
+
+    Parameters
+    ----------
+    lists
+        The lists.
+    tables
+        What is read of items.
+    wordings
+        The same tables with other wordings of the items' texts.
+    weight
+        What these lists count for in the loss.
+    """
 
     lists: Lists
     tables: ItemTables
+    wordings: tuple[ItemTables, ...] = ()
+    weight: float = 1.0
+
+
+class Batch(NamedTuple):
+    """Some lists of a part, by their positions, ``int64``."""
+
+    part: Labelled
+    which: npt.NDArray[np.int64]
 
 
 class Drawn(NamedTuple):
@@ -43,14 +64,12 @@ class Drawn(NamedTuple):
     weights: Tensor
 
 
-def batches(
-    parts: Sequence[Labelled], size: int, rng: np.random.Generator
-) -> list[tuple[Labelled, npt.NDArray[np.int64]]]:
+def batches(parts: Sequence[Labelled], size: int, rng: np.random.Generator) -> list[Batch]:
     """Return an epoch's batches of lists with a hit, each of one part, in random order."""
     out = []
     for part in parts:
         order = rng.permutation(part.lists.hits())
-        out += [(part, order[start : start + size]) for start in range(0, len(order), size)]
+        out += [Batch(part, order[start : start + size]) for start in range(0, len(order), size)]
     return [out[place] for place in rng.permutation(len(out))]
 
 

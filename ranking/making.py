@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from twofold.indexing.errors import InputError
-from twofold.indexing.models import resolve_model
-from twofold.indexing.progress import Progress, Silent
+from twofold.indexing.progress import Progress
 from twofold.ranking.alignment import align_factors, scale_factors
-from twofold.ranking.backbone import Backbone
+from twofold.ranking.augmenting import reworded_tables, worded_as
 from twofold.ranking.calibration import Calibration, calibrate
 from twofold.ranking.head_fit import HeadCourse, fit_heads
-from twofold.ranking.items import ItemTables, ItemTokens, compute_states, tokenise_items
+from twofold.ranking.items import ItemTables
 from twofold.ranking.labelled import Labelled
 from twofold.ranking.lists import Lists, Window, pooled, stacked
+from twofold.ranking.members import Workplace, self_trained, train_members
 from twofold.ranking.model import ModelShape, RankerModel
-from twofold.ranking.pretrained import backbone_from_pretrained
 from twofold.ranking.ranker import Ranker
 from twofold.ranking.relations import Relations
 from twofold.ranking.scoring import served_logits
 from twofold.ranking.settings import RankerSettings
-from twofold.ranking.stored import Form, Rows
-from twofold.ranking.training import Trained, fine_tune
+from twofold.ranking.starting import Read, read_items, read_states, start
+from twofold.ranking.training import Trained
 from twofold.ranking.training_settings import TrainingSettings
 
 FEWEST_HITS = 20
@@ -59,8 +58,9 @@ def make_ranker(
     n_kinds: int,
     settings: RankerSettings,
     *,
+    unlabelled: Window | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    work: Workplace | None = None,
 ) -> Made:
     """Return a ranker trained on the labelled lists of one or several windows.
 
@@ -80,81 +80,53 @@ def make_ranker(
         Kinds of events in the histories.
     settings
         The ranker's settings.
+    unlabelled
+        Lists of which nobody knows the hits, for pseudo-labels; those of users to stop and to
+        calibrate on are left out.
     seed
         Deals the users, and seeds all training.
-    progress
-        Told of every step.
+    work
+        Where it is done.
 
     Raises
     ------
     InputError
         If too few lists hold a hit to train, stop and calibrate on.
     """
-    progress = progress or Silent()
-    groups = deal([window.lists for window in windows], settings.training, seed)
-    read = _read(texts, settings, progress)
-    backbone = read.backbone
+    work = work or Workplace()
+    training, progress = settings.training, work.progress
+    groups = deal([window.lists for window in windows], training, seed)
+    read = read_items(texts, settings, progress)
     with progress.step("Smoothing relations"):
-        tables = _tables(windows, read.tokens, vectors, read.states, seed)
-    shape = ModelShape(
-        backbone=backbone.shape,
-        joint_layers=backbone.shape.layers - backbone.n_lower,
-        n_features=windows[0].lists.features.shape[-1],
-        text_dim=vectors.shape[1],
-        factor_dim=windows[0].factors.shape[1],
-        n_relations=tables[0].relations.width,
-        n_kinds=n_kinds,
-        max_history=settings.max_history,
-    )
-    model = _new_model(shape, backbone, settings, seed)
+        tables = _tables(windows, read, vectors, seed)
     fit, stop, rest = (
         [Labelled(*pair) for pair in zip(part, tables, strict=True)] for part in groups
     )
-    with progress.step("Fitting g"):
-        heads = fit_heads(model.g, fit, stop, settings.training, seed=seed)
-    course = fine_tune(model, fit, stop, settings, seed=seed, progress=progress)
-    model.requires_grad_(False)
+    fit = _limited(_worded(fit, texts, read, settings, seed, progress), training.max_lists, seed)
+    started = start(_shape(windows[0], read, tables[0], n_kinds, settings), read, settings, seed)
+    heads: Sequence[HeadCourse] = ()
+    if training.max_epochs or not started.knows_g:
+        with progress.step("Fitting g"):
+            heads = fit_heads(started.model.g, fit, stop, training, seed=seed)
+    brought = train_members(started.model, fit, stop, settings, seed=seed, work=work)
+    if training.pseudo_labels.rounds and unlabelled is not None:
+        more = _unlabelled(unlabelled, windows[0], groups, read, vectors, seed)
+        brought = self_trained(brought, fit, stop, more, settings, seed=seed, work=work)
+    files = brought.adapter.files(read.encoder) if brought.adapter is not None else None
+    n_trained = brought.n_trained()
+    model = brought.finished()
+    tables, stop, rest = _restated(model, tables, stop, rest, settings, progress)
     with progress.step("Calibrating"):
         calibration = _calibrated(model, stop + rest, settings, seed)
     about = {
         "encoder": read.encoder,
         "max_item_tokens": int(read.tokens.lengths().max(initial=0)),
         "calibration": calibration.method,
-        **_course(groups, heads, course),
+        "n_trained": n_trained,
+        **_course(groups, heads, brought.courses),
     }
-    return Made(Ranker(model, tables[0], read.tokenizer, calibration, settings), course, about)
-
-
-class _Read(NamedTuple):
-    """A pretrained model, and what it reads of the items.
-
-    `encoder` says for the manifest which it is, `states` are ``None`` where no layer is lower.
-    """
-
-    encoder: dict[str, Any]
-    backbone: Backbone
-    tokenizer: Any
-    tokens: ItemTokens
-    states: Rows | None
-
-
-def _read(texts: Sequence[str], settings: RankerSettings, progress: Progress) -> _Read:
-    """Return the pretrained model that the settings name and what it reads of texts."""
-    from transformers import AutoTokenizer
-
-    source = resolve_model(settings.model, revision=settings.revision)
-    joint = 0 if settings.joint_layers == "all" else settings.joint_layers
-    backbone = backbone_from_pretrained(str(source.folder), joint, settings.training.dropout)
-    tokenizer = AutoTokenizer.from_pretrained(str(source.folder))
-    limit, causal = backbone.shape.max_tokens, backbone.shape.traits.causal
-    tokens = tokenise_items(tokenizer, texts, settings.max_item_tokens, limit, causal=causal)
-    states = None
-    if backbone.n_lower:
-        # Training reads them many times, whatever is stored in the end.
-        form: Form = "int8" if settings.item_states == "int8" else "half"
-        states = compute_states(backbone, tokens, form=form, progress=progress)
-    about = {"model": source.name, "revision": source.revision, "origin": source.origin}
-    return _Read(about, backbone, tokenizer, tokens, states)
+    ranker = Ranker(model, tables[0], read.tokenizer, calibration, settings, adapter=files)
+    return Made(ranker, brought.courses[-1], about)
 
 
 class Groups(NamedTuple):
@@ -196,22 +168,27 @@ def deal(windows: Sequence[Lists], settings: TrainingSettings, seed: int) -> Gro
     return dealt
 
 
-def _course(groups: Groups, heads: Sequence[HeadCourse], course: Trained) -> dict[str, Any]:
-    """Return how the training went, as JSON values."""
+def _course(
+    groups: Groups, heads: Sequence[HeadCourse], courses: Sequence[Trained]
+) -> dict[str, Any]:
+    """Return how the training went, as JSON values; epochs are those of the last training."""
+    last = courses[-1]
     return {
         "g": [{"stop_losses": list(one.losses), "best": one.best} for one in heads],
         "n_fit": [len(part) for part in groups.fit],
         "n_stop": [len(part) for part in groups.stop],
         "n_calibration": [len(part) for part in groups.rest],
-        "best_epoch": course.best,
+        "n_trainings": len(courses),
+        "best_epoch": last.best,
         "epochs": [
             {
                 "number": one.number,
                 "loss": one.loss,
                 "stop_loss": one.stop_loss,
                 "stop_ndcg": one.stop_ndcg,
+                "swa": one.swa,
             }
-            for one in course.epochs
+            for one in last.epochs
         ],
     }
 
@@ -221,11 +198,7 @@ def _of_users(lists: Lists, users: npt.NDArray[np.int64], wanted: bool) -> Lists
 
 
 def _tables(
-    windows: Sequence[Window],
-    tokens: ItemTokens,
-    vectors: npt.NDArray[np.float32],
-    states: Rows | None,
-    seed: int,
+    windows: Sequence[Window], read: Read, vectors: npt.NDArray[np.float32], seed: int
 ) -> list[ItemTables]:
     """Return the item tables of every window, factors in the basis of the latest."""
     basis = windows[0].factors
@@ -233,8 +206,95 @@ def _tables(
     factors += [align_factors(window.factors, basis) for window in windows[1:]]
     relations = [Relations.of(window.relations, window.taken, seed=seed) for window in windows]
     return [
-        ItemTables(tokens, vectors, *each, states) for each in zip(factors, relations, strict=True)
+        ItemTables(read.tokens, vectors, *each, read.states)
+        for each in zip(factors, relations, strict=True)
     ]
+
+
+def _shape(
+    window: Window, read: Read, tables: ItemTables, n_kinds: int, settings: RankerSettings
+) -> ModelShape:
+    adapter = settings.training.adapter
+    return ModelShape(
+        backbone=read.backbone.shape,
+        joint_layers=read.backbone.shape.layers - read.backbone.n_lower,
+        n_features=window.lists.features.shape[-1],
+        text_dim=tables.texts.shape[1],
+        factor_dim=window.factors.shape[1],
+        n_relations=tables.relations.width,
+        n_kinds=n_kinds,
+        max_history=settings.max_history,
+        prefix=adapter.tokens if adapter.kind == "prefix" else 0,
+    )
+
+
+def _limited(parts: Sequence[Labelled], most: int | None, seed: int) -> list[Labelled]:
+    """Return at most so many of the lists with a hit, and none without, or all lists."""
+    if most is None:
+        return list(parts)
+    places = [(part, place) for part, one in enumerate(parts) for place in one.lists.hits()]
+    chosen = np.random.default_rng(seed).permutation(len(places))[:most]
+    kept = [[places[n][1] for n in np.sort(chosen) if places[n][0] == p] for p in range(len(parts))]
+    return [
+        part._replace(lists=part.lists.take(np.array(which, dtype=np.int64)))
+        for part, which in zip(parts, kept, strict=True)
+        if which
+    ]
+
+
+def _worded(
+    parts: Sequence[Labelled],
+    texts: Sequence[str],
+    read: Read,
+    settings: RankerSettings,
+    seed: int,
+    progress: Progress,
+) -> list[Labelled]:
+    """Return the parts with other wordings of their items, made once for all."""
+    made = reworded_tables(
+        parts[0].tables,
+        texts,
+        read.tokenizer,
+        read.backbone,
+        settings.training.augmentation,
+        seed=seed,
+        progress=progress,
+    )
+    return [part._replace(wordings=worded_as(part.tables, made)) for part in parts]
+
+
+def _unlabelled(
+    window: Window,
+    basis: Window,
+    groups: Groups,
+    read: Read,
+    vectors: npt.NDArray[np.float32],
+    seed: int,
+) -> Labelled:
+    """Return lists without labels, those of users to stop and to calibrate on left out."""
+    known = np.concatenate([group[0].queries.users for group in (groups.stop, groups.rest)])
+    (_, tables) = _tables([basis, window], read, vectors, seed)
+    return Labelled(_of_users(window.lists, known, False), tables)
+
+
+def _restated(
+    model: RankerModel,
+    tables: list[ItemTables],
+    stop: list[Labelled],
+    rest: list[Labelled],
+    settings: RankerSettings,
+    progress: Progress,
+) -> tuple[list[ItemTables], list[Labelled], list[Labelled]]:
+    """Return tables with the states of the lower layers as they are after a training of those."""
+    if settings.training.layers == "joint":
+        return tables, stop, rest
+    states = read_states(model.backbone, tables[0].tokens, settings, progress)
+    tables = [replace(one, states=states) for one in tables]
+
+    def over(parts: list[Labelled]) -> list[Labelled]:
+        return [part._replace(tables=one) for part, one in zip(parts, tables, strict=True)]
+
+    return tables, over(stop), over(rest)
 
 
 def _calibrated(
@@ -251,15 +311,3 @@ def _calibrated(
     return calibrate(
         stacked(logits, -np.inf), labels, method=settings.training.calibration, seed=seed
     )
-
-
-def _new_model(
-    shape: ModelShape, backbone: Backbone, settings: RankerSettings, seed: int
-) -> RankerModel:
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = RankerModel(shape, settings.training.dropout)
-    model.backbone.load_state_dict(backbone.state_dict())
-    return model

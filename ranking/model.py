@@ -20,6 +20,7 @@ from twofold.ranking.cross import (
 )
 from twofold.ranking.head import GAPS, Events, Evidence, EvidenceHeads, TextQueries
 from twofold.ranking.layers import BackboneShape
+from twofold.ranking.noise import Noise
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,16 @@ class RankerModel(nn.Module):
         out: Tensor = self.text(items.texts) + self.factors(items.factors)
         return out
 
-    def remember(self, history: History) -> HistoryMemory:
-        """Return the keys and values that candidates of these histories will see."""
+    def remember(self, history: History, noise: Noise | None = None) -> HistoryMemory:
+        """Return the keys and values that candidates of these histories will see.
+
+        Parameters
+        ----------
+        history
+            The histories.
+        noise
+            Added to their states in training against small changes.
+        """
         when = self.ages(history.events.ages) + self.gaps(history.events.gaps)
         items = history.items
         soft = items if isinstance(items, Tensor) else self.soft(items)
@@ -178,6 +187,8 @@ class RankerModel(nn.Module):
             counts = history.token_mask.sum(1, keepdim=True)
             within = torch.arange(history.tokens.shape[1], device=counts.device)
             places = torch.cat([places, within - counts], dim=1)
+        if noise is not None:
+            states = noise.onto("histories", states)
         if self.shape.prefix:
             states, mask, places = self._behind_prefix(states, mask, places)
         return read_history(self.backbone.joint, states, mask, places)
@@ -216,7 +227,8 @@ class RankerModel(nn.Module):
         is_token = torch.ones(len(out), dtype=torch.bool, device=states.device)
         is_token[softs] = False
         out = out.index_copy(0, is_token.nonzero().squeeze(1), states)
-        out = out.index_add(0, readers, self.to_reader(soft))
+        # In mixed precision a product is narrower than what it is added to.
+        out = out.index_add(0, readers, self.to_reader(soft).to(out.dtype))
         return Blocks(out.index_copy(0, softs, soft), lengths + 1)
 
     def digest(self, blocks: Blocks) -> Digest:

@@ -17,6 +17,13 @@ class Observer(Protocol):
         """Take in what was measured after epoch `number`; 0 is the state before the first step."""
         ...
 
+    def resumed(self, step: int, epoch: int) -> None:
+        """Take in that a training which was cut off goes on after a step and an epoch.
+
+        It stands in place of epoch 0; what was told after them will be told again.
+        """
+        ...
+
 
 class Nobody:
     """Takes in nothing."""
@@ -25,4 +32,7 @@ class Nobody:
         """Take in nothing."""
 
     def epoch(self, number: int, values: Mapping[str, float]) -> None:
+        """Take in nothing."""
+
+    def resumed(self, step: int, epoch: int) -> None:
         """Take in nothing."""

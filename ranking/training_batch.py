@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +16,13 @@ from twofold.ranking.batches import (
     text_queries,
     told_histories,
 )
+from twofold.ranking.cross import Blocks
 from twofold.ranking.further_misses import with_further_misses
-from twofold.ranking.items import ItemTables
+from twofold.ranking.items import ItemTables, learned_states
 from twofold.ranking.labelled import Drawn, draw
 from twofold.ranking.lists import Lists
 from twofold.ranking.model import ModelShape, RankerModel, SoftItems
+from twofold.ranking.noise import Noise
 from twofold.ranking.settings import RankerSettings
 from twofold.ranking.text_rows import text_rows
 from twofold.retrieval.queries import Queries
@@ -146,8 +149,44 @@ def shortened(
     return queries
 
 
-def batch_logits(model: RankerModel, tables: ItemTables, batch: ReadBatch) -> Tensor:
-    """Return the logits of a batch, ``float32 (B, m)``."""
+class Reading(NamedTuple):
+    """A batch beside the item tables that it is read with.
+
+    Parameters
+    ----------
+    tables
+        What is read of items.
+    batch
+        The batch.
+    weight
+        What it counts for in the loss.
+    part
+        Number of the part that its lists are from.
+    """
+
+    tables: ItemTables
+    batch: ReadBatch
+    weight: float = 1.0
+    part: int = 0
+
+
+def batch_logits(
+    model: RankerModel, reading: Reading, noise: Noise | None = None, *, whole: bool = False
+) -> Tensor:
+    """Return the logits of a batch, ``float32 (B, m)``.
+
+    Parameters
+    ----------
+    model
+        The classifier.
+    reading
+        The batch.
+    noise
+        Added to the states of candidates and histories that enter the joint layers.
+    whole
+        Whether the lower layers are trained too: their states are then computed here.
+    """
+    tables, batch = reading.tables, reading.batch
     longest = model.shape.max_history
     history = history_batch(
         batch.queries,
@@ -156,13 +195,19 @@ def batch_logits(model: RankerModel, tables: ItemTables, batch: ReadBatch) -> Te
         as_text=batch.tokens,
         factors_dropped=batch.dropped,
     )
-    states, lengths = tables.token_states(np.maximum(batch.items, 0).ravel(), model.backbone)
+    items = np.maximum(batch.items, 0).ravel()
+    if whole:
+        states, lengths = learned_states(model.backbone, tables.tokens, items)
+    else:
+        states, lengths = tables.token_states(items, model.backbone)
     soft = tables.soft(batch.items)
     factors = drop_factors(soft.factors, batch.dropped).flatten(0, 1)
     blocks = model.blocks(states, lengths, SoftItems(soft.texts.flatten(0, 1), factors))
+    if noise is not None:
+        blocks = Blocks(noise.onto("candidates", blocks.states), blocks.lengths)
     return model.logits(
         blocks,
-        model.remember(history),
+        model.remember(history, noise),
         batch.features,
         evidence_batch(batch.queries, batch.items, tables, max_history=longest),
         text_queries(batch.likeness),

@@ -16,6 +16,7 @@ from twofold.indexing.tables import Source
 from twofold.indexing.vectors import VectorIndex
 from twofold.learning import Learned, learn
 from twofold.settings import Settings
+from twofold.training_place import forget_checkpoints, workplace
 from twofold.threads import torch_threads
 
 
@@ -108,8 +109,12 @@ def build(
         index, identity = _indexed(writer, dataset, settings, key, progress)
         key = stage_key(key, _shaping(settings))
         if not writer.finished("learned", key):
-            save_learned(writer, learn(dataset, dataset.interactions, index, settings, progress))
+            with workplace(writer, key, settings, progress) as work:
+                rows = dataset.interactions
+                learned = learn(dataset, rows, index, settings, progress, work)
+            save_learned(writer, learned)
             writer.finish("learned", key)
+            forget_checkpoints(writer)
         generation = writer.commit(
             {
                 "settings": asdict(settings),

@@ -22,6 +22,7 @@ from twofold import (
     commands_data,
     commands_measure,
     commands_recommend,
+    commands_train,
     commands_update,
 )
 from twofold.indexing.errors import TwofoldError
@@ -60,6 +61,7 @@ for commands in (
     commands_measure,
     commands_data,
     commands_build,
+    commands_train,
     commands_update,
     commands_recommend,
 ):

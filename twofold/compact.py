@@ -21,6 +21,7 @@ from twofold.indexing.embedding_cache import EmbeddingCache
 from twofold.indexing.errors import SettingsError
 from twofold.indexing.generation import Generation
 from twofold.indexing.live_log import ItemChange, LiveEvent, LiveLog, Position
+from twofold.indexing.manifest import OWN as BY_ITSELF
 from twofold.indexing.merging import Merged, merge
 from twofold.indexing.progress import Progress, Silent
 from twofold.indexing.text import TextEncoder, check_identity
@@ -41,10 +42,7 @@ MARK = "compacted"  # how far the log was read, in a generation
 # An index keeps its kind while there are at most so many times the items it was chosen for.
 GROWN = 1.5
 # What a manifest says of one generation alone.
-OWN = frozenset(
-    "format format_version files content_hash created versions counts data_fingerprint live "
-    f"{MARK} drift".split()
-)
+OWN = BY_ITSELF | {"counts", "data_fingerprint", "live", MARK, "drift"}
 
 
 @dataclass(frozen=True)

@@ -177,7 +177,7 @@ def _written(
     }
     measured = {"same_top": compared.same_top, "error": compared.error}
     with begin_generation(out, keep=settings.keep) as writer:
-        writer.take_over(generation, but="ranker")
+        writer.take_over(generation, but=("ranker",))
         ranker.save(writer)
         return writer.commit(about, measurements=measured).name
 

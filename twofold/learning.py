@@ -26,13 +26,13 @@ from twofold.indexing.vectors import VectorIndex
 from twofold.ranking.alignment import align_factors
 from twofold.ranking.lists import Lists, Window, label_lists, share_of_hits
 from twofold.ranking.making import make_ranker
+from twofold.ranking.members import Workplace
 from twofold.ranking.ranker import Ranker
 from twofold.ranking.relations import Relations
 from twofold.ranking.settings import RankerSettings
 from twofold.retrieval.choices import learn_weights
 from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.queries import Queries, queries_of_users
-from twofold.retrieval.retriever import Retriever
 from twofold.retrieval.stage_one import StageOne, StageOneSettings, fit_stage_one
 from twofold.settings import Settings
 
@@ -77,6 +77,7 @@ def learn(
     index: VectorIndex,
     settings: Settings,
     progress: Progress,
+    work: Workplace | None = None,
 ) -> Learned:
     """Return both stages learned from `log`.
 
@@ -92,6 +93,8 @@ def learn(
         All settings.
     progress
         Told of every step.
+    work
+        Where the ranker's training keeps checkpoints, and who is told of its course.
 
     Raises
     ------
@@ -101,7 +104,7 @@ def learn(
     lessons = lessons_of(dataset, log, index, settings, progress)
     final, about, ranker = lessons.final(), dict(lessons.about), None
     if settings.ranker.train:
-        ranker, about["ranker"] = lessons.taught(final, settings.ranker, settings.seed)
+        ranker, about["ranker"] = lessons.taught(final, settings.ranker, settings.seed, work)
     return Learned(final, lessons.fusion, ranker, lessons.lists, about)
 
 
@@ -111,8 +114,12 @@ def lessons_of(
     index: VectorIndex,
     settings: Settings,
     progress: Progress,
+    fusion: Fusion | None = None,
 ) -> Lessons:
-    """Return what rankers are taught with. Parameters and errors as of :func:`learn`."""
+    """Return what rankers are taught with.
+
+    Parameters and errors as of :func:`learn`; a `fusion` that is given is not learned.
+    """
     learner = _Learner(dataset, log, index, settings, progress)
     n_labels = settings.window_labels or usual_labels(log)
     before = learner.before(n_labels, settings.skip_labels)
@@ -121,8 +128,10 @@ def lessons_of(
             f"no user has more than {n_labels} labels, so stage two has nothing to learn from; "
             "give more interactions or set window_labels lower"
         )
-    retriever, fusion_about = _fused(before, settings.stage_one, settings.seed)
-    fusion = retriever.fusion
+    if fusion is None:
+        fusion, fusion_about = _fused(before, settings.stage_one, settings.seed)
+    else:
+        fusion_about = {"method": fusion.method, "reason": "as it was learned before"}
     windows = [learner.window(before, fusion)]
     about: dict[str, Any] = {
         "window_labels": n_labels,
@@ -197,6 +206,19 @@ class _Learner:
         lists = label_lists(before.queries, served, before.labels)
         return Window(lists, early.factors.items, early.relations(), before.known.matrix())
 
+    def unlabelled(self, final: StageOne, fusion: Fusion, latest: Window) -> Window:
+        """Return what the users of a window would be served now, which nobody has judged yet."""
+        queries = self.asked(self.log, latest.lists.queries.users)
+        served = final.retriever(fusion).retrieve(
+            queries,
+            self.settings.ranker.rerank,
+            threads=n_threads(self.settings),
+            progress=self.progress,
+        )
+        nothing = np.zeros(served.items.shape, dtype=bool)
+        lists = Lists(queries, served, nothing, np.zeros(len(queries), dtype=np.int64))
+        return Window(lists, final.factors.items, final.relations(), self.log.matrix())
+
     def over(self, ranker: Ranker, final: StageOne, basis: npt.NDArray[np.float32]) -> Ranker:
         """Return the ranker over the tables of the final stage one, its factors in their basis."""
         tables = replace(
@@ -252,18 +274,26 @@ class Lessons:
         return self.learner.fitted(self.learner.log)
 
     def taught(
-        self, final: StageOne, settings: RankerSettings, seed: int
+        self,
+        final: StageOne,
+        settings: RankerSettings,
+        seed: int,
+        work: Workplace | None = None,
     ) -> tuple[Ranker, dict[str, Any]]:
         """Return a ranker over the final stage one, and how its training went."""
         learner = self.learner
+        unlabelled = None
+        if settings.training.pseudo_labels.rounds:
+            unlabelled = learner.unlabelled(final, self.fusion, self.windows[0])
         made = make_ranker(
             self.windows,
             learner.dataset.texts,
             learner.index.vectors,
             len(learner.dataset.kinds),
             settings,
+            unlabelled=unlabelled,
             seed=seed,
-            progress=learner.progress,
+            work=replace(work or Workplace(), progress=learner.progress),
         )
         ranker = learner.over(made.ranker, final, self.windows[0].factors)
         return learner.levelled(ranker, final, self.fusion, self.lists), made.about
@@ -281,26 +311,24 @@ def usual_labels(log: Interactions) -> int:
     return 5 if len(active) and np.median(active) >= MANY_LABELS else 1
 
 
-def _fused(
-    before: _Before, settings: StageOneSettings, seed: int
-) -> tuple[Retriever, dict[str, Any]]:
-    """Return the retriever under the fusion that the settings ask for, and why that one."""
+def _fused(before: _Before, settings: StageOneSettings, seed: int) -> tuple[Fusion, dict[str, Any]]:
+    """Return the fusion that the settings ask for, and why that one."""
     stage_one, queries, labels = before.stage_one, before.queries, before.labels
     n_sources = len(stage_one.sources())
     plain = Fusion("zscore", (1.0,) * n_sources)
     retriever = stage_one.retriever(plain)
     if settings.fusion in ("zscore", "reciprocal"):
         chosen = plain if settings.fusion == "zscore" else Fusion("reciprocal", ())
-        return retriever.with_fusion(chosen), {"method": chosen.method, "reason": "as set"}
+        return chosen, {"method": chosen.method, "reason": "as set"}
     which = np.random.default_rng(seed).permutation(len(queries))[:FUSION_USERS]
     some = queries.take(np.sort(which))
     lists = label_lists(some, retriever.retrieve(some, None), labels)
     hits = int(lists.labels.any(axis=1).sum())
     if settings.fusion == "auto" and hits < settings.least_hits:
         reason = f"{hits} users of the window have a hit among their candidates, too few to learn"
-        return retriever, {"method": "zscore", "reason": reason}
+        return plain, {"method": "zscore", "reason": reason}
     learned = learn_weights(lists.features, lists.labels, lists.mask(), seed=seed)
-    return retriever.with_fusion(learned), {"method": "learned", "n_hits": hits}
+    return learned, {"method": "learned", "n_hits": hits}
 
 
 def fitted_again(
