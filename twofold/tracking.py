@@ -47,10 +47,16 @@ class Reached(NamedTuple):
 
 
 class _Runs:
-    """Counts the trainings that one observer is told of: each begins with its epoch 0."""
+    """Counts the trainings that one observer is told of: each begins with its epoch 0.
 
-    def __init__(self) -> None:
-        self.begun = 0
+    Parameters
+    ----------
+    reached
+        Where the counting goes on.
+    """
+
+    def __init__(self, reached: Reached | None = None) -> None:
+        self.begun = 0 if reached is None else reached.run
 
     @property
     def number(self) -> int:
@@ -141,9 +147,7 @@ class TensorBoard:
 
     def __init__(self, folder: Path, reached: Reached | None = None) -> None:
         check_trackers(["tensorboard"])
-        self._folder, self._reached, self._runs = folder, reached, _Runs()
-        if reached is not None:
-            self._runs.begun = reached.run
+        self._folder, self._reached, self._runs = folder, reached, _Runs(reached)
         self._open: tuple[int, SummaryWriter] | None = None
 
     def step(self, number: int, values: Values) -> None:
@@ -152,7 +156,7 @@ class TensorBoard:
 
     def epoch(self, number: int, values: Values) -> None:
         """Write the scalars of an epoch, and flush all."""
-        self._write("epoch", number, values).flush()  # type: ignore[no-untyped-call]
+        self._write("epoch", number, values).flush()
 
     def __enter__(self) -> Self:
         return self
@@ -163,7 +167,7 @@ class TensorBoard:
     def _write(self, kind: str, number: int, values: Values) -> SummaryWriter:
         writer = self._writer(self._runs.of(kind, number))
         for name, value in values.items():
-            writer.add_scalar(f"{kind}/{name}", value, number)  # type: ignore[no-untyped-call]
+            writer.add_scalar(f"{kind}/{name}", value, number)
         return writer
 
     def _writer(self, run: int) -> SummaryWriter:
@@ -175,23 +179,23 @@ class TensorBoard:
             folder = self._folder if run == 1 else self._folder / f"run-{run}"
             again = self._reached if self._reached and self._reached.run == run else None
             purged = None if again is None else again.step + 1
-            writer = SummaryWriter(str(folder), purge_step=purged)  # type: ignore[no-untyped-call]
+            writer = SummaryWriter(str(folder), purge_step=purged)
             self._open = run, writer
         return self._open[1]
 
     def _close(self) -> None:
         if self._open is not None:
-            self._open[1].close()  # type: ignore[no-untyped-call]
+            self._open[1].close()
             self._open = None
 
 
 class WeightsAndBiases:
     """Logs values to Weights & Biases: ``step/NAME`` over steps and ``epoch/NAME`` over epochs.
 
-    Nothing is sent but the values, the configuration and what W&B finds out about the machine: no
-    code, no git state, no output. It never asks for a key. With ``WANDB_MODE=offline`` it needs
-    neither account nor network; ``wandb sync`` sends the run later. A training that fails marks its
-    run as failed; one that is taken up again is a run of its own.
+    Nothing is sent but the values, the configuration and what W&B finds out about the machine and
+    its packages: no code, no git state, no output. It never asks for a key. With
+    ``WANDB_MODE=offline`` it needs neither account nor network; ``wandb sync`` sends the run later.
+    A training that fails marks its run as failed; one that is taken up again is a run of its own.
 
     Parameters
     ----------
@@ -201,6 +205,8 @@ class WeightsAndBiases:
         Where W&B keeps its files, in a folder ``wandb``.
     config
         Settings that the run is shown with: JSON values.
+    reached
+        Of a training that is taken up again.
 
     Raises
     ------
@@ -210,7 +216,13 @@ class WeightsAndBiases:
         If it may go online but there is no key, or no run can be begun.
     """
 
-    def __init__(self, project: str, folder: Path, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        project: str,
+        folder: Path,
+        config: Mapping[str, Any],
+        reached: Reached | None = None,
+    ) -> None:
         check_trackers(["wandb"])
         import wandb
 
@@ -233,7 +245,7 @@ class WeightsAndBiases:
             raise SettingsError(
                 f"Weights & Biases begins no run ({error}); set WANDB_MODE=offline to keep it here"
             ) from error
-        self._runs = _Runs()
+        self._runs = _Runs(reached)
         for kind in ("step", "epoch"):
             self._run.define_metric(kind, hidden=True)
             self._run.define_metric(f"{kind}/*", step_metric=kind)
@@ -312,7 +324,7 @@ def observers_of(
     project = os.environ.get("WANDB_PROJECT") or PROJECT
     kinds: dict[str, Callable[[], AbstractContextManager[Observer]]] = {
         "tensorboard": lambda: TensorBoard(folder / "tensorboard", reached),
-        "wandb": lambda: WeightsAndBiases(project, folder, config),
+        "wandb": lambda: WeightsAndBiases(project, folder, config, reached),
     }
     with ExitStack() as stack:
         told: list[Observer] = [stack.enter_context(JsonLines(folder / TRAINING, reached))]

@@ -15,6 +15,7 @@ from twofold.terminal import say, say_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.typing import HashableList
 
     from twofold.indexing.generation import Generation
 
@@ -43,7 +44,7 @@ PANELS = {
     "gap_log_loss": ("Gap in log-loss", "training − early stopping, nats"),
     "gap_ndcg10": ("Gap in NDCG@10", "training − early stopping"),
 }
-PLACES = [
+PLACES: list[HashableList[str]] = [
     ["loss", "loss", "log_loss"],
     ["ndcg10", "auc", "accuracy"],
     ["ece", "gap_log_loss", "gap_ndcg10"],
@@ -127,7 +128,7 @@ def show_training(lines: Sequence[Line]) -> None:
         best = best_of(run)
         for line in epochs_of(run):
             marked = f"{line['number']} *" if line["number"] == best else str(line["number"])
-            row = {"run": number} if len(runs) > 1 else {}
+            row: dict[str, Any] = {"run": number} if len(runs) > 1 else {}
             row |= {"epoch": marked}
             row |= {COLUMNS[name]: _number(line.get(name)) for name in names}
             rows.append(row | {"seconds": round(line["seconds"])})

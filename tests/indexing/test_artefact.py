@@ -110,6 +110,21 @@ def test_equal_builds_have_equal_bytes_and_one_content_hash(tmp_path: Path) -> N
     assert second.manifest["content_hash"] == first.manifest["content_hash"]
 
 
+def test_the_course_of_a_training_is_verified_but_makes_no_other_build(tmp_path: Path) -> None:
+    built = []
+    for seconds in (1, 2):
+        with begin_generation(tmp_path / str(seconds)) as writer:
+            writer.path("ranker/model.bin").write_bytes(b"weights")
+            writer.path("ranker/training.jsonl").write_text(f'{{"seconds": {seconds}}}\n')
+            writer.finish("learned", "key")
+            built.append(writer.commit(ABOUT))
+    assert built[0].manifest["content_hash"] == built[1].manifest["content_hash"]
+    assert verify(built[0]) == []
+    built[0].path("ranker/training.jsonl").write_text('{"seconds": 3}\n')
+    (problem,) = verify(built[0])
+    assert problem.startswith("ranker/training.jsonl was changed")
+
+
 def test_a_table_put_together_from_parts_has_the_same_bytes(tmp_path: Path) -> None:
     whole = pl.DataFrame({"x": np.arange(300_000), "y": np.arange(300_000) % 7})
     parts = pl.concat([whole[:1000], whole[1000:250_000], whole[250_000:]], rechunk=False)
