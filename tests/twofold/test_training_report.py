@@ -112,7 +112,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 
 
 def points(line: Line2D) -> list[tuple[float, float]]:
-    return [(float(x), float(y)) for x, y in line.get_xydata()]
+    return [(x, y) for x, y in np.asarray(line.get_xydata(), dtype=np.float64).tolist()]
 
 
 def by_title(figure: Figure) -> dict[str, Axes]:
