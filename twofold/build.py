@@ -16,8 +16,8 @@ from twofold.indexing.tables import Source
 from twofold.indexing.vectors import VectorIndex
 from twofold.learning import Learned, learn
 from twofold.settings import Settings
-from twofold.training_place import forget_checkpoints, workplace
 from twofold.threads import torch_threads
+from twofold.training_place import forget_checkpoints, workplace
 
 
 @dataclass(frozen=True)

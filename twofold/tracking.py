@@ -12,9 +12,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from twofold.indexing.durable import replace_text
 from twofold.indexing.errors import InputError, MissingDependencyError, SettingsError
 
 if TYPE_CHECKING:
@@ -30,73 +29,46 @@ WITHOUT_ACCOUNT = ("offline", "dryrun", "disabled")
 Values = Mapping[str, float]
 
 
-class Reached(NamedTuple):
-    """How far a training had come that is taken up again.
-
-    Parameters
-    ----------
-    step, epoch
-        The last of each that its checkpoint holds.
-    run
-        Which of several rankers was trained, from 1; each begins with its epoch 0.
-    """
-
-    step: int
-    epoch: int
-    run: int = 1
-
-
-class _Runs:
-    """Counts the trainings that one observer is told of: each begins with its epoch 0.
-
-    Parameters
-    ----------
-    reached
-        Where the counting goes on.
-    """
-
-    def __init__(self, reached: Reached | None = None) -> None:
-        self.begun = 0 if reached is None else reached.run
-
-    @property
-    def number(self) -> int:
-        """Number of the training that is under way, from 1."""
-        return max(1, self.begun)
-
-    def of(self, kind: str, number: int) -> int:
-        """Return which training a step or epoch belongs to, told in order."""
-        self.begun += kind == "epoch" and number == 0
-        return self.number
-
-
 class JsonLines:
     """Writes a line of JSON for every step and epoch that is told, each flushed at once.
 
     Keys are ``kind`` (``"step"`` or ``"epoch"``), ``number``, ``seconds`` (of training until then),
     ``peak_rss_mb`` (the most memory of this process, MiB; ``null`` on Windows) and all values that
-    were told; what is not finite is ``null``. A training that is killed leaves whole lines.
+    were told; what is not finite is ``null``. A training that is killed leaves whole lines. Where
+    one goes on that was cut off, its lines up to there are kept, and ``seconds`` go on counting;
+    all others make room for what is told.
 
     Parameters
     ----------
     path
-        File to write; one that is there is replaced.
-    reached
-        Goes on in the file that is there instead: lines after that step and that epoch are dropped,
-        since the training tells them again, and ``seconds`` go on counting.
-
-    Raises
-    ------
-    InputError
-        If there is no whole file to go on in.
+        File to write.
     """
 
-    def __init__(self, path: Path, reached: Reached | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [] if reached is None else _until(path, reached)
-        replace_text(path, "".join(kept))
-        spent = json.loads(kept[-1])["seconds"] if kept else 0.0
-        self._begun = time.perf_counter() - spent
-        self._file = path.open("a", encoding="utf-8")
+        self._path, self._before = path, _trainings(path)
+        self._run, self._begun = 0, time.perf_counter()
+        self._file: TextIO | None = None
+
+    def resumed(self, step: int, epoch: int) -> None:
+        """Write again what was written of the training that is under way, up to there.
+
+        Raises
+        ------
+        InputError
+            If nothing was.
+        """
+        self._begin()
+        if len(self._before) < self._run:
+            raise InputError(
+                f"a training is taken up, but {self._path} does not tell of it; remove the folder "
+                "around it to begin anew"
+            )
+        limits = {"step": step, "epoch": epoch}
+        for line in self._before[self._run - 1]:
+            if line["number"] <= limits[line["kind"]]:
+                self._put(line)
+                self._begun = time.perf_counter() - line["seconds"]
 
     def step(self, number: int, values: Values) -> None:
         """Write the line of a step."""
@@ -104,13 +76,22 @@ class JsonLines:
 
     def epoch(self, number: int, values: Values) -> None:
         """Write the line of an epoch."""
+        if number == 0:
+            self._begin()
         self._write("epoch", number, values)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+
+    def _begin(self) -> None:
+        """Begin with the next training: what stood in the file goes when the first begins."""
+        self._run += 1
+        if self._file is None:
+            self._file = self._path.open("w", encoding="utf-8")
 
     def _write(self, kind: str, number: int, values: Values) -> None:
         line: dict[str, Any] = {
@@ -123,6 +104,11 @@ class JsonLines:
         if taken:
             raise InputError(f"a line of training has its own '{taken[0]}'; name the value anew")
         line |= {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._put(line)
+
+    def _put(self, line: Mapping[str, Any]) -> None:
+        if self._file is None:
+            raise InputError("a training tells of its epoch 0, or of where it goes on, first")
         # One call, so that no half of a line is ever flushed alone.
         self._file.write(json.dumps(line, allow_nan=False, default=float) + "\n")
         self._file.flush()
@@ -135,9 +121,8 @@ class TensorBoard:
     ----------
     folder
         Folder of the event files, for ``tensorboard --logdir``. Of several trainings each but the
-        first has a folder of its own below it.
-    reached
-        Of a training that is taken up again: scalars after that step are not shown any more.
+        first has a folder of its own below it. What an earlier training wrote there is shown no
+        more, nor what one that goes on wrote after where it was cut off.
 
     Raises
     ------
@@ -145,10 +130,10 @@ class TensorBoard:
         If tensorboard is not installed.
     """
 
-    def __init__(self, folder: Path, reached: Reached | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         check_trackers(["tensorboard"])
-        self._folder, self._reached, self._runs = folder, reached, _Runs(reached)
-        self._open: tuple[int, SummaryWriter] | None = None
+        self._folder, self._run = folder, 0
+        self._writer: SummaryWriter | None = None
 
     def step(self, number: int, values: Values) -> None:
         """Write the scalars of a step."""
@@ -156,7 +141,13 @@ class TensorBoard:
 
     def epoch(self, number: int, values: Values) -> None:
         """Write the scalars of an epoch, and flush all."""
+        if number == 0:
+            self._begin(0)
         self._write("epoch", number, values).flush()
+
+    def resumed(self, step: int, epoch: int) -> None:
+        """Go on after a step."""
+        self._begin(step + 1)
 
     def __enter__(self) -> Self:
         return self
@@ -165,28 +156,25 @@ class TensorBoard:
         self._close()
 
     def _write(self, kind: str, number: int, values: Values) -> SummaryWriter:
-        writer = self._writer(self._runs.of(kind, number))
+        if self._writer is None:
+            raise InputError("a training tells of its epoch 0, or of where it goes on, first")
         for name, value in values.items():
-            writer.add_scalar(f"{kind}/{name}", value, number)
-        return writer
+            self._writer.add_scalar(f"{kind}/{name}", value, number)
+        return self._writer
 
-    def _writer(self, run: int) -> SummaryWriter:
-        """Return the writer of a training; the one before is closed."""
+    def _begin(self, step: int) -> None:
+        """Begin with the next training; the one before is closed."""
         from torch.utils.tensorboard import SummaryWriter
 
-        if self._open is None or self._open[0] != run:
-            self._close()
-            folder = self._folder if run == 1 else self._folder / f"run-{run}"
-            again = self._reached if self._reached and self._reached.run == run else None
-            purged = None if again is None else again.step + 1
-            writer = SummaryWriter(str(folder), purge_step=purged)
-            self._open = run, writer
-        return self._open[1]
+        self._close()
+        self._run += 1
+        folder = self._folder if self._run == 1 else self._folder / f"run-{self._run}"
+        self._writer = SummaryWriter(str(folder), purge_step=step)
 
     def _close(self) -> None:
-        if self._open is not None:
-            self._open[1].close()
-            self._open = None
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
 
 class WeightsAndBiases:
@@ -205,8 +193,6 @@ class WeightsAndBiases:
         Where W&B keeps its files, in a folder ``wandb``.
     config
         Settings that the run is shown with: JSON values.
-    reached
-        Of a training that is taken up again.
 
     Raises
     ------
@@ -221,7 +207,6 @@ class WeightsAndBiases:
         project: str,
         folder: Path,
         config: Mapping[str, Any],
-        reached: Reached | None = None,
     ) -> None:
         check_trackers(["wandb"])
         import wandb
@@ -245,7 +230,7 @@ class WeightsAndBiases:
             raise SettingsError(
                 f"Weights & Biases begins no run ({error}); set WANDB_MODE=offline to keep it here"
             ) from error
-        self._runs = _Runs(reached)
+        self._number = 0
         for kind in ("step", "epoch"):
             self._run.define_metric(kind, hidden=True)
             self._run.define_metric(f"{kind}/*", step_metric=kind)
@@ -256,7 +241,12 @@ class WeightsAndBiases:
 
     def epoch(self, number: int, values: Values) -> None:
         """Log the values of an epoch."""
+        self._number += number == 0
         self._log("epoch", number, values)
+
+    def resumed(self, step: int, epoch: int) -> None:
+        """Go on: what was logged before stands in a run of its own."""
+        self._number += 1
 
     def __enter__(self) -> Self:
         return self
@@ -271,7 +261,7 @@ class WeightsAndBiases:
 
     def _log(self, kind: str, number: int, values: Values) -> None:
         named = {f"{kind}/{name}": value for name, value in values.items()}
-        self._run.log({kind: number, "run": self._runs.of(kind, number), **named})
+        self._run.log({kind: number, "run": self._number, **named})
 
 
 class _Together:
@@ -290,14 +280,17 @@ class _Together:
         for one in self._observers:
             one.epoch(number, values)
 
+    def resumed(self, step: int, epoch: int) -> None:
+        """Tell all that a training goes on."""
+        for one in self._observers:
+            one.resumed(step, epoch)
+
 
 @contextmanager
 def observers_of(
     report_to: Sequence[str],
     folder: Path,
     config: Mapping[str, Any],
-    *,
-    reached: Reached | None = None,
 ) -> Iterator[Observer]:
     """Give one observer that tells all that the settings name; all are closed in the end.
 
@@ -312,8 +305,6 @@ def observers_of(
     config
         Settings to show beside the course: JSON values. W&B's project is the one that
         ``WANDB_PROJECT`` names, or ``twofold``.
-    reached
-        How far a training had come that is taken up again; ``None`` for one that begins.
 
     Raises
     ------
@@ -323,11 +314,11 @@ def observers_of(
     check_trackers(report_to)
     project = os.environ.get("WANDB_PROJECT") or PROJECT
     kinds: dict[str, Callable[[], AbstractContextManager[Observer]]] = {
-        "tensorboard": lambda: TensorBoard(folder / "tensorboard", reached),
-        "wandb": lambda: WeightsAndBiases(project, folder, config, reached),
+        "tensorboard": lambda: TensorBoard(folder / "tensorboard"),
+        "wandb": lambda: WeightsAndBiases(project, folder, config),
     }
     with ExitStack() as stack:
-        told: list[Observer] = [stack.enter_context(JsonLines(folder / TRAINING, reached))]
+        told: list[Observer] = [stack.enter_context(JsonLines(folder / TRAINING))]
         told += [stack.enter_context(kinds[name]()) for name in report_to]
         yield _Together(told)
 
@@ -381,23 +372,16 @@ def _wandb_mode() -> Any:
     return os.environ.get("WANDB_MODE") or wandb.setup().settings.mode
 
 
-def _until(path: Path, reached: Reached) -> list[str]:
-    """Return the lines of a file that a training which is taken up does not tell again."""
-    limits, runs, kept = {"step": reached.step, "epoch": reached.epoch}, _Runs(), []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        for line in lines:
-            if not line.endswith("\n"):
-                break  # the process ended while it wrote the line
-            told = json.loads(line)
-            run = runs.of(told["kind"], told["number"])
-            if run > reached.run:
-                break
-            if run < reached.run or told["number"] <= limits[told["kind"]]:
-                kept.append(line)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"a training is taken up, but {path} cannot be read ({error}); remove the folder "
-            "around it to begin anew"
-        ) from error
-    return kept
+def _trainings(path: Path) -> list[list[dict[str, Any]]]:
+    """Return the whole lines of each training that a file tells of; each begins with epoch 0."""
+    out: list[list[dict[str, Any]]] = []
+    if not path.exists():
+        return out
+    for text in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if not text.endswith("\n"):
+            break  # the process ended while it wrote the line
+        line = json.loads(text)
+        if line["kind"] == "epoch" and line["number"] == 0:
+            out.append([])
+        out[-1].append(line)
+    return out

@@ -23,7 +23,7 @@ from twofold.ranking.labelled import draw
 from twofold.ranking.lists import Lists
 from twofold.ranking.settings import RankerSettings
 from twofold.ranking.text_rows import text_rows
-from twofold.ranking.training_batch import ReadBatch, batch_logits, read_batch, shortened
+from twofold.ranking.training_batch import ReadBatch, Reading, batch_logits, read_batch, shortened
 from twofold.retrieval.queries import Queries
 
 HISTORIES = [[0, 1, 2, 3, 4, 5], [6], [], [7, 8, 9]]
@@ -131,9 +131,9 @@ def test_the_model_reads_the_shortened_histories(tiny_bert: Path) -> None:
     longer, _ = _batch(tiny_bert, history_truncation=0.9)
     assert len(longer.queries.items) < 12
     model = randomise(make_model(tiny_bert, 1))
-    logits = batch_logits(model, make_tables(tiny_bert), batch)
+    logits = batch_logits(model, Reading(make_tables(tiny_bert), batch))
     whole = replace(batch, queries=_lists().queries)
-    others = batch_logits(model, make_tables(tiny_bert), whole)
+    others = batch_logits(model, Reading(make_tables(tiny_bert), whole))
     assert (logits != others).any()
 
 

@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from twofold import tracking
 from twofold.indexing.errors import InputError, MissingDependencyError, SettingsError
 from twofold.ranking.observing import Observer
-from twofold.tracking import JsonLines, Reached, TensorBoard, check_trackers, observers_of
+from twofold.tracking import JsonLines, TensorBoard, check_trackers, observers_of
 
 
 def told(path: Path) -> list[dict[str, Any]]:
@@ -61,23 +61,17 @@ def test_a_value_must_not_take_a_name_of_the_line(tmp_path: Path) -> None:
         lines.step(1, {"seconds": 1.0})
 
 
-def test_a_training_that_begins_leaves_nothing_of_another(tmp_path: Path) -> None:
-    for _ in range(2):
-        with JsonLines(tmp_path / "a.jsonl") as lines:
-            lines.step(1, {"loss": 0.5})
-    assert numbers(tmp_path / "a.jsonl") == [("step", 1)]
-
-
 def test_a_killed_training_leaves_whole_lines(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys; from pathlib import Path; from twofold.tracking import JsonLines\n"
-        "lines = JsonLines(Path(sys.argv[1]))\n"
+        "lines = JsonLines(Path(sys.argv[1])); lines.epoch(0, {})\n"
         "for step in range(1, 8): lines.step(step, {'loss': 0.5})\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.jsonl")], check=False)
     assert done.returncode == -signal.SIGKILL
-    assert numbers(tmp_path / "a.jsonl") == [("step", one) for one in range(1, 8)]
+    steps = [("step", one) for one in range(1, 8)]
+    assert numbers(tmp_path / "a.jsonl") == [("epoch", 0), *steps]
 
 
 def test_a_training_goes_on_in_its_file(tmp_path: Path) -> None:
@@ -89,7 +83,8 @@ def test_a_training_goes_on_in_its_file(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"seconds": 0.0', '"seconds": 50.0'))
     with path.open("a") as file:
         file.write('{"kind": "step", "numb')  # the process ended here
-    with JsonLines(path, Reached(step=3, epoch=0)) as lines:
+    with JsonLines(path) as lines:
+        lines.resumed(3, 0)
         assert numbers(path) == [("epoch", 0), ("step", 1), ("step", 2), ("step", 3)]
         lines.epoch(1, {"ndcg10": 0.2})
         tell(lines, first=2, last=3)
@@ -103,17 +98,34 @@ def test_of_several_trainings_the_later_ones_are_dropped(tmp_path: Path) -> None
         for _ in range(3):
             tell(lines)
     run = numbers(path)[: len(numbers(path)) // 3]
-    with JsonLines(path, Reached(step=6, epoch=1, run=2)):
+    with JsonLines(path) as lines:
+        lines.resumed(6, 2)
+        lines.resumed(6, 1)
         assert numbers(path) == [*run, *run[:-1]]
+
+
+def test_a_training_that_begins_anew_makes_room(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    with JsonLines(path) as lines:
+        tell(lines)
+    kept = path.read_text()
+    with JsonLines(path) as lines:
+        assert path.read_text() == kept
+        lines.epoch(0, {})
+        assert numbers(path) == [("epoch", 0)]
 
 
 def test_no_file_to_go_on_in_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    with pytest.raises(InputError, match=r"taken up, but .*a\.jsonl cannot be read"):
-        JsonLines(path, Reached(1, 0))
-    path.write_text("no JSON\n")
-    with pytest.raises(InputError, match="remove the folder around it to begin anew"):
-        JsonLines(path, Reached(1, 0))
+    told = pytest.raises(InputError, match=r"taken up, but .*a\.jsonl does not tell of it")
+    with JsonLines(path) as lines, told:
+        lines.resumed(1, 0)
+
+
+def test_what_comes_before_the_beginning_is_refused(tmp_path: Path) -> None:
+    for observer in (JsonLines(tmp_path / "a.jsonl"), TensorBoard(tmp_path)):
+        with observer, pytest.raises(InputError, match="epoch 0"):
+            observer.step(1, {"loss": 1.0})
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -140,7 +152,8 @@ def test_tensorboard_reads_what_was_told(tmp_path: Path) -> None:
 def test_tensorboard_shows_no_step_twice(tmp_path: Path) -> None:
     with TensorBoard(tmp_path) as board:
         tell(board, last=2)
-    with TensorBoard(tmp_path, Reached(step=4, epoch=1)) as board:
+    with TensorBoard(tmp_path) as board:
+        board.resumed(4, 1)
         board.step(5, {"loss": 7.0})
     assert scalars(tmp_path)["step/loss"][3:] == [(4, 0.25), (5, 7.0)]
 
@@ -149,7 +162,9 @@ def test_tensorboard_keeps_several_trainings_apart(tmp_path: Path) -> None:
     with TensorBoard(tmp_path) as board:
         for _ in range(2):
             tell(board, last=1)
-    with TensorBoard(tmp_path, Reached(step=3, epoch=1, run=2)) as board:
+    with TensorBoard(tmp_path) as board:
+        board.resumed(3, 1)
+        board.resumed(3, 1)
         board.step(4, {"loss": 7.0})
     assert [one for one, _ in scalars(tmp_path)["step/loss"]] == [1, 2, 3]
     assert [one for one, _ in scalars(tmp_path / "run-2")["step/loss"]] == [1, 2, 3, 4]

@@ -63,7 +63,8 @@ def test_other_settings_give_another_ranker_over_the_same_stage_one(own: Path) -
     changed = {
         name
         for name, entry in before.manifest["files"].items()
-        if after.manifest["files"][name]["sha256"] != entry["sha256"]
+        if not name.startswith("stages/")
+        and after.manifest["files"][name]["sha256"] != entry["sha256"]
     }
     assert {"ranker/model.safetensors", "learning.json"} <= changed
     assert not any(name.startswith(("collaborative", "items", "text")) for name in changed)
@@ -108,11 +109,10 @@ def test_a_ranker_may_be_written_to_another_folder(own: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     "technique",
     [
-        (),
         ("ranker.training.adapter.kind=adalora", "ranker.training.adapter.rank=2"),
         ("ranker.training.members=2", "ranker.training.ensemble=distil"),
     ],
-    ids=["plain", "adalora", "members"],
+    ids=["adalora", "members"],
 )
 def test_a_killed_training_goes_on_to_the_same_end(
     own: Path, tmp_path: Path, technique: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
