@@ -125,10 +125,12 @@ def test_merged_weights_score_as_the_adapter_does(folder: Path, kind: str, joint
 
 
 def test_adapted_lower_layers_are_merged_too(tiny_bert: Path) -> None:
-    model, tables, adapter = trained(tiny_bert, 1, settings_of("lora", "all"))
+    settings = settings_of("lora", "all")
+    model, tables, adapter = trained(tiny_bert, 1, settings)
     found = scores(model, tables)
     adapter.merged()
     np.testing.assert_allclose(scores(model, tables), found, atol=1e-5)
+    assert list(model.state_dict()) == list(model_for(tiny_bert, 1, settings).state_dict())
 
 
 def test_ranks_shrink_to_the_budget(tiny_bert: Path) -> None:
