@@ -55,6 +55,10 @@ class UnknownIdError(InputError):
     """A user or item that the artefact does not hold."""
 
 
+class LeakError(InputError):
+    """A training list that knows what it is to predict."""
+
+
 class ArtefactError(TwofoldError):
     """An artefact that is missing, incomplete, damaged or of another format."""
 

@@ -126,7 +126,7 @@ def refusals_in(interactions: Interactions, held: HoldOut) -> Interactions:
     counted = np.cumsum(hidden)
     at_start = np.append(0, counted)[interactions.indptr[:-1]][users]
     during = (interactions.steps >= first[users]) & (counted == at_start)
-    return interactions.take(during & ~interactions.labels & (interactions.signs <= 0))
+    return interactions.take(during & (interactions.signs <= 0))
 
 
 def hold_out_time(interactions: Interactions, fraction: float) -> HoldOut:

@@ -132,7 +132,11 @@ def test_lists_without_a_drawn_miss_get_none() -> None:
     more = with_further_misses(draw(lists, 1, rng), lists, popular=2, in_batch=1, rng=rng)
     assert more.items[0, 2:].tolist() == [-1, -1, -1]
     assert more.weights[0].tolist() == [1, 1, 0, 0, 0]
+    assert not more.features[0, 2:].any()
     assert (more.items[1, 2:] >= 0).all()
+    nobody = replace(lists, popularity=np.zeros(9, dtype=np.float32))
+    none = with_further_misses(draw(lists, 1, rng), nobody, popular=2, in_batch=0, rng=rng)
+    assert (none.items[:, 2:] == -1).all()
 
 
 def test_nothing_is_drawn_where_nothing_is_asked_for() -> None:
