@@ -37,7 +37,12 @@ class Merged(NamedTuple):
 
 
 def merge(
-    answers: Sequence[Answer], admission: Admission, per_source: int, *, least: int = 0
+    answers: Sequence[Answer],
+    admission: Admission,
+    per_source: int,
+    *,
+    least: int = 0,
+    also: Int64s | None = None,
 ) -> Merged:
     """Return what sources propose to queries, each item once.
 
@@ -51,6 +56,8 @@ def merge(
         How many proposals of each source are taken.
     least
         Rows hold at least so many items wherever as many may be proposed.
+    also
+        As of :func:`with_asked`; ``None`` asks for none.
     """
     n, n_items = admission.excluded.shape
     boards = boards_of(answers)
@@ -59,11 +66,37 @@ def merge(
         found = board.proposals(per_source)
         told[numbers, :, : found.shape[2]] = found
     items, proposed = _united(told, n_items)
+    if also is not None:
+        items, proposed = with_asked(items, proposed, admission, also)
     items, proposed = filled(items, proposed, admission, least)
     scores = np.empty((len(answers), *items.shape), dtype=np.float32)
     for numbers, board in boards:
         scores[numbers] = board.at(items)
     return Merged(items, proposed, scores)
+
+
+def with_asked(
+    items: Int64s, proposed: UInt32s, admission: Admission, also: Int64s
+) -> tuple[Int64s, UInt32s]:
+    """Return rows that hold items asked for, behind the others where no source proposed them.
+
+    Parameters
+    ----------
+    items, proposed
+        As of :func:`filled`.
+    admission
+        What may be proposed; what may not is left out.
+    also
+        The items asked for, -1 for none, ``int64 (n, w)``; distinct within a row.
+    """
+    rows = np.broadcast_to(np.arange(len(items))[:, None], also.shape)
+    there = (items[:, :, None] == also[:, None, :]).any(axis=1)
+    new = (also >= 0) & ~there & ~admission.bars(rows, np.maximum(also, 0))
+    out = np.concatenate([items, np.where(new, also, -1)], axis=1)
+    told = np.pad(proposed, ((0, 0), (0, also.shape[1])))
+    order = np.argsort(out < 0, axis=1, kind="stable")
+    order = order[:, : int(np.count_nonzero(out >= 0, axis=1).max(initial=0))]
+    return np.take_along_axis(out, order, axis=1), np.take_along_axis(told, order, axis=1)
 
 
 def filled(

@@ -7,13 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
 from twofold.retrieval.candidates import Candidates, rank
 from twofold.retrieval.features import feature_names, standardise
 from twofold.retrieval.fusion import Fusion
-from twofold.retrieval.merging import filled, merge
+from twofold.retrieval.merging import filled, merge, with_asked
 from twofold.retrieval.queries import Queries
 from twofold.retrieval.sources import Source, answers_of
 
@@ -69,6 +70,7 @@ class Retriever:
         k: int | None,
         *,
         least: int = 0,
+        also: npt.NDArray[np.int64] | None = None,
         features: bool = True,
         threads: int = 1,
         progress: Progress | None = None,
@@ -88,6 +90,9 @@ class Retriever:
             Rows hold at least so many candidates, at most `k`, wherever as many items may be
             proposed: sources are asked for as many, and what none of them proposes follows in order
             of item numbers.
+        also
+            Items that are merged wherever they may be proposed, whether a source does or not, -1
+            for none, ``int64 (n, w)``.
         features
             Whether the candidates' features are wanted: those of a million users take much memory.
         threads
@@ -104,13 +109,14 @@ class Retriever:
             raise InputError(f"k must be at least 1, not {k}")
         step = min(max(1, CHUNK_SCORES // max(1, queries.n_items)), MOST_CHUNK)
 
-        def found(part: Queries) -> Candidates:
-            whole = self._chunk(part, k, least)
+        def found(part: Queries, rows: npt.NDArray[np.int64]) -> Candidates:
+            asked = None if also is None else also[rows]
+            whole = self._chunk(part, k, least, asked)
             return whole if features else replace(whole, features=None)
 
         if 0 < len(queries) <= step:
             with (progress or Silent()).step("retrieve", total=len(queries)) as task:
-                told = found(queries)
+                told = found(queries, np.arange(len(queries)))
                 task.advance(len(queries))
             return told
         # Those whose histories end alike stand together: what they ask for is met once.
@@ -121,12 +127,18 @@ class Retriever:
             ThreadPoolExecutor(threads) as pool,
         ):
             parts = []
-            for part in pool.map(lambda one: found(queries.take(one)), chunks):
+            for part in pool.map(lambda one: found(queries.take(one), one), chunks):
                 parts.append(part)
                 task.advance(part.n_queries)
         return _stacked(parts, k or 1, len(self.feature_names)).take(np.argsort(order))
 
-    def _chunk(self, queries: Queries, k: int | None, least: int) -> Candidates:
+    def _chunk(
+        self,
+        queries: Queries,
+        k: int | None,
+        least: int,
+        also: npt.NDArray[np.int64] | None,
+    ) -> Candidates:
         spoken = np.zeros(len(queries), dtype=bool)
         if queries.texts is not None:
             spoken = np.array([bool(text.strip()) for text in queries.texts])
@@ -146,30 +158,48 @@ class Retriever:
                 continue
             order.append(rows)
             part = queries if len(rows) == len(queries) else queries.take(rows)
+            asked = None if also is None else also[rows]
             if source is None:
-                parts.append(self._fused(part, k, least))
+                parts.append(self._fused(part, k, least, asked))
             else:
-                parts.append(self._single(part, source, k, least))
+                parts.append(self._single(part, source, k, least, asked))
         if len(parts) == 1:
             return parts[0]
         stacked = _stacked(parts, k or 1, len(self.feature_names))
         return stacked.take(np.argsort(np.concatenate(order)))
 
-    def _fused(self, queries: Queries, k: int | None, least: int) -> Candidates:
+    def _fused(
+        self,
+        queries: Queries,
+        k: int | None,
+        least: int,
+        also: npt.NDArray[np.int64] | None,
+    ) -> Candidates:
         answers = answers_of(self.sources, queries)
         per_source = max(self.per_source, least)
-        items, proposed, told = merge(answers, queries.admission, per_source, least=least)
+        items, proposed, told = merge(
+            answers, queries.admission, per_source, least=least, also=also
+        )
         features = standardise(told, proposed, items >= 0)
         scores = np.where(items >= 0, self.fusion.score(features), -np.inf).astype(np.float32)
         width = items.shape[1] if k is None else k
         return rank(items, scores, max(1, width), features=features, sources=proposed)
 
-    def _single(self, queries: Queries, source: Source, k: int | None, least: int) -> Candidates:
+    def _single(
+        self,
+        queries: Queries,
+        source: Source,
+        k: int | None,
+        least: int,
+        also: npt.NDArray[np.int64] | None,
+    ) -> Candidates:
         answer = source.answer(queries)
         items, scores = answer.top(k or max(self.per_source, least))
         names = self.source_names
         bit = names.index(source.name) if source.name in names else len(names) - 1
         proposed = np.where(items >= 0, np.uint32(1 << bit), np.uint32(0)).astype(np.uint32)
+        if also is not None:
+            items, proposed = with_asked(items, proposed, queries.admission, also)
         items, proposed = filled(items, proposed, queries.admission, least)
         scores = np.pad(scores, ((0, 0), (0, items.shape[1] - scores.shape[1])))
         rest = np.where(items >= 0, answer.at(items), np.float32(-np.inf))

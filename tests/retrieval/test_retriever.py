@@ -320,3 +320,43 @@ def test_what_no_source_proposes_comes_last_and_belongs_to_none() -> None:
     assert (full.sources[silent, :known] > 0).all()
     assert not full.sources[silent, known:].any()
     assert known < full.lengths()[silent] == N_ITEMS
+
+
+def test_items_asked_for_are_merged_as_if_they_had_been_filled_in() -> None:
+    retriever, queries = _retriever(per_source=3), _queries()
+    plain = retriever.retrieve(queries, None)
+    whole = retriever.retrieve(queries, None, least=N_ITEMS)
+    also = np.tile(np.arange(N_ITEMS), (N_USERS, 1))
+    also[0] = -1
+    found = retriever.retrieve(queries, None, also=also)
+    for row in range(N_USERS):
+        wanted = plain if row == 0 else whole
+        n = int(wanted.lengths()[row])
+        assert set(found.items[row][found.items[row] >= 0]) == set(wanted.items[row, :n])
+    # What sources are asked for changes who proposes, not what they say: scores are the same.
+    one = np.full((N_USERS, 2), -1)
+    for row in range(N_USERS):
+        taken = [*plain.items[row], *queries.excluded[row].indices]
+        one[row, 0] = np.setdiff1d(np.arange(N_ITEMS), taken)[-1]
+    more = retriever.retrieve(queries, None, also=one)
+    assert more.lengths().tolist() == (plain.lengths() + 1).tolist()
+    assert more.sources is not None
+    assert more.sources[more.items == one[:, :1]].tolist() == [0] * N_USERS
+    answers = [source.answer(queries) for source in retriever.sources]
+    fused = np.flatnonzero((queries.lengths() > 0) & (np.arange(N_USERS) != SPOKEN))
+    assert len(fused) > 3
+    merged = merge(answers, queries.admission, 3, also=one)
+    told = standardise(merged.scores, merged.proposed, merged.items >= 0)
+    for row in fused.tolist():
+        place = int(np.flatnonzero(merged.items[row] == one[row, 0])[0])
+        there = int(np.flatnonzero(more.items[row] == one[row, 0])[0])
+        assert more.features is not None
+        np.testing.assert_array_equal(more.features[row, there], told[row, place])
+    # One by one, in any order, they are the same.
+    order = np.arange(N_USERS)[::-1]
+    again = retriever.retrieve(queries.take(order), None, also=one[order])
+    for row in range(N_USERS):
+        alone = retriever.retrieve(queries.take(np.array([row])), None, also=one[row : row + 1])
+        items = alone.items[0, : int(alone.lengths()[0])].tolist()
+        assert items == more.items[row, : len(items)].tolist()
+        assert items == again.items[N_USERS - 1 - row, : len(items)].tolist()
