@@ -9,6 +9,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from twofold.indexing.growing import Growing
+from twofold.retrieval.freshness import UNDATED, Arrivals
 from twofold.retrieval.stage_one import RELATIONS, StageOne
 
 Floats = npt.NDArray[np.float32]
@@ -34,9 +35,11 @@ class GrowingStageOne:
         self._vectors = Growing(base.index.vectors)
         self._factors = Growing(base.factors.items)
         self._popularity = Growing(base.popularity)
+        arrivals = base.arrivals
+        self._moments = None if arrivals is None else Growing(arrivals.moments)
         self._starts = [Growing(getattr(base, name).indptr) for name in RELATIONS]
 
-    def put(self, numbers: Int64s, vectors: Floats) -> StageOne:
+    def put(self, numbers: Int64s, vectors: Floats, dates: Int64s | None = None) -> StageOne:
         """Return stage one with some items changed, or more of them.
 
         Parameters
@@ -45,6 +48,9 @@ class GrowingStageOne:
             Distinct item numbers; those that follow the last one are new.
         vectors
             Their text vectors, of length 1 or 0, ``float32 (n, d)``.
+        dates
+            When they came, as of :func:`twofold.retrieval.freshness.dates_of`. Where that is not
+            said, new items came at the build's end, and others when they came before.
         """
         before = self.now
         came = numbers[numbers >= len(before.popularity)]
@@ -63,8 +69,21 @@ class GrowingStageOne:
             factors=before.factors.with_items(factors, numbers[untaken]),
             popularity=self._popularity.put(came, nothing),
             index=index,
+            arrivals=self._arrived(numbers, dates),
         )
         return self.now
+
+    def _arrived(self, numbers: Int64s, dates: Int64s | None) -> Arrivals | None:
+        """Return when all items came."""
+        before = self.now.arrivals
+        if before is None or self._moments is None:
+            return None
+        moments = np.full(len(numbers), before.end)
+        there = numbers < len(before.moments)
+        moments[there] = before.moments[numbers[there]]
+        if dates is not None:
+            moments = np.where(dates == UNDATED, moments, dates)
+        return replace(before, moments=self._moments.put(numbers, moments))
 
     def _factors_of(self, vectors: Floats) -> Floats:
         """Return the factors of items by their texts alone; zeros where no map was learned."""

@@ -38,6 +38,9 @@ class Queries:
     eligible
         The items that each query is limited to, or ``None`` where it is not; ``None`` for all
         where no query is.
+    asked_at
+        When each query is asked, where that is not after all that the build knows, in milliseconds
+        since 1970, ``int64 (n,)``; ``None`` where all are.
     """
 
     users: npt.NDArray[np.int64]
@@ -50,6 +53,7 @@ class Queries:
     excluded: sp.csr_matrix
     texts: tuple[str, ...] | None = None
     eligible: tuple[ItemSet | None, ...] | None = None
+    asked_at: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if len(self.indptr) != len(self.users) + 1 or self.indptr[-1] != len(self.items):
@@ -62,6 +66,8 @@ class Queries:
             raise InputError("Queries: texts must have one text a query")
         if self.eligible is not None and len(self.eligible) != len(self.users):
             raise InputError("Queries: eligible must have one entry a query")
+        if self.asked_at is not None and len(self.asked_at) != len(self.users):
+            raise InputError("Queries: asked_at must have one moment a query")
 
     def __len__(self) -> int:
         return len(self.users)
@@ -125,6 +131,7 @@ class Queries:
             excluded=self.excluded[which],
             texts=None if self.texts is None else tuple(self.texts[i] for i in which),
             eligible=None if self.eligible is None else tuple(self.eligible[i] for i in which),
+            asked_at=None if self.asked_at is None else self.asked_at[which],
         )
 
     def last(self, n: int) -> Queries:
@@ -162,11 +169,19 @@ def joined(parts: Sequence[Queries]) -> Queries:
     Parameters
     ----------
     parts
-        At least one batch; all over the same items.
+        At least one batch; all over the same items, and all or none with moments of asking.
+
+    Raises
+    ------
+    InputError
+        If some batches say when they are asked, and others do not.
     """
     if len(parts) == 1:
         return parts[0]
     lengths = np.concatenate([part.lengths() for part in parts])
+    moments = [part.asked_at for part in parts if part.asked_at is not None]
+    if moments and len(moments) < len(parts):
+        raise InputError("Queries: all batches must say when they are asked, or none")
     spoken = any(part.texts is not None for part in parts)
     texts = tuple(text for part in parts for text in part.texts or ("",) * len(part))
     return Queries(
@@ -180,6 +195,7 @@ def joined(parts: Sequence[Queries]) -> Queries:
         excluded=sp.vstack([part.excluded for part in parts], format="csr"),
         texts=texts if spoken else None,
         eligible=joined_filters([(part.eligible, len(part)) for part in parts]),
+        asked_at=np.concatenate(moments) if moments else None,
     )
 
 

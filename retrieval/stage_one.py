@@ -27,6 +27,7 @@ from twofold.indexing.progress import Progress, Silent
 from twofold.indexing.text_factors import TextToFactors
 from twofold.indexing.tuning import IndexSettings, with_proposer
 from twofold.indexing.vectors import VectorIndex
+from twofold.retrieval.freshness import Arrivals, FreshItems
 from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.lookup import Places, entries_of
 from twofold.retrieval.queries import Queries, queries_of_users
@@ -74,6 +75,10 @@ class StageOneSettings:
     repeat
         Whether items that a user has seen may be recommended again; 'bought_before' is then a
         source.
+    fresh_half_life_days
+        After so many days an item counts half for the source 'fresh', which proposes items that
+        came lately by their text, taken by anybody or not; ``None`` leaves the source out. An item
+        came when it became available, or else with its first interaction.
     collaborative
         The factor model.
     neighbours
@@ -86,10 +91,16 @@ class StageOneSettings:
     fusion: Literal["auto", "learned", "zscore", "reciprocal"] = "auto"
     least_hits: int = 200
     repeat: bool = False
+    fresh_half_life_days: float | None = None
     collaborative: CollaborativeSettings = field(default_factory=CollaborativeSettings)
     neighbours: NeighbourSettings = field(default_factory=NeighbourSettings)
 
     def __post_init__(self) -> None:
+        if self.fresh_half_life_days is not None and not self.fresh_half_life_days > 0:
+            raise SettingsError(
+                'stage_one.fresh_half_life_days must be above 0 or "none", not '
+                f"{self.fresh_half_life_days}"
+            )
         for name in ("per_source", "max_history", "least_hits"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"stage_one.{name} must be at least 1")
@@ -116,6 +127,8 @@ class StageOne:
         How candidates are found.
     text_map
         Guesses an item's factor from its text; ``None`` where the build could not learn that.
+    arrivals
+        When the items came; ``None`` where the settings have no use for it.
     """
 
     factors: Factors
@@ -127,6 +140,7 @@ class StageOne:
     index: VectorIndex
     settings: StageOneSettings
     text_map: TextToFactors | None = None
+    arrivals: Arrivals | None = None
 
     def retriever(
         self, fusion: Fusion, encode: Callable[[tuple[str, ...]], Floats] | None = None
@@ -167,6 +181,9 @@ class StageOne:
                 Related("bought_before", itself, View()),
                 Related("bought_lately", itself, fading),
             ]
+        fresh = self.settings.fresh_half_life_days
+        if fresh is not None and self.arrivals is not None:
+            out.append(FreshItems(self.index, self.arrivals, fresh, fading))
         return tuple(out)
 
     def relations(self) -> tuple[sp.csr_matrix, ...]:
@@ -247,6 +264,8 @@ class StageOne:
             for part in ("data", "indices", "indptr"):
                 writer.put_array(f"relations/{name}/{part}", getattr(matrix, part))
         writer.put_array("relations/popularity", self.popularity)
+        if self.arrivals is not None:
+            self.arrivals.save(writer)
 
     @classmethod
     def open(
@@ -271,6 +290,7 @@ class StageOne:
             index,
             settings,
             TextToFactors.open(generation),
+            None if settings.fresh_half_life_days is None else Arrivals.open(generation),
         )
 
 
@@ -280,6 +300,7 @@ def fit_stage_one(
     settings: StageOneSettings,
     *,
     has_times: bool,
+    dates: npt.NDArray[np.int64] | None = None,
     search: IndexSettings | None = None,
     seed: int = 0,
     threads: int = 1,
@@ -297,14 +318,24 @@ def fit_stage_one(
         How candidates are found.
     has_times
         Whether the log's times are real.
+    dates
+        When the items came, as of :func:`twofold.retrieval.freshness.dates_of`.
     search
         How factors are searched in large catalogues; ``None`` for the defaults.
     seed, threads
         For the factor model and its index; 1 thread gives the same bits every time.
     progress
         Told of the steps.
+
+    Raises
+    ------
+    SettingsError
+        If fresh items are asked for, and nothing says when items came.
     """
     progress = progress or Silent()
+    arrivals = None
+    if settings.fresh_half_life_days is not None:
+        arrivals = Arrivals.of(log, dates, has_times=has_times)
     matrix = log.matrix()
     factors = fit_factors(
         matrix, settings.collaborative, seed=seed, threads=threads, progress=progress
@@ -331,11 +362,9 @@ def fit_stage_one(
         neighbours = cosine_neighbours(matrix, settings.neighbours)
         followers = transitions(log, settings.neighbours)
         visits = covisits(log, settings.neighbours, has_times=has_times)
-        further = onward(followers, settings.neighbours)
+        relations = (neighbours, followers, visits, onward(followers, settings.neighbours))
         popularity = trending(log, settings.neighbours, has_times=has_times)
-    return StageOne(
-        factors, neighbours, followers, visits, further, popularity, index, settings, text_map
-    )
+    return StageOne(factors, *relations, popularity, index, settings, text_map, arrivals)
 
 
 def users_to_ask(log: Interactions, max_history: int, seed: int) -> Queries:

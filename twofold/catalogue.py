@@ -17,6 +17,7 @@ from twofold.indexing.item_table import ITEM_ID
 from twofold.indexing.live_items import read_written, written
 from twofold.indexing.live_log import ItemChange
 from twofold.indexing.vocabulary import Vocabulary
+from twofold.retrieval.freshness import dates_of
 
 logger = logging.getLogger("twofold.live")
 
@@ -129,6 +130,17 @@ class Catalogue:
         newer = [self._since[number] for number in numbers if number in self._since]
         older = [number for number in numbers if number not in self._since]
         return pl.concat([self._built[older], read_written(newer, self._built.schema)])
+
+    def dates(self, numbers: Int64s) -> Int64s | None:
+        """Return when items that came or were changed may first be recommended.
+
+        As of :func:`twofold.retrieval.freshness.dates_of`; ``None`` where no item says so.
+        """
+        column = self.windows[0]
+        if column is None:
+            return None
+        rows = [self._since[number] for number in numbers.tolist()]
+        return dates_of(read_written(rows, self._built.schema)[column])
 
     def after(self, changes: Sequence[ItemChange]) -> tuple[Catalogue, Put]:
         """Return the items once they changed, and which came or were changed.

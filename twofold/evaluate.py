@@ -32,7 +32,6 @@ from twofold.evaluation.quality import (
 from twofold.evaluation.report import Circumstances, Row
 from twofold.evaluation.slices import history_slices, item_slices, slice_rows
 from twofold.indexing.dataset import Dataset, load_dataset
-from twofold.indexing.interactions import Interactions
 from twofold.indexing.progress import Progress, Silent
 from twofold.indexing.splits import Protocol, Split, choose_split, leave_last_n
 from twofold.indexing.tables import Source
@@ -42,6 +41,7 @@ from twofold.ranking.lists import pooled, share_of_hits, stacked
 from twofold.ranking.making import Groups, deal
 from twofold.ranking.ranker import Ranker
 from twofold.retrieval.candidates import Candidates, rank
+from twofold.retrieval.freshness import asked_before
 from twofold.retrieval.queries import Queries, queries_of_users
 from twofold.retrieval.retriever import Retriever
 from twofold.settings import Settings
@@ -139,7 +139,7 @@ def evaluate(
     with torch_threads(settings.threads):
         index, _ = embedded(dataset, settings, cache, progress)
         learned = learn(dataset, log.take(split.known_at_test), index, settings, progress)
-    asked = _ask(learned, log, split, settings, progress)
+    asked = _ask(learned, dataset, split, settings, progress)
     dealt = deal(learned.lists, settings.ranker.training, settings.seed)
     systems = _systems(learned, asked, dealt, settings, quick=quick, progress=progress)
     baseline = RERANKED if learned.ranker is not None else FUSED
@@ -188,8 +188,9 @@ class _Asked:
 
 
 def _ask(
-    learned: Learned, log: Interactions, split: Split, settings: Settings, progress: Progress
+    learned: Learned, dataset: Dataset, split: Split, settings: Settings, progress: Progress
 ) -> _Asked:
+    log = dataset.interactions
     users = users_held_out(log, split.test)
     known = log.take(split.known_at_test)
     queries = queries_of_users(
@@ -198,6 +199,8 @@ def _ask(
         max_history=settings.stage_one.max_history,
         repeat=settings.stage_one.repeat,
     )
+    if dataset.has_times:
+        queries = asked_before(queries, log.take(split.test))
     retriever = learned.stage_one.retriever(learned.fusion)
     served = retriever.retrieve(
         queries, settings.ranker.rerank, threads=n_threads(settings), progress=progress

@@ -68,7 +68,9 @@ class Growth:
                     f"have {dimension} numbers; forget them with `twofold update ARTEFACT "
                     "--forget-built`, or remove live.sqlite to do without what came since the build"
                 )
-            stage_one = self._stage_one.put(came.numbers, came.vectors)
+            stage_one = self._stage_one.put(
+                came.numbers, came.vectors, catalogue.dates(came.numbers)
+            )
             if self._ranker is not None:
                 ranker = self._ranker.put(came.numbers, came.texts, came.vectors, stage_one, read)
         self.now = self.now.grown(catalogue, stage_one, ranker)

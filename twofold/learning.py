@@ -31,6 +31,7 @@ from twofold.ranking.ranker import Ranker
 from twofold.ranking.relations import Relations
 from twofold.ranking.settings import RankerSettings
 from twofold.retrieval.choices import learn_weights
+from twofold.retrieval.freshness import asked_before, dates_of
 from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.queries import Queries, queries_of_users
 from twofold.retrieval.stage_one import StageOne, StageOneSettings, fit_stage_one
@@ -170,11 +171,13 @@ class _Learner:
 
     def fitted(self, part: Interactions) -> StageOne:
         """Return stage one fitted on part of the log."""
+        column = self.dataset.windows[0]
         return fit_stage_one(
             part,
             self.index,
             self.settings.stage_one,
             has_times=self.dataset.has_times,
+            dates=None if column is None else dates_of(self.dataset.table[column]),
             search=self.settings.index,
             seed=self.settings.seed,
             threads=n_threads(self.settings),
@@ -186,6 +189,8 @@ class _Learner:
         held = hold_out_last(self.log, n_labels, skip=skip)
         known, labels = self.log.take(held.fit), self.log.take(held.labels)
         queries = self.asked(known, np.unique(labels.users))
+        if self.dataset.has_times:
+            queries = asked_before(queries, labels)
         return _Before(known, self.fitted(known), queries, labels)
 
     def asked(self, known: Interactions, users: npt.NDArray[np.int64]) -> Queries:

@@ -25,6 +25,7 @@ from twofold.indexing.neighbours import (
 from twofold.indexing.vectors import VectorIndex, normalised
 from twofold.retrieval.admission import Admission
 from twofold.retrieval.answers import Answer, DenseAnswer, Silence
+from twofold.retrieval.freshness import Arrivals, FreshItems
 from twofold.retrieval.queries import Queries, queries_of_users
 from twofold.retrieval.sources import (
     Collaborative,
@@ -83,6 +84,9 @@ CASES = {
         lambda log, view: Related("i", sp.identity(log.n_items, np.float32, "csr"), view)
     ),
     "text": Case(lambda log, view: TextProfile("text", _index(log), view), -INF),
+    "fresh": Case(
+        lambda log, view: FreshItems(_index(log), Arrivals.of(log, None, has_times=True), 4.0, view)
+    ),
     "text_query": Case(lambda log, view: TextQuery(_index(log), _encode), -INF, False),
     "trending": Case(
         lambda log, view: Trending(trending(log, RELATED, has_times=True)), 0.0, False

@@ -59,8 +59,9 @@ def generate_news() -> StandIn:
     """Return reads of articles that live for hours; their names are ``DAY-NUMBER``.
 
     ``8-12`` had 12 readers in one hour of the last day but one, ``9-12`` had 5 in that of the last.
-    ``breaking-0`` and ``breaking-1``, of both tastes, appeared in the last hour, and nobody has read them. Nobody has read ``dud-0`` and
-    ``dud-1`` either, which are of the first day.
+    ``breaking-0`` and ``breaking-1``, of both tastes, appeared in the last hour, and nobody has
+    read them. Nobody has read ``dud-0`` and ``dud-1`` either, which have the same texts and are of
+    the first day.
     """
     rng, n_days, a_day = np.random.default_rng(2), 10, 12
     rows: list[Row] = []
@@ -82,11 +83,12 @@ def generate_news() -> StandIn:
     names += ["breaking-0", "breaking-1", "dud-0", "dud-1"]
     born += [START + (n_days - 1) * DAY + 11 * HOUR] * 2 + [START] * 2
     tastes = [int(name.split("-")[1]) % 2 for name in names]
+    titles = _titles(rng, names, tastes)
+    titles[-2:] = titles[-4:-2]
     items = pl.DataFrame(
         {
             "news_id": names,
-            "title": _titles(rng, names, tastes),
-            "abstract": _titles(rng, names, tastes),
+            "title": titles,
             "available_from": pl.Series(born).cast(pl.Int64) * 1000,
         }
     ).with_columns(pl.col("available_from").cast(pl.Datetime("ms", "UTC")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tomllib
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from tests.twofold.stand_ins import (
     generate_video,
     watched_shares,
 )
-from twofold import Engine, cli
+from twofold import Engine, Recommendation, cli
 from twofold.build import build
 from twofold.indexing.dataset import Dataset, load_dataset
 from twofold.indexing.errors import DataError, SettingsError
@@ -133,6 +134,31 @@ def test_in_the_news_yesterday_is_not_preferred_to_today(made: Make) -> None:
         assert order(best(engine, 99), "8-12", "9-12") == ["9-12", "8-12"]
     with made(generate_news(), None) as engine:
         assert order(best(engine, 99), "8-12", "9-12") == ["8-12", "9-12"]
+
+
+def test_in_the_news_what_nobody_has_read_yet_is_proposed_by_its_age(made: Make) -> None:
+    def found(name: str | None) -> dict[str, Recommendation]:
+        with made(generate_news(), name) as engine:
+            return {one.item_id: one for one in engine.retrieve("u1", 140)}
+
+    news, plain = found("news"), found(None)
+    assert "fresh" in news["breaking-1"].sources
+    assert news["breaking-1"].rank < news["dud-1"].rank
+    # By default one is as good as the other, and which comes first is chance.
+    assert plain["breaking-1"].score == pytest.approx(plain["dud-1"].score, abs=1e-4)
+
+
+def test_in_the_news_an_article_is_fresh_the_moment_it_is_added(made: Make) -> None:
+    tables = generate_news()
+    with made(tables, "news") as engine:
+        rows = tables.items.filter(tables.items["news_id"] == "dud-1").to_dicts()
+        came = [{**rows[0], "news_id": f"new-{n}"} for n in range(2)]
+        came[0]["available_from"] += timedelta(days=10)
+        engine.add_items(came)
+        found = {one.item_id: one for one in engine.retrieve("u1", 140)}
+    assert "fresh" in found["new-0"].sources
+    assert found["new-0"].rank < found["breaking-1"].rank < found["new-1"].rank
+    assert "fresh" not in found["new-1"].sources
 
 
 def test_in_a_feed_last_months_post_is_not_preferred_to_todays(made: Make) -> None:
