@@ -17,7 +17,7 @@ from twofold.indexing.collaborative import CollaborativeSettings, fit_factors
 from twofold.indexing.dataset import Dataset, load_dataset
 from twofold.indexing.progress import Progress
 from twofold.indexing.splits import leave_last_n
-from twofold.learning import n_threads
+from twofold.lessons import n_threads
 from twofold.retrieval.queries import queries_of_users
 from twofold.retrieval.sources import Collaborative, View
 from twofold.settings import Settings

@@ -24,7 +24,7 @@ from twofold.evaluation.quality import Ranked, measure_users
 from twofold.indexing.dataset import load_dataset
 from twofold.indexing.progress import Progress
 from twofold.indexing.splits import choose_split
-from twofold.learning import Lessons, lessons_of
+from twofold.lessons import Lessons, lessons_of
 from twofold.ranking.choosing import measure_runtimes
 from twofold.ranking.distilling import distil
 from twofold.ranking.ranker import Ranker

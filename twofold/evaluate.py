@@ -35,7 +35,8 @@ from twofold.indexing.dataset import Dataset, load_dataset
 from twofold.indexing.progress import Progress, Silent
 from twofold.indexing.splits import Protocol, Split, choose_split, leave_last_n
 from twofold.indexing.tables import Source
-from twofold.learning import Learned, learn, n_threads
+from twofold.learning import Learned, learn
+from twofold.lessons import n_threads
 from twofold.ranking.calibration import calibrate, levelled
 from twofold.ranking.lists import pooled, share_of_hits, stacked
 from twofold.ranking.making import Groups, deal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -51,6 +52,13 @@ class LabelPairs:
 
     def __len__(self) -> int:
         return len(self.users)
+
+    def fingerprint(self) -> str:
+        """Return what tells these labels from others."""
+        told = hashlib.sha256()
+        for one in (self.users, self.items, self.labels, self.times):
+            told.update(b"none" if one is None else one.tobytes())
+        return told.hexdigest()
 
     def distinct(self) -> Int64s:
         """Return the users, each once, ascending, ``int64``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from twofold.indexing.artefact import begin_generation, open_artefact, stage_key
 from twofold.indexing.dataset import Dataset
@@ -16,7 +16,8 @@ from twofold.indexing.progress import Progress, Silent
 from twofold.indexing.tables import Source
 from twofold.indexing.vectors import VectorIndex
 from twofold.indexing.writer import GenerationWriter
-from twofold.learning import lessons_of
+from twofold.labels_file import LabelPairs, read_labels
+from twofold.lessons import lessons_of, lessons_of_pairs
 from twofold.ranking.members import Workplace
 from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.stage_one import StageOne
@@ -126,16 +127,19 @@ def train_ranker(
     """
     begun, progress = time.perf_counter(), progress or Silent()
     settings = settings or training_settings(artefact)
+    base = open_artefact(artefact)
+    dataset = Dataset.open(base)
+    pairs = None if labels is None else read_labels(labels, dataset, settings.data)
+    own = None if pairs is None else pairs.fingerprint()
     with (
         begin_generation(artefact if out is None else out, keep=settings.keep) as writer,
         torch_threads(settings.threads),
     ):
-        base = open_artefact(artefact)
-        key = stage_key("trained", base.manifest["content_hash"], asdict(settings))
+        key = stage_key("trained", base.manifest["content_hash"], asdict(settings), own)
         if not writer.finished("trained", key):
             writer.take_over(base, but=("ranker", "learning.json"))
             with workplace(writer, key, settings, progress) as work:
-                about = _trained(base, writer, settings, work)
+                about = _trained(base, writer, settings, _Labels(dataset, pairs), work)
             writer.put_json("learning", {**base.json("learning"), **about})
             writer.finish("trained", key)
             forget_checkpoints(writer)
@@ -156,15 +160,30 @@ def train_ranker(
     )
 
 
+class _Labels(NamedTuple):
+    """A data set, and labels of its pairs where some were given."""
+
+    dataset: Dataset
+    pairs: LabelPairs | None
+
+
 def _trained(
-    base: Generation, writer: GenerationWriter, settings: Settings, work: Workplace
+    base: Generation,
+    writer: GenerationWriter,
+    settings: Settings,
+    labels: _Labels,
+    work: Workplace,
 ) -> dict[str, Any]:
     """Write a ranker trained over what an artefact holds, and return how that went."""
-    dataset, index = Dataset.open(base), VectorIndex.open(base, device="cpu")
+    dataset, pairs = labels
+    index = VectorIndex.open(base, device="cpu")
     fusion = Fusion.from_dict(base.json("fusion"))
-    lessons = lessons_of(
-        dataset, dataset.interactions, index, settings, work.progress, fusion=fusion
-    )
+    if pairs is None:
+        lessons = lessons_of(
+            dataset, dataset.interactions, index, settings, work.progress, fusion=fusion
+        )
+    else:
+        lessons = lessons_of_pairs(dataset, pairs, index, settings, work.progress, fusion)
     final = StageOne.open(base, index, settings.stage_one)
     ranker, about = lessons.taught(final, settings.ranker, settings.seed, work)
     ranker.save(writer)

@@ -20,7 +20,7 @@ from twofold.indexing.dataset import load_dataset
 from twofold.indexing.errors import InputError, LeakError
 from twofold.indexing.progress import Silent
 from twofold.indexing.splits import hold_out_last
-from twofold.learning import lessons_of
+from twofold.lessons import lessons_of
 from twofold.ranking.honesty import check_honest, honesty_report, near_duplicates
 from twofold.ranking.lists import NEVER, Border, Lists, label_lists
 from twofold.retrieval.candidates import Candidates

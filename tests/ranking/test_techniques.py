@@ -24,11 +24,11 @@ from tests.ranking.worlds import (
 )
 from twofold.ranking.adapters import adapted
 from twofold.ranking.augmenting import reworded_tables
+from twofold.ranking.course import batch_gradients
 from twofold.ranking.labelled import Batch, Labelled
 from twofold.ranking.lessons import FromLabels
 from twofold.ranking.lists import Lists
 from twofold.ranking.settings import RankerSettings
-from twofold.ranking.training import batch_gradients
 from twofold.ranking.training_settings import (
     AdversarySettings,
     AugmentationSettings,

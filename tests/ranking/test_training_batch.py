@@ -147,5 +147,5 @@ def test_further_misses_are_in_the_batch(tiny_bert: Path) -> None:
     quiet = np.isnan(batch.likeness).all(axis=1)
     assert quiet.any()
     np.testing.assert_array_equal(batch.items[quiet], more.items[quiet])
-    logits = batch_logits(make_model(tiny_bert, 1), make_tables(tiny_bert), batch)
+    logits = batch_logits(make_model(tiny_bert, 1), Reading(make_tables(tiny_bert), batch))
     assert logits.shape == batch.items.shape
