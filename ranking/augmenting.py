@@ -79,10 +79,10 @@ def reworded_tables(
     longest = int(tables.tokens.lengths().max(initial=0))
     longest = longest if max_tokens is None else min(max_tokens, longest)
     reword = rewording_of(settings) if rewording is None else composed([rewording])
-    shape = backbone.shape
+    shape, rng = backbone.shape, np.random.default_rng(seed)
     worded = []
     with progress.step("Rewording items", total=settings.variants) as task:
-        for rng in np.random.default_rng(seed).spawn(settings.variants):
+        for _ in range(settings.variants):
             said = reword(texts, rng)
             worded.append(
                 tokenise_items(

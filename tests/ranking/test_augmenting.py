@@ -107,7 +107,14 @@ def test_a_seed_gives_the_same_wordings_however_many(
 
     assert said(2, 5) == said(3, 5)[:2]
     assert said(2, 5) != said(2, 6)
-    assert said(0, 5) == []
+
+
+def test_without_variants_nothing_is_made_or_needed(
+    tiny_bert: Path, tables: ItemTables, backbone: Backbone
+) -> None:
+    settings = AugmentationSettings(synonyms=0.5, lexicon="absent")
+    tokenizer = make_tokenizer(tiny_bert)
+    assert reworded_tables(tables, make_texts(), tokenizer, backbone, settings) == ()
 
 
 def test_a_callers_rewording_is_taken_and_cut_to_the_longest_block(
