@@ -16,6 +16,7 @@ from twofold.indexing.dataset import Dataset, load_dataset
 from twofold.indexing.errors import DataError, InputError
 from twofold.indexing.item_set import ItemSet
 from twofold.indexing.vectors import VectorIndex, normalised
+from twofold.indexing.vocabulary import Vocabulary
 from twofold.labels_file import LabelPairs, known_before, lists_of_pairs, read_labels
 from twofold.ranking.honesty import check_honest
 from twofold.retrieval.features import standardise
@@ -121,6 +122,18 @@ def test_of_repeats_the_first_counts() -> None:
     assert _told(pairs) == WANTED
     assert pairs.times is not None
     assert pairs.times[2] == (T + 20) * 1000
+
+
+def test_pairs_are_in_order_of_numbers_whatever_the_order_of_ids() -> None:
+    turned = replace(
+        DATA,
+        users=Vocabulary(reversed(DATA.users.ids), what="user"),
+        items=Vocabulary(reversed(DATA.items.ids), what="item"),
+    )
+    pairs = read_labels(_frame(), turned)
+    numbers = pairs.users * N_ITEMS + pairs.items
+    assert (np.diff(numbers) > 0).all()
+    assert turned.items.decode(pairs.items) == ["i4", "i3", "i29", "i7"]
 
 
 def test_what_is_known_ends_before_the_first_label_and_holds_no_labelled_item() -> None:
