@@ -285,16 +285,20 @@ def _own_collapsed(
     q) . s + q . b``, and a sum of values is the value of a sum. So both projections are applied
     once a block instead of once a token, with the same result.
     """
-    own = entered[layout.rows]
-    width = entered.shape[-1]
-    to_keys, to_values = layer.key_value.weight.view(2, layer.heads, layer.size, width)
     key_bias, value_bias = layer.key_value.bias.view(2, layer.heads, layer.size)
-    asked = torch.einsum("nhe,hed->nhd", queries, to_keys)
-    scores = asked @ own.transpose(1, 2) + (queries * key_bias).sum(-1, keepdim=True)
-    scores = scores + bias
+    products = [
+        (*weight.view(2, layer.heads, layer.size, -1), states[layout.rows])
+        for weight, states in layer.key_value_products(entered)
+    ]
+    scores = (queries * key_bias).sum(-1, keepdim=True) + bias
+    for to_keys, _, own in products:
+        scores = scores + torch.einsum("nhe,hed->nhd", queries, to_keys) @ own.transpose(1, 2)
     mass = scores.logsumexp(dim=-1)
     shares = (scores - mass[..., None]).exp()
-    return torch.einsum("nhd,hed->nhe", shares @ own, to_values) + value_bias, mass
+    found = value_bias
+    for _, to_values, own in products:
+        found = found + torch.einsum("nhd,hed->nhe", shares @ own, to_values)
+    return found, mass
 
 
 def read_digests(layer: Layer, blocks: Digest, memory: HistoryMemory) -> Tensor:

@@ -245,13 +245,9 @@ class Layer(nn.Module):
 
     @property
     def plain(self) -> bool:
-        """Whether queries and keys are projections with a bias and nothing else.
-
-        A projection with an adapter is more than its weight and bias.
-        """
+        """Whether queries and keys are projections with a bias and nothing else."""
         alone = self.base is None and self.query_norm is None and self.shared_by == 1
-        linear = isinstance(self.key_value, nn.Linear)
-        return alone and linear and self.key_value.bias is not None
+        return alone and self.key_value.bias is not None
 
     def enter(self, states: Tensor) -> Tensor:
         """Return what the projections read of states ``(..., d)``."""
@@ -285,6 +281,25 @@ class Layer(nn.Module):
             keys = keys.repeat_interleave(self.shared_by, -2)
             values = values.repeat_interleave(self.shared_by, -2)
         return keys, values
+
+    def key_value_products(self, entered: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return the weights that give keys and values, each with the states that it reads.
+
+        Keys and values are the sum of the products, and the bias. There is one product, and a
+        second while the projection holds an adapter, which reads states with dropout of its own.
+
+        Parameters
+        ----------
+        entered
+            From :meth:`enter`, ``(..., d)``.
+        """
+        projection: Any = self.key_value
+        out = [(projection.weight, entered)]
+        if not isinstance(projection, nn.Linear):
+            (name,) = projection.active_adapters
+            read = projection.lora_dropout[name](entered)
+            out.append((projection.get_delta_weight(name), read))
+        return out
 
     def _rotated(self, heads: Tensor, places: Tensor | None) -> Tensor:
         """Return queries or keys turned by their places (RoPE, Su et al. 2021, equation 34)."""

@@ -22,6 +22,8 @@ from tests.ranking.adapting import (
 from tests.ranking.worlds import make_tables
 from twofold.indexing.errors import InputError
 from twofold.ranking.adapters import ORTHOGONALITY, adapted
+from twofold.ranking.backbone import padding_bias
+from twofold.ranking.cross import Blocks, _Layout, _own, _own_collapsed
 from twofold.ranking.digests import digest_items
 from twofold.ranking.model import RankerModel
 from twofold.ranking.runtime import RUNTIMES
@@ -61,7 +63,6 @@ def test_an_adapter_changes_no_score_at_its_start(folder: Path, kind: str) -> No
     model = model_for(folder, 2, settings)
     before = scores(model, tables)
     adapted(model, settings, total_steps=STEPS)
-    # BERT's last layer collapses its products where there is no adapter: other rounding.
     np.testing.assert_allclose(scores(model, tables), before, atol=2e-6)
 
 
@@ -122,6 +123,32 @@ def test_merged_weights_score_as_the_adapter_does(folder: Path, kind: str, joint
     assert list(model.state_dict()) == list(fresh.state_dict())
     assert [type(one) for one in model.modules()] == [type(one) for one in fresh.modules()]
     assert vars(model.backbone).keys() == vars(fresh.backbone).keys()
+
+
+@pytest.mark.parametrize("kind", LOW_RANK)
+def test_collapsed_products_are_those_of_the_adapters_module(tiny_bert: Path, kind: str) -> None:
+    model, _, _ = trained(tiny_bert, 1, settings_of(kind, dropout=0.5))
+    (layer,) = model.backbone.joint
+    drawn = torch.Generator().manual_seed(0)
+    blocks = Blocks(torch.randn(9, 32, generator=drawn), torch.tensor([4, 2, 3]))
+    layout = _Layout.of(blocks, layer.causal)
+    queries = torch.randn(3, 2, 16, generator=drawn)
+    bias = padding_bias(layout.mask)[:, :, 0]
+    found = []
+    layer.train()
+    for own in (_own, _own_collapsed):
+        layer.zero_grad()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            gathered, mass = own(layer, queries, blocks.states, layout, bias)
+        loss = gathered.square().sum() + mass.sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        module: Any = layer.key_value
+        grads = [one.grad for one in module.parameters() if one.requires_grad]
+        assert any(one.abs().max() > 1e-3 for one in grads)
+        found.append([gathered, mass, *grads])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
 def test_adapted_lower_layers_are_merged_too(tiny_bert: Path) -> None:
