@@ -147,7 +147,8 @@ def with_adapter(base_model: RankerModel, files: AdapterFiles) -> RankerModel:
                 f"the adapter's files do not fit the ranker: {sorted(held ^ set(given))} are held "
                 "by one of them alone; take the shape that stands in ranker/model.json"
             )
-    set_peft_model_state_dict(out.backbone, dict(files.weights), ADAPTER)
+    weights = {name.removeprefix(PREFIX): one for name, one in files.weights.items()}
+    set_peft_model_state_dict(out.backbone, weights, ADAPTER)
     out.load_state_dict(dict(files.rest), strict=False)
     return out.eval().requires_grad_(False)
 
