@@ -115,7 +115,7 @@ def near_duplicates(texts: Sequence[str], lists: Lists) -> dict[str, Any]:
         others = items != past
         which, past, items = which[others], past[others], items[others]
         same = (words.texts[items] == words.texts[past]) & (words.texts[items] >= 0)
-        near = ~same & words.alike(items, past)
+        near = words.alike(items, past)
         equal[which[same]] = True
         alike[which[near]] = True
         for place in np.flatnonzero(same | near)[: N_EXAMPLES - len(examples)]:

@@ -91,7 +91,7 @@ def with_asked(
     """
     rows = np.broadcast_to(np.arange(len(items))[:, None], also.shape)
     there = (items[:, :, None] == also[:, None, :]).any(axis=1)
-    new = (also >= 0) & ~there & ~admission.bars(rows, np.maximum(also, 0))
+    new = ~there & ~admission.bars(rows, np.maximum(also, 0))
     out = np.concatenate([items, np.where(new, also, -1)], axis=1)
     told = np.pad(proposed, ((0, 0), (0, also.shape[1])))
     order = np.argsort(out < 0, axis=1, kind="stable")

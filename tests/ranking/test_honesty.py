@@ -141,6 +141,13 @@ def test_what_is_alike(hit: str, equal: int, alike: int) -> None:
     assert told["lists"] == equal + alike
 
 
+def test_a_hit_is_counted_once_and_empty_texts_are_like_nothing() -> None:
+    # Equal to the one, and like the other.
+    texts = [f"{FILLER} ten", f"{FILLER} ten eleven", *TEXTS[2:4], f"{FILLER} ten", *TEXTS[5:]]
+    told = near_duplicates([*texts[:7], "", texts[8]], _lists())
+    assert (told["equal"], told["alike"], told["lists"]) == (1, 0, 1)
+
+
 def test_an_item_taken_again_is_no_duplicate_of_itself() -> None:
     lists = replace(_lists(), queries=make_queries([[4], []], N_ITEMS))
     assert near_duplicates(TEXTS, lists)["equal"] == 0

@@ -322,7 +322,9 @@ def test_what_no_source_proposes_comes_last_and_belongs_to_none() -> None:
     assert known < full.lengths()[silent] == N_ITEMS
 
 
-def test_items_asked_for_are_merged_as_if_they_had_been_filled_in() -> None:
+def test_items_asked_for_are_merged_as_if_they_had_been_filled_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     retriever, queries = _retriever(per_source=3), _queries()
     plain = retriever.retrieve(queries, None)
     whole = retriever.retrieve(queries, None, least=N_ITEMS)
@@ -352,7 +354,8 @@ def test_items_asked_for_are_merged_as_if_they_had_been_filled_in() -> None:
         there = int(np.flatnonzero(more.items[row] == one[row, 0])[0])
         assert more.features is not None
         np.testing.assert_array_equal(more.features[row, there], told[row, place])
-    # One by one, in any order, they are the same.
+    # One by one, in any order, some at a time, they are the same.
+    monkeypatch.setattr(module, "CHUNK_SCORES", 4 * N_ITEMS)
     order = np.arange(N_USERS)[::-1]
     again = retriever.retrieve(queries.take(order), None, also=one[order])
     for row in range(N_USERS):
