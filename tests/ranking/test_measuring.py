@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -87,15 +88,14 @@ def test_many_negative_logits_are_finite() -> None:
     assert found["log_loss"] == pytest.approx(850)
 
 
-def test_one_label_has_no_order() -> None:
-    lists = _lists(np.zeros((2, 3), dtype=bool))
-    logits = np.zeros((2, 3), np.float32)
-    hit = _lists(np.ones((1, 3), dtype=bool))
-    found = measured([lists, hit], [logits, logits[:1]])
-    assert found["auc"] == 0.5
-    alone = measured([hit], [logits[:1]])
-    assert np.isnan(alone["auc"])
-    assert alone["accuracy"] == 1
+@pytest.mark.parametrize("label", [False, True])
+@pytest.mark.filterwarnings("error")
+def test_one_label_has_no_order(label: bool) -> None:
+    lists = _lists(np.full((2, 3), label))
+    held_out = replace(lists, n_held_out=np.full(2, 4))
+    found = measured([held_out], [np.arange(6, dtype=np.float32).reshape(2, 3)])
+    assert np.isnan(found["auc"])
+    assert found["accuracy"] == 1
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

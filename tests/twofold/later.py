@@ -23,7 +23,13 @@ FIRST = INTERACTIONS.filter(pl.col("item_id").is_in(FIRST_ITEMS["item_id"].to_li
 REST = INTERACTIONS.join(FIRST, on=INTERACTIONS.columns, how="anti", maintain_order="left")
 LATER = 1_900_000_000
 # Whatever the ranker's weights are in, and what tells of one generation.
-RANKER = ("ranker/model.safetensors", "ranker/calibration", "ranker/factors", "ranker/digests")
+RANKER = (
+    "ranker/model.safetensors",
+    "ranker/calibration",
+    "ranker/factors",
+    "ranker/digests",
+    "ranker/training.jsonl",
+)
 OWN = ("compacted.json", "drift.json", "learning.json", "measurements.json", "stages/", *RANKER)
 
 

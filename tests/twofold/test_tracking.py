@@ -50,7 +50,7 @@ def test_lines_hold_all_that_was_told(tmp_path: Path) -> None:
     assert first == {"kind": "epoch", "number": 0, "auc": None, "best": 1}
     assert second == {"kind": "step", "number": 10, "loss": 0.5, "learning_rate": 1e-4}
     assert 0 <= seconds[0] <= seconds[1] < 60
-    assert 20 < memory[0] <= memory[1] < 1e6
+    assert 20 < memory[0] <= memory[1] < 50_000
 
 
 def test_a_value_must_not_take_a_name_of_the_line(tmp_path: Path) -> None:
