@@ -208,7 +208,9 @@ def test_articles_are_as_fresh_to_learning_and_measuring_as_when_they_were_read(
     born = tables.items.sort("news_id")["available_from"].dt.epoch("ms")
     assert arrivals.moments.tolist() == born.to_list()
 
-    found = evaluate(tables.interactions, tables.items, settings, protocol="leave-one-out")
+    found = evaluate(
+        tables.interactions, tables.items, settings, protocol="leave-one-out", quick=True
+    )
     rows = [row for row in found.rows if "hit_rate@10" in row.metrics and row.group == "all"]
     hits = {row.name: row.metrics["hit_rate@10"].mean for row in rows}
     # By the build's end much of what is held out is old, and .7 would be found.
@@ -243,6 +245,8 @@ def test_in_a_feed_what_passes_the_screen_is_no_hit_and_what_is_hidden_is_dislik
 
 
 def test_few_stars_are_no_reason_to_recommend_a_film(made: Make) -> None:
+    films = read(generate_video(), "video")
+    assert films.interactions.disliked()[:, [films.items.number("flop")]].nnz == 12
     with made(generate_video(), "video") as engine:
         assert order(best(engine, 36), "flop", "gem") == ["gem", "flop"]
     with made(generate_video(), None) as engine:
@@ -281,6 +285,7 @@ def test_a_file_wins_over_a_preset_and_what_is_set_over_both(
     shown = tomllib.loads(capsys.readouterr().out)
     near = shown["stage_one"]["neighbours"]
     assert (near["half_life_days"], near["session_seconds"]) == (3.0, 70.0)
+    assert shown["stage_one"]["fresh_half_life_days"] == 0.75
     assert shown["data"]["events"]["rules"] == []
     assert shown["ranker"]["max_history"] == preset("news")["ranker"]["max_history"]
     assert cli.run(["settings", "--preset", "news"]) == 0
