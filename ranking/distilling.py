@@ -16,6 +16,7 @@ from twofold.ranking.lists import Lists
 from twofold.ranking.model import RankerModel
 from twofold.ranking.ranker import Ranker
 from twofold.ranking.training import Trained, train_by
+from twofold.ranking.training_settings import AdapterSettings
 from twofold.retrieval.candidates import Candidates
 from twofold.retrieval.queries import Queries
 
@@ -75,7 +76,15 @@ def distil(
         lists.
     """
     student = pruned(ranker.model, layers, joint_layers)
-    settings = replace(ranker.settings, joint_layers=joint_layers)
+    # Nothing is put in the place of weights, and nothing is drawn from outside of the lists.
+    training = replace(
+        ranker.settings.training,
+        adapter=AdapterSettings(),
+        layers="joint",
+        popular_negatives=0,
+        batch_negatives=0,
+    )
+    settings = replace(ranker.settings, joint_layers=joint_layers, training=training)
     taught = _with_states(ranker.model, ranker.tables, progress)
     learning = _with_states(student, ranker.tables, progress)
     lists = _lists(ranker, queries, candidates)
@@ -92,7 +101,7 @@ def distil(
     )
     course = train_by(student, lesson, settings.training, seed=seed, progress=progress)
     student.requires_grad_(False)
-    small = replace(ranker, model=student, settings=settings, digests=None)
+    small = replace(ranker, model=student, settings=settings, digests=None, adapter=None)
     return Distilled(small.with_tables(learning), course)
 
 

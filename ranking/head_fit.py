@@ -15,7 +15,7 @@ from torch import Tensor
 from twofold.ranking.batches import evidence_batch
 from twofold.ranking.head import Evidence, EvidenceHead, EvidenceHeads, TextQueries
 from twofold.ranking.labelled import Drawn, Labelled, batches, draw
-from twofold.ranking.lists import Lists, pooled
+from twofold.ranking.lists import Lists, pooled, stacked
 from twofold.ranking.losses import loss_of, mean_loss
 from twofold.ranking.training_settings import TrainingSettings
 
@@ -134,9 +134,10 @@ def _prepared(
 
 def _fit_linear(head: EvidenceHead, train: Sequence[Labelled], settings: TrainingSettings) -> None:
     """Fit what is linear in the features alone, to the end: the problem is convex."""
-    pool = pooled([part.lists.take(part.lists.hits()) for part in train])
+    lists = [part.lists.take(part.lists.hits()) for part in train]
+    pool = pooled(lists)
     features, labels = torch.from_numpy(pool.features), torch.from_numpy(pool.labels).float()
-    weights = torch.from_numpy(pool.valid).float()
+    weights = torch.from_numpy(stacked([one.counted() for one in lists], 0.0))
     linear = head.features
     rate = float((labels * weights).sum() / weights.sum().clamp(min=1))
     rate = min(max(rate, 1e-4), 1 - 1e-4)

@@ -29,8 +29,8 @@ def loss_of(logits: Tensor, labels: Tensor, weights: Tensor, settings: TrainingS
     logits, labels
         ``float32 (B, m)``.
     weights
-        How many served candidates each one stands for, 0 at padding, ``float32 (B, m)``: where
-        misses were drawn from a list, each stands for several.
+        How many served candidates each miss stands for, since some were drawn from a list, and what
+        each hit counts for; 0 at padding, ``float32 (B, m)``.
     settings
         The objective and what belongs to it.
     """
@@ -53,17 +53,18 @@ def _pairwise(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
 
 
 def _listwise(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    there = weights > 0
-    counted = (logits + weights.clamp(min=1e-9).log()).masked_fill(~there, -1e9)
+    # A hit stands for one candidate, however strong; misses may stand for several.
+    stands_for = torch.where(labels > 0, torch.ones_like(weights), weights)
+    counted = (logits + stands_for.clamp(min=1e-9).log()).masked_fill(weights <= 0, -1e9)
     logs = logits - counted.logsumexp(dim=1, keepdim=True)
-    hits = labels * there
-    return -(logs * hits).sum() / hits.sum().clamp(min=1)
+    hits = labels * weights
+    return -(logs * hits).sum() / hits.sum().clamp(min=1e-9)
 
 
 def mean_loss(
     parts: Sequence[Lists], logits: Sequence[npt.NDArray[np.float32]], settings: TrainingSettings
 ) -> float:
-    """Return the loss of whole lists, every candidate standing for itself.
+    """Return the loss of whole lists, every miss standing for itself, a hit for its strength.
 
     Parameters
     ----------
@@ -76,5 +77,5 @@ def mean_loss(
     """
     pool = pooled(parts)
     told = torch.from_numpy(np.where(pool.valid, stacked(logits, 0.0), 0.0).astype(np.float32))
-    labels, weights = (torch.from_numpy(one).float() for one in (pool.labels, pool.valid))
-    return float(loss_of(told, labels, weights, settings))
+    weights = torch.from_numpy(stacked([part.counted() for part in parts], 0.0))
+    return float(loss_of(told, torch.from_numpy(pool.labels).float(), weights, settings))

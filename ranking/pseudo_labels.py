@@ -52,4 +52,5 @@ def labelled_by_itself(
         moved(lists.features, 0),  # type: ignore[arg-type]
     )
     labels = np.take_along_axis(hits, order, axis=1)
-    return Lists(lists.queries, candidates, labels, labels.sum(axis=1).astype(np.int64))
+    n_hits_a_list = labels.sum(axis=1).astype(np.int64)
+    return Lists(lists.queries, candidates, labels, n_hits_a_list, popularity=lists.popularity)

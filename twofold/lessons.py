@@ -288,7 +288,8 @@ class Learner:
             progress=self.progress,
         )
         nothing = np.zeros(served.items.shape, dtype=bool)
-        lists = Lists(queries, served, nothing, np.zeros(len(queries), dtype=np.int64))
+        nobody = np.zeros(len(queries), dtype=np.int64)
+        lists = Lists(queries, served, nothing, nobody, popularity=popularity_of(self.log))
         return Window(lists, final.factors.items, final.relations(), self.log.matrix())
 
     def over(self, ranker: Ranker, final: StageOne, basis: npt.NDArray[np.float32]) -> Ranker:
