@@ -5,7 +5,8 @@ alone, ``rerank`` times stage two beside sentence-transformers' cross-encoder, `
 engine under load, ``layers`` tells what joint layers and layers altogether are worth, ``soak``
 checks every answer of a long time under load, ``live`` takes in events and items while readers
 check every answer, and kills writers, ``retrieval`` times stage one and its indexes, on a
-catalogue grown to ``--items`` if asked. Data sets are read from the folder named by
+catalogue grown to ``--items`` if asked, ``training`` tells what each technique of the ranker's
+training is worth. Data sets are read from the folder named by
 ``TWOFOLD_DATA`` (MovieLens-100k is fetched). With ``--record`` each finished row is appended to
 ``benchmarks/results/SUITE.jsonl``.
 """
@@ -29,6 +30,8 @@ from benchmarks.rerank import measure_reranking
 from benchmarks.retrieval import CELLS, measure_retrieval
 from benchmarks.serving import measure_serving
 from benchmarks.soak import soak
+from benchmarks.techniques import CELLS as TECHNIQUES
+from benchmarks.training import measure_training
 from twofold.commands_measure import show
 from twofold.console import make_console, make_progress
 from twofold.evaluate import evaluate
@@ -101,7 +104,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "suite",
-        choices=["quality", "als", "rerank", "serving", "layers", "soak", "live", "retrieval"],
+        choices=[
+            "quality",
+            "als",
+            "rerank",
+            "serving",
+            "layers",
+            "soak",
+            "live",
+            "retrieval",
+            "training",
+        ],
     )
     parser.add_argument("dataset", choices=[MOVIELENS, BEAUTY, IFDB])
     parser.add_argument("--skip", type=int, default=0, help="labels a user to leave out first")
@@ -111,7 +124,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="how long (soak)")
     parser.add_argument("--items", type=int, help="grow the catalogue to so many (retrieval)")
     parser.add_argument(
-        "--cells", default=",".join(CELLS), help="which, with commas between (retrieval)"
+        "--cells", help="which, with commas (retrieval) or semicolons (training) between; all"
     )
     parser.add_argument("--search", action="store_true", help="search the rate (layers)")
     parser.add_argument(
@@ -129,10 +142,13 @@ def main() -> int:
                     data, own, seeds=given.seeds, search=given.search, progress=progress
                 )
             elif given.suite == "retrieval":
-                cells = given.cells.split(",")
+                cells = given.cells.split(",") if given.cells else CELLS
                 rows = measure_retrieval(
                     data, own, n_items=given.items, cells=cells, progress=progress
                 )
+            elif given.suite == "training":
+                cells = given.cells.split(";") if given.cells else list(TECHNIQUES)
+                rows = measure_training(data, own, cells=cells, progress=progress)
             elif given.suite == "soak":
                 rows = soak(data, own, minutes=given.minutes, progress=progress)
             else:

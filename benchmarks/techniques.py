@@ -1,0 +1,55 @@
+"""The cells of the training suite: which settings each changes."""
+
+from __future__ import annotations
+
+TRAINING = "ranker.training."
+
+
+def _cells() -> dict[str, tuple[str, ...]]:
+    """Return the settings of each cell beside the data set's own."""
+    named = {
+        "default": (),
+        "default, seed 1": ("seed=1",),
+        "default, seed 2": ("seed=2",),
+        "LoRA": ("adapter.kind=lora",),
+        "LoRA, seed 1": ("adapter.kind=lora", "seed=1"),
+        "LoRA, seed 2": ("adapter.kind=lora", "seed=2"),
+        "AdaLoRA": ("adapter.kind=adalora",),
+        "prefix": ("adapter.kind=prefix",),
+        "bfloat16": ("bf16=true",),
+        "listwise": ("objective=listwise",),
+        "pairwise": ("objective=pairwise",),
+        "focal": ("objective=focal",),
+        "hits count 5 times": ("positive_weight=5.0",),
+        "FGM": ("adversary.kind=fgm",),
+        "FreeLB": ("adversary.kind=freelb",),
+        "PGD": ("adversary.kind=pgd",),
+        "R-Drop": ("consistency=1.0",),
+        "other wordings": ("augmentation.variants=3",),
+        "history dropout": ("history_dropout=0.1",),
+        "history truncation": ("history_truncation=0.2",),
+        "factors always there": ("collaborative_dropout=0.0",),
+        "factors left out oftener": ("collaborative_dropout=0.3",),
+        "no dropout": ("dropout=0.0",),
+        "no text queries": ("text_query_share=0.0",),
+        "all candidates": ("negatives=0",),
+        "popular negatives": ("popular_negatives=8",),
+        "in-batch negatives": ("batch_negatives=8",),
+        "no running mean": ("averaging=0.0",),
+        "mean of epochs": ("swa_epochs=1", "averaging=0.0"),
+        "soup of 3": ("members=3",),
+        "3 distilled into one": ("members=3", "ensemble=distil"),
+        "pseudo-labels": ("pseudo_labels.rounds=1",),
+        "rate 3e-5": ("learning_rate=3e-5",),
+        "rate 3e-4": ("learning_rate=3e-4",),
+        "4 epochs": ("max_epochs=4",),
+        "steps of 2 batches": ("gradient_accumulation_steps=2",),
+        "all layers": ("layers=all", "bf16=true"),
+    }
+    return {
+        name: tuple(one if one.startswith("seed") else TRAINING + one for one in changes)
+        for name, changes in named.items()
+    }
+
+
+CELLS = _cells()
