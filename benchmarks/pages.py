@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.records import RESULTS, latest, ran_on, recorded
 from benchmarks.retrieval_pages import live_pages, retrieval_pages
+from benchmarks.training_pages import training_pages
 from twofold.evaluation.report import Circumstances, Row, markdown_table, read_line
 from twofold.ranking.runtime import RUNTIMES
 
@@ -36,7 +37,8 @@ Run = tuple[Circumstances, dict[str, Row]]
 
 
 def sections() -> Iterator[str]:
-    for part in (_quality, _reranking, _layers, retrieval_pages, live_pages, _serving, _als):
+    parts = (_quality, training_pages, _reranking, _layers, retrieval_pages, live_pages)
+    for part in (*parts, _serving, _als):
         yield from part()
 
 
