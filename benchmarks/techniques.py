@@ -1,4 +1,8 @@
-"""The cells of the training suite: which settings each changes."""
+"""The cells of the training suite: which settings each changes.
+
+With ``--set ranker.training.init_from=DIR`` the last ones tell what a ranker of another domain is
+worth: ``no epoch`` is then zero-shot.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +48,10 @@ def _cells() -> dict[str, tuple[str, ...]]:
         "rate 3e-4": ("learning_rate=3e-4",),
         "4 epochs": ("max_epochs=4",),
         "steps of 2 batches": ("gradient_accumulation_steps=2",),
+        "64 lists": ("max_lists=64",),
+        "256 lists": ("max_lists=256",),
+        "1,024 lists": ("max_lists=1024",),
+        "no epoch": ("max_epochs=0",),
         "all layers": ("layers=all", "bf16=true"),
     }
     return {

@@ -33,6 +33,7 @@ from twofold.evaluation.lambdarank import fit_lambdarank
 from twofold.evaluation.logistic import fit_logistic
 from twofold.evaluation.metrics import Truth, judge, ndcg
 from twofold.evaluation.opponents import FeatureLists, rerank
+from twofold.indexing.artefact import open_artefact
 from twofold.indexing.dataset import Dataset, load_dataset
 from twofold.indexing.progress import Progress
 from twofold.indexing.splits import choose_split
@@ -193,7 +194,7 @@ def _cell(bench: Bench, name: str, settings: Settings, prints: Mapping[str, str]
         "seconds": seconds,
         "peak_rss_mb": peak,
         "fingerprint": prints[name],
-        "settings": asdict(settings.ranker.training),
+        "settings": _told(settings)["ranker"]["training"],
         "threads": torch.get_num_threads(),
         "hardware": describe_hardware(threads=torch.get_num_threads()),
         "versions": library_versions(),
@@ -218,11 +219,18 @@ def _settings_of(data: DataSet, overrides: tuple[str, ...], name: str) -> Settin
     return load_settings(None, (*data.settings, *overrides, *CELLS[name]))
 
 
-def _print(settings: Settings, dataset: Dataset) -> str:
+def _told(settings: Settings) -> dict[str, Any]:
+    """Return settings as JSON values, another artefact by what it holds and not by its place."""
     # Where a training is told, or kept for a while, does not change what it learns.
     training = replace(settings.ranker.training, report_to=(), checkpoint_steps=0)
-    told = asdict(replace(settings, ranker=replace(settings.ranker, training=training)))
-    return fingerprint(SOURCES, told, dataset.fingerprint, library_versions())
+    if training.init_from is not None:
+        known = str(open_artefact(training.init_from).manifest["content_hash"])
+        training = replace(training, init_from=known)
+    return asdict(replace(settings, ranker=replace(settings.ranker, training=training)))
+
+
+def _print(settings: Settings, dataset: Dataset) -> str:
+    return fingerprint(SOURCES, _told(settings), dataset.fingerprint, library_versions())
 
 
 def _values_file(print_: str) -> Path:

@@ -15,7 +15,9 @@ def training_pages() -> Iterator[str]:
     """Return a section a data set: the latest row of each cell, validation beside the test."""
     sets: dict[str, dict[str, Row]] = {}
     for told in recorded("training"):
-        sets.setdefault(told["dataset"], {})[told["cell"]] = told
+        known = told["settings"]["init_from"]
+        name = told["cell"] if known is None else f"{told['cell']}, from ranker {known[:8]}"
+        sets.setdefault(told["dataset"], {})[name] = told
     for dataset, cells in sets.items():
         yield f"## {dataset}: what each technique of the training is worth\n"
         yield f"```sh\npython -m benchmarks training {dataset} --record\n```\n"

@@ -22,9 +22,9 @@ from twofold.ranking.pretrained import backbone_from_pretrained
 from twofold.ranking.settings import RankerSettings
 from twofold.ranking.stored import Form, Rows
 
-# What these mean depends on the data: in which basis factors are, which kind of event has which
-# number. They begin anew in another domain.
-OWN = ("factors.", "kinds.")
+# Weights under these names mean something of the data: in which basis factors are, which kind of
+# event has which number. They begin anew in another domain, those of g too.
+OWN = frozenset(("factors", "kinds"))
 
 
 class Read(NamedTuple):
@@ -122,14 +122,16 @@ def start(shape: ModelShape, read: Read, settings: RankerSettings, seed: int) ->
     taken = {
         name: known[name]
         for name, one in own.items()
-        if not name.startswith(("backbone.", *OWN))
+        if not name.startswith("backbone.")
+        and not OWN & set(name.split("."))
         and name in known
         and known[name].shape == one.shape
     }
     model.load_state_dict({**own, **taken})
     with torch.no_grad():
         model.factors.weight.zero_()
-    return Started(model, all(name in taken for name in own if name.startswith("g.")))
+    shared = [one for one in own if one.startswith("g.") and not OWN & set(one.split("."))]
+    return Started(model, knows_g=all(name in taken for name in shared))
 
 
 def _take_encoder(backbone: Backbone, artefact: str) -> None:
