@@ -229,7 +229,9 @@ class Course:
     ) -> None:
         """Measure weights as those of an epoch."""
         with standing_in(weights, self.weights):
+            # A mean remembers ranks that were dropped meanwhile: what is kept is what is measured.
             self.adapter.prune()
+            weights = copied(self.weights)
             found = self.lesson.measure()
         seconds = time.perf_counter() - told.begun
         one = Epoch(told.number, told.loss, found["loss"], found["ndcg10"], seconds, swa)

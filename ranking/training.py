@@ -112,7 +112,6 @@ def train_by(
         # Of several trainings one may be cut off after this one has ended.
         checkpoints.save(*course.state())
     put(course.kept, course.weights)
-    course.adapter.prune()
     model.eval()
     n_trained = sum(one.numel() for one in course.weights.values())
     return Trained(course.epochs, course.best.number, n_trained, course.adapter)
