@@ -17,6 +17,7 @@ from twofold.indexing.vectors import VectorIndex
 from twofold.learning import Learned, learn
 from twofold.settings import Settings
 from twofold.threads import torch_threads
+from twofold.tracking import check_trackers
 from twofold.training_place import forget_checkpoints, workplace
 
 
@@ -98,6 +99,8 @@ def build(
         interactions, items, settings.data, seed=settings.seed, progress=progress
     )
     models = _find_models(settings)
+    if settings.ranker.train:
+        check_trackers(settings.ranker.training.report_to)
     with begin_generation(out, keep=settings.keep) as writer, torch_threads(settings.threads):
         key = stage_key(dataset.fingerprint, asdict(settings.data), settings.seed)
         if not writer.finished("data", key):

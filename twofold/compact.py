@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -35,6 +36,7 @@ from twofold.retrieval.stage_one import StageOne
 from twofold.settings import Settings
 from twofold.settings_file import from_values
 from twofold.threads import torch_threads
+from twofold.training_place import COURSE
 
 Float32s = npt.NDArray[np.float32]
 Made = TypeVar("Made")
@@ -310,6 +312,8 @@ class _Work:
             self.writer.put_json(name, self.base.json(name))
         if ranker is not None:
             ranker.save(self.writer)
+            if self.base.has(COURSE):
+                shutil.copyfile(self.base.path(COURSE), self.writer.path(COURSE))
         before = np.zeros_like(final.factors.items)
         before[merged.items >= 0] = old.factors.items[merged.items[merged.items >= 0]]
         with self.progress.step("Measuring drift"):

@@ -24,6 +24,7 @@ from twofold.retrieval.stage_one import StageOne
 from twofold.settings import Settings
 from twofold.settings_file import from_values, load_toml
 from twofold.threads import torch_threads
+from twofold.tracking import check_trackers
 from twofold.training_place import forget_checkpoints, workplace
 
 # What training a ranker may do in another way than the build did.
@@ -127,6 +128,7 @@ def train_ranker(
     """
     begun, progress = time.perf_counter(), progress or Silent()
     settings = settings or training_settings(artefact)
+    check_trackers(settings.ranker.training.report_to)
     base = open_artefact(artefact)
     dataset = Dataset.open(base)
     pairs = None if labels is None else read_labels(labels, dataset, settings.data)

@@ -52,6 +52,7 @@ from twofold.ranking.ranker import Ranker
 from twofold.ranking.stored import FloatRows
 from twofold.retrieval.stage_one import StageOne
 from twofold.settings import Settings
+from twofold.training_place import COURSE
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -95,6 +96,8 @@ def test_it_holds_to_the_bit_what_a_build_of_everything_holds(
     assert report.taken["items"] == ITEMS.height - N_FIRST_ITEMS
     for kept in ("fusion.json", "learning.json", *RANKER[:1], "ranker/calibration.json"):
         assert found.manifest["files"][kept]["sha256"] == old.manifest["files"][kept]["sha256"]
+    # The weights are those that this course led to.
+    assert found.path(COURSE).read_bytes() == old.path(COURSE).read_bytes()
     ranker = _open_ranker(found, small_settings)
     before = np.zeros_like(ranker.tables.factors)
     ids, held = Dataset.open(found).items, Dataset.open(old).items
@@ -113,6 +116,7 @@ def test_it_holds_to_the_bit_what_a_build_of_everything_holds(
     compress(own, own, layers=2)
     assert open_artefact(own).manifest["live"] == found.manifest["live"]
     assert "live" not in open_artefact(tmp_path / "smaller").manifest
+    assert not open_artefact(own).has(COURSE)
 
 
 def test_states_of_texts_that_stayed_are_copied_bit_by_bit(

@@ -16,7 +16,7 @@ from tests.twofold.small_world import small_tables
 from twofold import Engine
 from twofold.build import build
 from twofold.indexing.artefact import open_artefact, verify
-from twofold.indexing.errors import SettingsError
+from twofold.indexing.errors import MissingDependencyError, SettingsError
 from twofold.ranking.checkpoints import Checkpoints
 from twofold.retraining import train_ranker, training_settings
 from twofold.settings import Settings
@@ -97,6 +97,40 @@ def test_only_the_training_may_change(own: Path) -> None:
     with pytest.raises(SettingsError, match="did you mean"):
         training_settings(own, None, ("ranker.training.lerning_rate=0.5",))
     assert open_artefact(own).name == "0001"
+
+
+@pytest.fixture
+def no_tensorboard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let it seem that tensorboard is not installed, and allow nobody to begin to write."""
+
+    def begin(*_: object, **__: object) -> None:
+        raise AssertionError("a generation was begun")
+
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    for module in ("twofold.build", "twofold.retraining"):
+        monkeypatch.setattr(f"{module}.begin_generation", begin)
+
+
+REPORTED = "ranker.training.report_to=['tensorboard']"
+
+
+@pytest.mark.usefixtures("no_tensorboard")
+def test_a_training_that_could_not_be_reported_writes_nothing(own: Path, tmp_path: Path) -> None:
+    settings = training_settings(own, None, (REPORTED,))
+    with pytest.raises(MissingDependencyError, match=r"twofold\[track\]"):
+        train_ranker(own, settings, out=tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.usefixtures("no_tensorboard")
+def test_a_build_that_could_not_be_reported_writes_nothing(
+    tmp_path: Path, small_settings: Settings
+) -> None:
+    training = replace(small_settings.ranker.training, report_to=("tensorboard",))
+    settings = replace(small_settings, ranker=replace(small_settings.ranker, training=training))
+    with pytest.raises(MissingDependencyError, match=r"twofold\[track\]"):
+        build(*small_tables(), tmp_path / "out", settings)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_ranker_may_be_written_to_another_folder(own: Path, tmp_path: Path) -> None:
