@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from twofold.indexing.progress import Progress, Silent
 from twofold.indexing.tables import Source
 from twofold.indexing.vectors import VectorIndex
 from twofold.learning import Learned, learn
+from twofold.ranking.members import Workplace
 from twofold.settings import Settings
 from twofold.threads import torch_threads
 from twofold.tracking import check_trackers
@@ -112,7 +114,7 @@ def build(
         index, identity = _indexed(writer, dataset, settings, key, progress)
         key = stage_key(key, _shaping(settings))
         if not writer.finished("learned", key):
-            with workplace(writer, key, settings, progress) as work:
+            with _training_place(writer, key, settings, progress) as work:
                 rows = dataset.interactions
                 learned = learn(dataset, rows, index, settings, progress, work)
             save_learned(writer, learned)
@@ -172,6 +174,13 @@ def _find_models(settings: Settings) -> list[str]:
     if settings.ranker.train:
         wanted.append((settings.ranker.model, settings.ranker.revision))
     return [resolve_model(name, revision=revision).fingerprint for name, revision in wanted]
+
+
+def _training_place(
+    writer: GenerationWriter, key: str, settings: Settings, progress: Progress
+) -> AbstractContextManager[Workplace | None]:
+    """Return where the ranker is trained, and nothing if none is: no older course is told then."""
+    return workplace(writer, key, settings, progress) if settings.ranker.train else nullcontext()
 
 
 def _shaping(settings: Settings) -> dict[str, Any]:

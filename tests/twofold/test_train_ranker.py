@@ -133,6 +133,18 @@ def test_a_build_that_could_not_be_reported_writes_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_build_without_a_ranker_tells_nobody_of_a_training(
+    own: Path, small_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_ranker(own)
+    assert open_artefact(own).has(COURSE)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    training = replace(small_settings.ranker.training, report_to=("tensorboard",))
+    ranker = replace(small_settings.ranker, train=False, training=training)
+    build(*small_tables(), own, replace(small_settings, ranker=ranker))
+    assert not open_artefact(own).has(COURSE)
+
+
 def test_a_ranker_may_be_written_to_another_folder(own: Path, tmp_path: Path) -> None:
     train_ranker(own, out=tmp_path / "other")
     assert open_artefact(own).name == "0001"
