@@ -119,7 +119,7 @@ class PseudoLabelSettings:
         How often lists are labelled and learned from; 0 for never. A round that does not lower the
         loss on the early-stopping users is undone, and is the last.
     hits, misses
-        The share of a list's candidates with the highest probabilities that is taken for hits, and
+        The share of all candidates of all lists with the highest logits that is taken for hits, and
         with the lowest for misses; the rest is not learned from.
     weight
         What a label of the ranker's own counts for beside a real one.

@@ -34,6 +34,10 @@ def train_ranker(
             help="Labels of your own to train on, a table of user_id, item_id and label, 0 or 1.",
         ),
     ] = None,
+    drop_unknown: Annotated[
+        bool,
+        typer.Option("--drop-unknown", help="Leave out labels of unknown users or items."),
+    ] = False,
     config: Config = None,
     overrides: Set = None,
     as_json: Json = False,
@@ -49,7 +53,9 @@ def train_ranker(
     from twofold.retraining import training_settings
 
     settings = training_settings(artefact, config, tuple(overrides or ()))
-    report = train(artefact, settings, labels=labels, out=out, progress=progress)
+    report = train(
+        artefact, settings, labels=labels, drop_unknown=drop_unknown, out=out, progress=progress
+    )
     if as_json:
         say_json(asdict(report))
         return

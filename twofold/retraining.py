@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,6 +80,8 @@ def training_settings(
     """
     built = from_values(Settings, open_artefact(artefact).manifest["settings"])
     asked = load_toml(Settings, file, overrides, below=asdict(built))
+    # One who trains a ranker wants one, whatever the build did.
+    asked = replace(asked, ranker=replace(asked.ranker, train=True))
     changed = [
         name
         for name in asdict(built)
@@ -98,6 +100,7 @@ def train_ranker(
     settings: Settings | None = None,
     *,
     labels: Source | None = None,
+    drop_unknown: bool = False,
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> TrainReport:
@@ -116,6 +119,8 @@ def train_ranker(
     labels
         Labels of one's own, see :func:`twofold.labels_file.read_labels`; ``None`` holds out the
         latest of the artefact's interactions, as a build does.
+    drop_unknown
+        Whether labels of users or items that the artefact lacks are left out rather than refused.
     out
         Folder of another artefact to write to; ``None`` for the same.
     progress
@@ -131,7 +136,9 @@ def train_ranker(
     check_trackers(settings.ranker.training.report_to)
     base = open_artefact(artefact)
     dataset = Dataset.open(base)
-    pairs = None if labels is None else read_labels(labels, dataset, settings.data)
+    pairs = None
+    if labels is not None:
+        pairs = read_labels(labels, dataset, settings.data, drop_unknown=drop_unknown)
     own = None if pairs is None else pairs.fingerprint()
     with (
         begin_generation(artefact if out is None else out, keep=settings.keep) as writer,
