@@ -123,9 +123,9 @@ def test_ctrl_c_leaves_the_old_ranker_and_the_next_run_goes_on(
 ) -> None:
     with Engine.load(own) as engine:
         wanted = engine.recommend("u1", 5)
-    told = ("max_epochs=2", "batch_lists=2", "checkpoint_steps=1", "patience=2")
-    more = [part for one in told for part in ("--set", f"ranker.training.{one}")]
-    command = ["train-ranker", str(own), *more]
+    short = ("max_epochs=2", "batch_lists=4", "checkpoint_steps=3")
+    told = ("windows=2", *(f"ranker.training.{one}" for one in short))
+    command = ["train-ranker", str(own), *(part for one in told for part in ("--set", one))]
     process = subprocess.Popen(
         [sys.executable, "-m", "twofold", *command],
         cwd=Path(__file__).parents[2],
