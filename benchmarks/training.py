@@ -7,6 +7,7 @@ so a run that was cut off goes on where it stopped.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -249,7 +250,8 @@ def _interval(found: Interval) -> dict[str, float]:
 
 
 def _forget_peak() -> None:
-    """Let the kernel count this process's peak memory from now on."""
+    """Let the kernel count peak memory from now on, the rankers of earlier cells gone."""
+    gc.collect()
     Path("/proc/self/clear_refs").write_text("5")
 
 

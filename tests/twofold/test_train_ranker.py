@@ -73,6 +73,15 @@ def test_other_settings_give_another_ranker_over_the_same_stage_one(own: Path) -
         assert engine.recommend("u1", 3)
 
 
+def test_an_artefact_without_a_ranker_gets_one(artefact: Path) -> None:
+    with Engine.load(artefact) as engine:
+        assert engine.stages.ranker is None
+    train_ranker(artefact, training_settings(artefact, None, ("windows=1",)))
+    assert open_artefact(artefact).manifest["settings"]["ranker"]["train"]
+    with Engine.load(artefact) as engine:
+        assert engine.stages.ranker is not None
+
+
 def test_its_course_is_kept_in_the_artefact(own: Path) -> None:
     train_ranker(own, training_settings(own, None, OVERRIDES))
     lines = [json.loads(line) for line in open_artefact(own).path(COURSE).read_text().splitlines()]
