@@ -26,8 +26,10 @@ from tests.ranking.worlds import (
 )
 from twofold.ranking import members
 from twofold.ranking.averaging import mean_of
+from twofold.ranking.course import batch_gradients
 from twofold.ranking.items import ItemTables, compute_states
-from twofold.ranking.labelled import Labelled
+from twofold.ranking.labelled import Batch, Labelled
+from twofold.ranking.lessons import FromLabels
 from twofold.ranking.lists import Lists
 from twofold.ranking.losses import mean_loss
 from twofold.ranking.members import APART, Brought, Workplace, self_trained, train_members
@@ -146,12 +148,14 @@ def test_one_that_is_distilled_says_what_the_members_say_on_average(
     layers: Any,
     tiny_bert: Path,
     tables: ItemTables,
-    parts: tuple[list[Labelled], list[Labelled]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = trained_by(SETTINGS, ensemble="distil", layers=layers, max_epochs=4, dropout=0.0)
     start = _start(tiny_bert, settings)
     before = _weights(start)
+    # What is stored of items is of the lower layers as they are before any training.
+    stored = replace(tables, states=compute_states(start.backbone, tables.tokens, form="single"))
+    parts = [Labelled(_lists(0, 24), stored)], [Labelled(_lists(1, 16), stored)]
     models: list[RankerModel] = []
 
     def noted(model: RankerModel, *of: Any, **more: Any) -> Trained:
@@ -171,6 +175,7 @@ def test_one_that_is_distilled_says_what_the_members_say_on_average(
     last = brought.courses[-1]
     assert [last.epochs[0].stop_loss, last.kept.stop_loss] == pytest.approx(distances, rel=1e-3)
     assert distances[1] < 0.3 * distances[0]
+    assert (last.n_trained == brought.n_trained()) == (layers == "joint")
     # It reads the lower layers' states as they were at the start.
     assert all(
         torch.equal(one, before[name])
@@ -237,11 +242,18 @@ def test_a_ranker_goes_on_teaching_itself_where_that_helps(
         labelled.append(real(*of))
         return labelled[-1]
 
+    weights: list[float] = []
+
+    def weighed(model: RankerModel, train: Sequence[Labelled], *of: Any, **more: Any) -> Trained:
+        weights.extend(part.weight for part in train)
+        return fine_tune(model, train, *of, **more)
+
     monkeypatch.setattr(members, "labelled_by_itself", noted)
+    monkeypatch.setattr(members, "fine_tune", weighed)
     brought = _knowing(make_model(tiny_bert, 1, dropout=0.0), tables, (0.7, 0.7, 0.0), -1.6)
     nobody = replace(_lists(12, 48, tells=(2, 2)), labels=np.zeros((48, M), dtype=bool))
     stop = _lists(13, 32, tells=(2, 2))
-    settings = _own(trained_by(SETTINGS, members=1, max_epochs=1), rounds=2)
+    settings = _own(trained_by(SETTINGS, members=1, max_epochs=1), rounds=2, weight=0.5)
     parts = [Labelled(stop, tables)], Labelled(nobody, tables)
     found = self_trained(brought, [], *parts, settings, seed=0, work=Workplace())
     first, second = found.courses[1:]
@@ -255,6 +267,19 @@ def test_a_ranker_goes_on_teaching_itself_where_that_helps(
     loss = mean_loss([stop], [told], settings.training)
     assert loss == pytest.approx(second.kept.stop_loss, rel=1e-5)
     assert found.adapter is None
+    assert weights == [0.5, 0.5]
+
+
+def test_lists_count_for_their_weight_in_the_loss(tiny_bert: Path, tables: ItemTables) -> None:
+    model = make_model(tiny_bert, 1, dropout=0.0)
+    plain = Labelled(_lists(0, 4), tables)
+    parts = [plain, plain._replace(weight=0.25)]
+    lesson = FromLabels(model, parts, parts, SETTINGS)
+    whole, quarter = (
+        batch_gradients(lesson, Batch(part, np.arange(4)), SETTINGS.training, seed=(0,))
+        for part in parts
+    )
+    assert quarter == pytest.approx(0.25 * whole)
 
 
 @pytest.mark.parametrize("kind", ["none", "lora", "adalora", "prefix"])
