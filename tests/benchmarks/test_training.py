@@ -12,28 +12,15 @@ from benchmarks import records, training
 from benchmarks.datasets import DataSet
 from benchmarks.techniques import CELLS
 from benchmarks.training import measure_training
-from tests.twofold.small_world import small_tables
 from twofold.console import make_console, make_progress
 from twofold.settings import load_settings
 
-
-@pytest.fixture
-def data(tmp_path: Path, sentence_model: Path, tiny_bert: Path) -> DataSet:
-    interactions, items = small_tables()
-    interactions.write_csv(tmp_path / "interactions.csv")
-    items.write_csv(tmp_path / "items.csv")
-    settings = (
-        "threads=1",
-        "windows=1",
-        f"text.model={sentence_model}",
-        f"ranker.model={tiny_bert}",
-        "ranker.rerank=20",
-        "ranker.training.max_epochs=1",
-        "ranker.training.negatives=7",
-    )
-    return DataSet(
-        "small", tmp_path / "interactions.csv", tmp_path / "items.csv", "leave-last-n", 2, settings
-    )
+QUICK = (
+    "windows=1",
+    "ranker.rerank=20",
+    "ranker.training.max_epochs=1",
+    "ranker.training.negatives=7",
+)
 
 
 @pytest.fixture
@@ -50,10 +37,10 @@ def test_every_cell_names_settings_that_there_are() -> None:
         assert (load_settings(None, overrides) == plain) == (name == "default")
 
 
-def test_cells_are_paired_with_the_default_and_run_once(data: DataSet, results: Path) -> None:
+def test_cells_are_paired_with_the_default_and_run_once(small_data: DataSet, results: Path) -> None:
     progress = make_progress(make_console(), as_json=True)
     asked = {"cells": ["focal"], "progress": progress}
-    rows = list(measure_training(data, (), **asked))  # type: ignore[arg-type]
+    rows = list(measure_training(small_data, QUICK, **asked))  # type: ignore[arg-type]
     assert [row["cell"] for row in rows] == ["default", "focal"]
     default, focal = rows
     assert default["relative_to_default"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
@@ -67,7 +54,7 @@ def test_cells_are_paired_with_the_default_and_run_once(data: DataSet, results: 
     assert focal["n_trained"] == default["n_trained"] > 0
     assert 0 < focal["auc"]["mean"] < 1
     results.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert list(measure_training(data, (), **asked)) == []  # type: ignore[arg-type]
-    (again,) = measure_training(data, (), cells=["listwise"], progress=progress)
+    assert list(measure_training(small_data, QUICK, **asked)) == []  # type: ignore[arg-type]
+    (again,) = measure_training(small_data, QUICK, cells=["listwise"], progress=progress)
     assert again["cell"] == "listwise"
     assert np.isfinite(again["stop_loss"])
