@@ -27,9 +27,11 @@ def honesty_report(
 ) -> list[dict[str, Any]]:
     """Return what is strange but allowed in each window, once all are found honest.
 
-    That is what :func:`near_duplicates` says, and under ``tied`` how many hits stand in their
-    history at the very step or time at which its labels begin: with `repeat`, somebody took the
-    same thing twice at once, or looked at it and bought it within one tick of the clock.
+    That is what :func:`near_duplicates` says; under ``known`` how many hits stand in their history
+    before its labels begin, looked at and bought later, or bought again, which without `repeat` no
+    list can hold; and under ``tied`` how many stand there at the very step or time at which its
+    labels begin: somebody took the same thing twice at once, or looked at it and bought it within
+    one tick of the clock.
 
     Parameters
     ----------
@@ -47,7 +49,14 @@ def honesty_report(
     """
     for lists in windows:
         check_honest(lists, repeat=repeat)
-    return [{"tied": _n_tied(lists), **near_duplicates(texts, lists)} for lists in windows]
+    return [
+        {
+            "known": _n_in_history(lists, -1),
+            "tied": _n_in_history(lists, 0),
+            **near_duplicates(texts, lists),
+        }
+        for lists in windows
+    ]
 
 
 def check_honest(lists: Lists, *, repeat: bool) -> None:
@@ -55,7 +64,7 @@ def check_honest(lists: Lists, *, repeat: bool) -> None:
 
     A history must end before its labels begin, by steps or, where these are not known, by times.
     Events of the very step or time of the first label may stand on both sides: they have no order.
-    Without `repeat` no hit may be in its own list's history at all.
+    Without `repeat` no hit that is learned from may be in its own list's history at all.
 
     Parameters
     ----------
@@ -81,7 +90,7 @@ def check_honest(lists: Lists, *, repeat: bool) -> None:
     if not repeat:
         _refuse(
             lists,
-            rows[_are_hits(lists)],
+            rows[_are_hits(lists, _listed(lists))],
             "training lists have a hit in their own history",
             "take it out of one of them, or let items be recommended again (stage_one.repeat)",
         )
@@ -140,11 +149,16 @@ class _Hits(NamedTuple):
 def _hits(lists: Lists) -> _Hits:
     """Return all hits, those outside the lists too where they are known."""
     if lists.held_out is None:
-        rows, columns = np.nonzero(lists.labels)
-        return _Hits(rows, lists.candidates.items[rows, columns])
+        return _listed(lists)
     held = lists.held_out
     rows = np.repeat(np.arange(len(lists)), np.diff(held.indptr))
     return _Hits(rows, held.indices.astype(np.int64))
+
+
+def _listed(lists: Lists) -> _Hits:
+    """Return the hits that are among the candidates: those that are learned from."""
+    rows, columns = np.nonzero(lists.labels)
+    return _Hits(rows, lists.candidates.items[rows, columns])
 
 
 def _after(lists: Lists) -> Int64s:
@@ -160,15 +174,18 @@ def _after(lists: Lists) -> Int64s:
     return np.asarray(np.where(steps >= 0, by_step, by_time))
 
 
-def _are_hits(lists: Lists) -> Bools:
+def _are_hits(lists: Lists, hits: _Hits) -> Bools:
     """Return which history events are of items that are hits of their own list."""
-    hits, n_items = _hits(lists), np.int64(lists.queries.n_items)
+    n_items = np.int64(lists.queries.n_items)
     events = lists.queries.rows() * n_items + lists.queries.items
     return np.isin(events, hits.rows * n_items + hits.items)
 
 
-def _n_tied(lists: Lists) -> int:
-    return int(((_after(lists) == 0) & _are_hits(lists)).sum())
+def _n_in_history(lists: Lists, when: int) -> int:
+    """Return how many hits stand in their history before the labels (-1) or with the first (0)."""
+    there = (_after(lists) == when) & _are_hits(lists, _hits(lists))
+    pairs = lists.queries.rows() * np.int64(lists.queries.n_items) + lists.queries.items
+    return len(np.unique(pairs[there]))
 
 
 def _refuse(lists: Lists, rows: Int64s, what: str, remedy: str) -> None:
