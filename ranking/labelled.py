@@ -73,11 +73,6 @@ def batches(parts: Sequence[Labelled], size: int, rng: np.random.Generator) -> l
     return [out[place] for place in rng.permutation(len(out))]
 
 
-def n_batches(parts: Sequence[Labelled], size: int) -> int:
-    """Return how many batches :func:`batches` makes of an epoch."""
-    return sum(-(-len(part.lists.hits()) // size) for part in parts)
-
-
 def draw(lists: Lists, negatives: int, rng: np.random.Generator) -> Drawn:
     """Return candidates of a batch to train on.
 

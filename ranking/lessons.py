@@ -18,7 +18,7 @@ from twofold.ranking.items import ItemTables
 from twofold.ranking.labelled import Batch, Labelled, batches
 from twofold.ranking.lists import Lists, mean_ndcg
 from twofold.ranking.losses import loss_of, mean_loss
-from twofold.ranking.measuring import gap, measured
+from twofold.ranking.measuring import gap, measured, sample
 from twofold.ranking.model import RankerModel
 from twofold.ranking.noise import Noise
 from twofold.ranking.scoring import served_logits
@@ -112,12 +112,9 @@ class FromLabels:
 
     @cached_property
     def _gauged(self) -> list[Lists]:
-        """Some training lists of every part, always the same, to compare with the others."""
-        rng, each = np.random.default_rng(0), max(1, GAUGED // len(self.train))
-        return [
-            part.lists.take(np.sort(rng.permutation(part.lists.hits())[:each]))
-            for part in self.train
-        ]
+        """Some training lists, always the same, to compare with the others."""
+        lists = [part.lists for part in self.train]
+        return [one.take(which) for one, which in zip(lists, sample(lists, GAUGED, 0), strict=True)]
 
     def _told(self, parts: Sequence[Labelled], lists: Sequence[Lists]) -> list[Floats]:
         """Return the logits of some lists of each part."""

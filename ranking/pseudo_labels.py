@@ -29,12 +29,14 @@ def labelled_by_itself(
         Both shares.
     """
     there = lists.mask()
+    if not there.any():
+        return lists
     told = np.sort(logits[there])
     n_hits, n_misses = (
         max(1, round(share * len(told))) for share in (settings.hits, settings.misses)
     )
     hits = there & (logits >= told[-n_hits])
-    misses = there & (logits <= told[n_misses - 1]) & ~hits
+    misses = there & (logits <= told[n_misses - 1])
     kept = hits | misses
     # Those that are kept stay in their order, before the padding.
     order = np.argsort(~kept, axis=1, kind="stable")

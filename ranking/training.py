@@ -108,7 +108,7 @@ def train_by(
                 if checkpoints is not None and checkpoints.due(course.step):
                     checkpoints.save(*course.state())
             course.measured(observer, begun, losses)
-    if checkpoints is not None:
+    if checkpoints is not None and checkpoints.every:
         # Of several trainings one may be cut off after this one has ended.
         checkpoints.save(*course.state())
     put(course.kept, course.weights)
