@@ -192,6 +192,7 @@ def _cell(bench: Bench, name: str, settings: Settings, prints: Mapping[str, str]
         "best_epoch": about["best_epoch"],
         "n_epochs": about["epochs"][-1]["number"],
         "n_trained": about["n_trained"],
+        "encoder_share": about["encoder_share"],
         "seconds": seconds,
         "peak_rss_mb": peak,
         "fingerprint": prints[name],

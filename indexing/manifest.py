@@ -23,7 +23,15 @@ MEASUREMENTS = "measurements.json"
 STAGES = "stages"
 # Ending of files that tell of the making, line by line with times: no two builds have the same.
 COURSE = ".jsonl"
-LIBRARIES = ("numpy", "polars", "torch", "transformers", "sentence-transformers", "implicit")
+LIBRARIES = (
+    "numpy",
+    "polars",
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "implicit",
+    "peft",
+)
 
 
 def stage_key(*parts: Any) -> str:

@@ -113,7 +113,6 @@ def make_ranker(
         more = _unlabelled(unlabelled, windows[0], groups, read, vectors, seed)
         brought = self_trained(brought, fit, stop, more, settings, seed=seed, work=work)
     files = brought.adapter.files(read.encoder) if brought.adapter is not None else None
-    n_trained = brought.n_trained()
     model = brought.finished()
     tables, stop, rest = _restated(model, tables, stop, rest, settings, progress)
     with progress.step("Calibrating"):
@@ -122,7 +121,8 @@ def make_ranker(
         "encoder": read.encoder,
         "max_item_tokens": int(read.tokens.lengths().max(initial=0)),
         "calibration": calibration.method,
-        "n_trained": n_trained,
+        "n_trained": brought.n_trained(),
+        "encoder_share": brought.courses[0].encoder_share,
         **_course(groups, heads, brought.courses),
     }
     ranker = Ranker(model, tables[0], read.tokenizer, calibration, settings, adapter=files)

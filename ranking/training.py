@@ -36,6 +36,8 @@ class Trained:
         Number of the epoch whose weights were kept.
     n_trained
         How many weights were trained.
+    encoder_share
+        How many of them stand in or for the encoder, as a share of its own weights.
     adapter
         What was put into the model; not merged yet.
     """
@@ -43,6 +45,7 @@ class Trained:
     epochs: tuple[Epoch, ...]
     best: int
     n_trained: int
+    encoder_share: float
     adapter: Adapter
 
     @property
@@ -114,7 +117,8 @@ def train_by(
     put(course.kept, course.weights)
     model.eval()
     n_trained = sum(one.numel() for one in course.weights.values())
-    return Trained(course.epochs, course.best.number, n_trained, course.adapter)
+    share = course.adapter.share()
+    return Trained(course.epochs, course.best.number, n_trained, share, course.adapter)
 
 
 def fine_tune(

@@ -52,6 +52,7 @@ def test_cells_are_paired_with_the_default_and_run_once(small_data: DataSet, res
     assert {"LambdaRank", "logistic regression", "text zeroed"} <= set(focal["differences"])
     assert 0 < mean <= 1
     assert focal["n_trained"] == default["n_trained"] > 0
+    assert 0 < focal["encoder_share"] < 1
     assert 0 < focal["auc"]["mean"] < 1
     results.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert list(measure_training(small_data, QUICK, **asked)) == []  # type: ignore[arg-type]
