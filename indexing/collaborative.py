@@ -11,9 +11,9 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
-from twofold.indexing.errors import SettingsError
 from twofold.indexing.least_squares import solved
 from twofold.indexing.progress import Progress, Silent
+from twofold.indexing.ranges import require
 from twofold.indexing.vectors import VectorIndex
 
 if TYPE_CHECKING:
@@ -58,12 +58,12 @@ class CollaborativeSettings:
     predict_cold: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("factors", "iterations"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"collaborative.{name} must be at least 1")
-        for name in ("regularization", "alpha", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise SettingsError(f"collaborative.{name} must be above 0")
+        require(
+            self,
+            "collaborative",
+            at_least_one=("factors", "iterations"),
+            positive=("regularization", "alpha", "learning_rate"),
+        )
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from twofold.indexing.errors import SettingsError
 from twofold.indexing.interactions import Interactions
+from twofold.indexing.ranges import require
 
 Floats = npt.NDArray[np.float32]
 # First item, later item, what each pair counts.
@@ -55,12 +56,12 @@ class NeighbourSettings:
     half_life_days: float = 30.0
 
     def __post_init__(self) -> None:
-        for name in ("per_item", "reach", "session_reach"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"neighbours.{name} must be at least 1")
-        for name in ("session_seconds", "half_life_days"):
-            if not getattr(self, name) > 0:
-                raise SettingsError(f"neighbours.{name} must be above 0, not {getattr(self, name)}")
+        require(
+            self,
+            "neighbours",
+            at_least_one=("per_item", "reach", "session_reach"),
+            positive=("session_seconds", "half_life_days"),
+        )
         if self.shrinkage < 0 or not 0 < self.fade <= 1:
             raise SettingsError(
                 "neighbours needs shrinkage >= 0 and 0 < fade <= 1, not "

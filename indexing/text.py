@@ -17,6 +17,7 @@ from twofold.indexing.durable import canonical_json
 from twofold.indexing.errors import ArtefactError, EncoderError, SettingsError
 from twofold.indexing.models import ResolvedModel, quiet_loading, resolve_model
 from twofold.indexing.progress import Progress, Silent
+from twofold.indexing.ranges import require
 from twofold.indexing.vectors import normalised
 
 if TYPE_CHECKING:
@@ -81,10 +82,8 @@ class TextSettings:
     def __post_init__(self) -> None:
         if not self.model:
             raise SettingsError("text.model must name a model; give a hub id or a folder")
-        for name in ("truncate_dim", "max_seq_length", "batch_tokens", "cache_bytes"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise SettingsError(f"text.{name} must be at least 1, not {value}")
+        sizes = ("truncate_dim", "max_seq_length", "batch_tokens", "cache_bytes")
+        require(self, "text", at_least_one=sizes)
         if self.dtype not in ("auto", "float32", "bfloat16", "float16"):
             raise SettingsError(
                 f"text.dtype must be auto, float32, bfloat16 or float16, not '{self.dtype}'"

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from twofold.indexing.errors import SettingsError
-from twofold.ranking.training_settings import TrainingSettings, require
+from twofold.indexing.ranges import require
+from twofold.ranking.training_settings import TrainingSettings
 
 
 @dataclass(frozen=True)

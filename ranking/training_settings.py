@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from twofold.indexing.errors import SettingsError
+from twofold.indexing.ranges import require
 
 Objective = Literal["bce", "focal", "pairwise", "listwise"]
 
@@ -274,7 +274,13 @@ class TrainingSettings:
         require(
             self,
             "ranker.training",
-            at_least_one=("patience", "batch_lists", "gradient_accumulation_steps", "members"),
+            at_least_one=(
+                "patience",
+                "batch_lists",
+                "gradient_accumulation_steps",
+                "members",
+                "max_lists",
+            ),
             natural=(
                 "negatives",
                 "popular_negatives",
@@ -282,6 +288,8 @@ class TrainingSettings:
                 "max_epochs",
                 "swa_epochs",
                 "checkpoint_steps",
+                "consistency",
+                "focal_gamma",
             ),
             positive=("learning_rate", "head_learning_rate", "max_grad_norm", "positive_weight"),
             shares=(
@@ -296,50 +304,3 @@ class TrainingSettings:
                 "calibration_share",
             ),
         )
-        if self.consistency < 0 or self.focal_gamma < 0:
-            raise SettingsError(
-                "ranker.training.consistency and focal_gamma must not be negative, not "
-                f"{self.consistency} and {self.focal_gamma}"
-            )
-        if self.max_lists is not None and self.max_lists < 1:
-            raise SettingsError(
-                f"ranker.training.max_lists must be at least 1, not {self.max_lists}"
-            )
-
-
-def require(
-    settings: object,
-    place: str,
-    *,
-    at_least_one: tuple[str, ...] = (),
-    natural: tuple[str, ...] = (),
-    positive: tuple[str, ...] = (),
-    shares: tuple[str, ...] = (),
-) -> None:
-    """Refuse values out of range.
-
-    Parameters
-    ----------
-    settings
-        What has them.
-    place
-        Section that the message names.
-    at_least_one, natural, positive, shares
-        Names of settings that must be at least 1, at least 0, above 0, and in [0, 1).
-
-    Raises
-    ------
-    SettingsError
-        If one is out of range.
-    """
-    rules: tuple[tuple[tuple[str, ...], str, Callable[[float], bool]], ...] = (
-        (at_least_one, "be at least 1", lambda value: value >= 1),
-        (natural, "not be negative", lambda value: value >= 0),
-        (positive, "be above 0", lambda value: value > 0),
-        (shares, "be in [0, 1)", lambda value: 0 <= value < 1),
-    )
-    for names, told, holds in rules:
-        for name in names:
-            value = getattr(settings, name)
-            if not holds(value):
-                raise SettingsError(f"{place}.{name} must {told}, not {value}")

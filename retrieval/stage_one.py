@@ -24,6 +24,7 @@ from twofold.indexing.neighbours import (
     trending,
 )
 from twofold.indexing.progress import Progress, Silent
+from twofold.indexing.ranges import require
 from twofold.indexing.text_factors import TextToFactors
 from twofold.indexing.tuning import IndexSettings, with_proposer
 from twofold.indexing.vectors import VectorIndex
@@ -101,9 +102,7 @@ class StageOneSettings:
                 'stage_one.fresh_half_life_days must be above 0 or "none", not '
                 f"{self.fresh_half_life_days}"
             )
-        for name in ("per_source", "max_history", "least_hits"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"stage_one.{name} must be at least 1")
+        require(self, "stage_one", at_least_one=("per_source", "max_history", "least_hits"))
         if not 0 < self.decay <= 1:
             raise SettingsError(f"stage_one.decay must be in (0, 1], not {self.decay}")
 
