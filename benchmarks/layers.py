@@ -11,53 +11,23 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
+from benchmarks.bench import Bench, Floats
 from benchmarks.datasets import DataSet
-from twofold.embedding import embedded
-from twofold.evaluation.hardware import describe_hardware, library_versions, source_commit
-from twofold.evaluation.held_out import truth_of, users_held_out
 from twofold.evaluation.intervals import bootstrap_mean
-from twofold.evaluation.metrics import Truth
-from twofold.evaluation.quality import Ranked, measure_users
 from twofold.indexing.dataset import load_dataset
 from twofold.indexing.progress import Progress
-from twofold.indexing.splits import choose_split
-from twofold.lessons import Lessons, lessons_of
 from twofold.ranking.choosing import measure_runtimes
 from twofold.ranking.distilling import distil
 from twofold.ranking.ranker import Ranker
-from twofold.retrieval.candidates import Candidates
-from twofold.retrieval.queries import Queries, queries_of_users
-from twofold.retrieval.stage_one import StageOne
 from twofold.settings import load_settings
 from twofold.threads import torch_threads
 
-Floats = npt.NDArray[np.float64]
 Joint = int | Literal["all"]
 JOINT: tuple[Joint, ...] = ("all", 1, 2, 3)
 FEWER = (4, 3, 2)
 RATES = (5e-5, 1e-4, 2e-4)
 TIMED, MOST_USERS = 60, 5000
-NDCG = "ndcg@10"
-
-
-@dataclass(frozen=True)
-class Test:
-    """Whom the rankers are tested on, and what stage one served them."""
-
-    queries: Queries
-    served: Candidates
-    truth: Truth
-
-    def ndcg(self, logits: npt.NDArray[np.float32] | None) -> Floats:
-        """Return NDCG@10 a user of the order by logits, or of stage one's without."""
-        scores = self.served.scores if logits is None else logits
-        order = np.argsort(-scores, axis=1, kind="stable")
-        ranked = Ranked(np.take_along_axis(self.served.items, order, axis=1))
-        values = measure_users({"one": ranked}, self.truth, np.ones(self.queries.n_items), (10,))
-        return values.of("one", NDCG)
 
 
 def measure_layers(
@@ -82,45 +52,25 @@ def measure_layers(
     dataset = load_dataset(
         data.interactions, data.items, settings.data, seed=settings.seed, progress=progress
     )
-    split = choose_split(dataset, data.protocol, n=data.n_labels)
-    log = dataset.interactions
-    known = log.take(split.known_at_test)
     with torch_threads(settings.threads):
-        index, _ = embedded(dataset, settings, None, progress)
-        lessons = lessons_of(dataset, known, index, settings, progress)
-        final = lessons.final()
-        users = users_held_out(log, split.test)
-        some = np.random.default_rng(settings.seed).permutation(users)[:MOST_USERS]
-        users = np.sort(some)
-        queries = queries_of_users(known, users, max_history=settings.stage_one.max_history)
-        served = final.retriever(lessons.fusion).retrieve(
-            queries, settings.ranker.rerank, progress=progress
-        )
-        test = Test(queries, served, truth_of(log, split.test, users))
+        bench = Bench.of(data, settings, dataset, progress, most=MOST_USERS)
         about = {
             "suite": "layers",
-            "dataset": data.name,
+            **bench.about(),
             "candidates": settings.ranker.rerank,
-            "n_users": len(users),
-            "windows": len(lessons.windows),
-            "hardware": describe_hardware(threads=torch.get_num_threads()),
-            "versions": library_versions(),
-            "commit": source_commit(),
+            "windows": len(bench.lessons.windows),
         }
-        teaching = _Teaching(lessons, final, test, search)
-        for record in teaching.records(seeds):
+        for record in _Teaching(bench, search).records(seeds):
             yield {**about, **record}
 
 
 @dataclass(frozen=True)
 class _Teaching:
-    lessons: Lessons
-    final: StageOne
-    test: Test
+    bench: Bench
     search: bool
 
     def records(self, seeds: int) -> Iterator[dict[str, Any]]:
-        fused = self.test.ndcg(None)
+        fused = self.bench.ndcg(self.bench.served)
         yield {"ranker": "none: fused stage one", **_quality(fused)}
         told: dict[Joint, list[Floats]] = {}
         default: Ranker | None = None
@@ -161,7 +111,7 @@ class _Teaching:
         small = replace(ranker, settings=settings).with_tables(ranker.tables)
         yield self._beside(small, whole, "taught, item states int8")
         # Lists of the window, so that nothing of the test's is learned from, unlabelled or not.
-        lists = self.lessons.lists[0]
+        lists = self.bench.lessons.lists[0]
         for layers in FEWER:
             found = distil(ranker, lists.queries, lists.candidates, layers=layers, joint_layers=1)
             yield self._beside(found.ranker, whole, "compressed")
@@ -178,27 +128,28 @@ class _Teaching:
 
     def _best(self, joint: Joint) -> tuple[float, tuple[Ranker, dict[str, Any]]]:
         """Return the rate of the lowest loss on early-stopping users, and what it taught."""
-        own = self.lessons.learner.settings.ranker.training.learning_rate
+        own = self.bench.lessons.learner.settings.ranker.training.learning_rate
         tried = {rate: self._taught(joint, rate, 0) for rate in (RATES if self.search else (own,))}
         best = min(tried, key=lambda rate: _stop_loss(tried[rate][1]))
         return best, tried[best]
 
     def _taught(self, joint: Joint, rate: float, seed: int) -> tuple[Ranker, dict[str, Any]]:
-        own = self.lessons.learner.settings.ranker
+        own = self.bench.lessons.learner.settings.ranker
         training = replace(own.training, learning_rate=rate)
         settings = replace(own, joint_layers=joint, training=training)
-        return self.lessons.taught(self.final, settings, seed)
+        return self.bench.lessons.taught(self.bench.final, settings, seed)
 
     def _values(self, ranker: Ranker) -> Floats:
-        progress = self.lessons.learner.progress
-        return self.test.ndcg(ranker.logits(self.test.queries, self.test.served, progress=progress))
+        progress = self.bench.lessons.learner.progress
+        logits = ranker.logits(self.bench.queries, self.bench.served, progress=progress)
+        return self.bench.ndcg(self.bench.reranked(ranker, logits))
 
     def _times(self, ranker: Ranker) -> dict[str, Any]:
         """Return each runtime's median milliseconds a list and how it agrees with float32."""
         n = TIMED if ranker.model.shape.joint_layers == 1 else TIMED // 6
-        which = np.random.default_rng(1).permutation(len(self.test.queries))[:n]
+        which = np.random.default_rng(1).permutation(len(self.bench.queries))[:n]
         measured = measure_runtimes(
-            ranker, self.test.queries.take(which), self.test.served.take(which), rounds=1
+            ranker, self.bench.queries.take(which), self.bench.served.take(which), rounds=1
         )
         return {"runtimes": [one.to_dict() for one in measured]}
 
