@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from twofold.indexing.artefact import open_artefact
 from twofold.indexing.errors import InputError
+from twofold.indexing.generation import Generation
 from twofold.indexing.models import resolve_model
 from twofold.indexing.progress import Progress
 from twofold.ranking.adapter_files import read_weights
@@ -41,7 +41,9 @@ class Read(NamedTuple):
     tokens
         The items' tokens.
     states
-        What lower layers make of them; ``None`` where no layer is lower.
+        What lower layers make of them; ``None`` where no layer is lower, or all are trained.
+    known
+        Weights of the ranker that the training starts from; ``None`` where it is the plain encoder.
     """
 
     encoder: dict[str, Any]
@@ -49,6 +51,7 @@ class Read(NamedTuple):
     tokenizer: Any
     tokens: ItemTokens
     states: Rows | None
+    known: dict[str, Tensor] | None
 
 
 def read_items(texts: Sequence[str], settings: RankerSettings, progress: Progress) -> Read:
@@ -62,16 +65,21 @@ def read_items(texts: Sequence[str], settings: RankerSettings, progress: Progres
     joint = 0 if settings.joint_layers == "all" else settings.joint_layers
     backbone = backbone_from_pretrained(str(source.folder), joint, settings.training.dropout)
     about = {"model": source.name, "revision": source.revision, "origin": source.origin}
-    other = settings.training.init_from
+    other, known = settings.training.init_from, None
     if other is not None:
-        _take_encoder(backbone, other)
-        about["init_from"] = str(open_artefact(other).manifest["content_hash"])
+        generation = open_artefact(other)
+        known = _known(generation, other, backbone)
+        head = "backbone."
+        encoder = {n.removeprefix(head): one for n, one in known.items() if n.startswith(head)}
+        backbone.load_state_dict(encoder)
+        about["init_from"] = str(generation.manifest["content_hash"])
     tokenizer = AutoTokenizer.from_pretrained(str(source.folder))
     limit, causal = backbone.shape.max_tokens, backbone.shape.traits.causal
     tokens = tokenise_items(tokenizer, texts, settings.max_item_tokens, limit, causal=causal)
-    return Read(
-        about, backbone, tokenizer, tokens, read_states(backbone, tokens, settings, progress)
-    )
+    # A training of all layers makes states anew at every batch: these would be no use to it.
+    whole = settings.training.layers == "all"
+    states = None if whole else read_states(backbone, tokens, settings, progress)
+    return Read(about, backbone, tokenizer, tokens, states, known)
 
 
 def read_states(
@@ -79,8 +87,7 @@ def read_states(
 ) -> Rows | None:
     """Return what lower layers make of items, for training; ``None`` where no layer is lower.
 
-    Training reads them many times, whatever is stored in the end. Where it changes the lower layers
-    themselves they are no use to it.
+    Training reads them many times, whatever is stored in the end.
     """
     if not backbone.n_lower:
         return None
@@ -115,10 +122,9 @@ def start(shape: ModelShape, read: Read, settings: RankerSettings, seed: int) ->
         torch.manual_seed(seed)
         model = RankerModel(shape, settings.training.dropout)
     model.backbone.load_state_dict(read.backbone.state_dict())
-    other = settings.training.init_from
-    if other is None:
+    known, own = read.known, model.state_dict()
+    if known is None:
         return Started(model, knows_g=False)
-    known, own = _weights_of(other), model.state_dict()
     taken = {
         name: known[name]
         for name, one in own.items()
@@ -134,15 +140,14 @@ def start(shape: ModelShape, read: Read, settings: RankerSettings, seed: int) ->
     return Started(model, knows_g=all(name in taken for name in shared))
 
 
-def _take_encoder(backbone: Backbone, artefact: str) -> None:
-    """Give a backbone the weights of another artefact's.
+def _known(generation: Generation, artefact: str, backbone: Backbone) -> dict[str, Tensor]:
+    """Return the weights of an artefact's ranker.
 
     Raises
     ------
     InputError
-        If that has no ranker, or one of another encoder.
+        If it has no ranker, or one of another encoder.
     """
-    generation = open_artefact(artefact)
     if not generation.has("ranker/model.json"):
         raise InputError(
             f"ranker.training.init_from names {artefact}, an artefact without a ranker; name one "
@@ -156,15 +161,4 @@ def _take_encoder(backbone: Backbone, artefact: str) -> None:
             f"({backbone.shape.family}, {backbone.shape.layers} layers of {backbone.shape.hidden});"
             " set ranker.model to the one it was trained from"
         )
-    head = "backbone."
-    backbone.load_state_dict(
-        {
-            name.removeprefix(head): one
-            for name, one in _weights_of(artefact).items()
-            if name.startswith(head)
-        }
-    )
-
-
-def _weights_of(artefact: str) -> dict[str, Tensor]:
-    return read_weights(Path(open_artefact(artefact).path("ranker/model.safetensors")))
+    return read_weights(generation.path("ranker/model.safetensors"))
