@@ -78,16 +78,10 @@ def lessons_of(
             f"no user has more than {n_labels} labels, so stage two has nothing to learn from; "
             "give more interactions or set window_labels lower"
         )
+    about: dict[str, Any] = {"window_labels": n_labels, "n_window_users": [len(before.queries)]}
     if fusion is None:
-        fusion, fusion_about = _fused(before, settings.stage_one, settings.seed)
-    else:
-        fusion_about = {"method": fusion.method, "reason": "as it was learned before"}
+        fusion, about["fusion"] = _fused(before, settings.stage_one, settings.seed)
     windows = [learner.window(before, fusion)]
-    about: dict[str, Any] = {
-        "window_labels": n_labels,
-        "n_window_users": [len(before.queries)],
-        "fusion": fusion_about,
-    }
     wanted = settings.windows or min(MOST_WINDOWS, -(-ENOUGH_LISTS // len(before.queries)))
     # Without a ranker the first window, which the fusion was learned on, is all there is to know.
     for number in range(1, wanted if settings.ranker.train else 1):

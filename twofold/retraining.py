@@ -196,6 +196,4 @@ def _trained(
     final = StageOne.open(base, index, settings.stage_one)
     ranker, about = lessons.taught(final, settings.ranker, settings.seed, work)
     ranker.save(writer)
-    # How the fusion was learned stands there already.
-    told = {name: one for name, one in lessons.about.items() if name != "fusion"}
-    return {**told, "ranker": about}
+    return {**lessons.about, "ranker": about}
