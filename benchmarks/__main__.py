@@ -22,16 +22,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.als import tune_als
-from benchmarks.datasets import BEAUTY, IFDB, MOVIELENS, data_set
-from benchmarks.layers import measure_layers
-from benchmarks.live import measure_live
-from benchmarks.rerank import measure_reranking
-from benchmarks.retrieval import CELLS, measure_retrieval
-from benchmarks.serving import measure_serving
-from benchmarks.soak import soak
-from benchmarks.techniques import CELLS as TECHNIQUES
-from benchmarks.training import measure_training
+from benchmarks.data.datasets import BEAUTY, IFDB, MOVIELENS, data_set
+from benchmarks.suites.als import tune_als
+from benchmarks.suites.layers import measure_layers
+from benchmarks.suites.live import measure_live
+from benchmarks.suites.rerank import measure_reranking
+from benchmarks.suites.retrieval import CELLS, measure_retrieval
+from benchmarks.suites.serving import measure_serving
+from benchmarks.suites.soak import soak
+from benchmarks.suites.techniques import CELLS as TECHNIQUES
+from benchmarks.suites.training import measure_training
 from twofold.commands_measure import show
 from twofold.console import make_console, make_progress
 from twofold.evaluate import evaluate

@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from benchmarks.pages import readme, sections
+from benchmarks.report.pages import readme, sections
 from twofold.cli import app
 from twofold.settings import Settings
 from twofold.settings_file import default_toml

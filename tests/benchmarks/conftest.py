@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.datasets import DataSet
+from benchmarks.data.datasets import DataSet
 from tests.twofold.small_world import small_tables
 
 

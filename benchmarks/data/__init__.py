@@ -1,0 +1,1 @@
+"""Data sets of the suites, and catalogues grown from them."""

@@ -1,0 +1,1 @@
+"""How cells run, what is kept of them, and when they are out of date."""

@@ -1,0 +1,1 @@
+"""What suites measure on: engines, bare library calls, floors."""

@@ -1,0 +1,131 @@
+"""A long time under load: every answer is checked, and memory must stop growing."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.data.datasets import DataSet
+from benchmarks.stands.engines import circumstances, short_engine
+from twofold.engine import Engine
+from twofold.indexing.progress import Progress
+
+CLIENTS, USERS, K = 16, 400, 10
+# So small that histories push each other out all the time.
+CACHE_MB = 2
+CLOSE, STORED_CLOSE = 1e-3, 0.1
+SAMPLED_EVERY = 2.0
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What one user must be answered: the scores of all candidates."""
+
+    user: str
+    scores: dict[str, float]
+
+    def wrong(self, engine: Engine) -> bool:
+        """Ask the engine, and say whether its answer is another than it must be."""
+        found = engine.recommend(self.user, K)
+        best = sorted(self.scores.values(), reverse=True)[:K]
+        told = [one.score for one in found]
+        if len(told) != len(best) or not np.allclose(told, best, atol=CLOSE):
+            return True
+        return any(abs(self.scores[one.item_id] - one.score) > CLOSE for one in found)
+
+
+def soak(
+    data: DataSet, overrides: tuple[str, ...], *, minutes: float, progress: Progress
+) -> Iterator[dict[str, Any]]:
+    """Yield one record: requests, wrong answers, and memory over time.
+
+    Parameters
+    ----------
+    data
+        The data set.
+    overrides
+        Settings beside its own.
+    minutes
+        How long; the first fifth is for the caches to fill.
+    progress
+        Told of every step.
+    """
+    settings = (f"ranker.history_cache_mb={CACHE_MB}", *overrides)
+    with short_engine(data, settings, progress, runtime="float32") as engine:
+        with progress.step("Reading what the answers must be"):
+            expected = _expected(engine)
+        end = time.perf_counter() + 60 * minutes
+        counts, memory = np.zeros((CLIENTS, 2), dtype=np.int64), []
+
+        def ask(client: int) -> None:
+            rng = np.random.default_rng(client)
+            while time.perf_counter() < end:
+                wrong = expected[rng.integers(len(expected))].wrong(engine)
+                counts[client] += (1, wrong)
+
+        with (
+            progress.step(f"{CLIENTS} clients for {minutes:g} minutes"),
+            ThreadPoolExecutor(CLIENTS) as pool,
+        ):
+            asking = [pool.submit(ask, client) for client in range(CLIENTS)]
+            while time.perf_counter() < end:
+                memory.append(_resident_mb())
+                time.sleep(SAMPLED_EVERY)
+            for one in asking:
+                one.result()
+        yield {
+            **circumstances("soak", data, engine),
+            "clients": CLIENTS,
+            "minutes": minutes,
+            "requests": int(counts[:, 0].sum()),
+            "wrong": int(counts[:, 1].sum()),
+            **_growth(np.array(memory)),
+        }
+
+
+def _expected(engine: Engine) -> list[Expected]:
+    """Return the answers for some users: one at a time, in one thread, nothing kept."""
+    stages, users = engine.stages, engine.histories
+    if stages.ranker is None:
+        raise RuntimeError("the suite builds with a ranker")
+    slow = stages.ranker.forgetting()
+    # Token by token: as far away as half precision of what is stored.
+    slowest = replace(slow, digests=None)
+    ids = engine.items["item_id"].to_list()
+    out = []
+    for user in np.random.default_rng(0).permutation(np.flatnonzero(users.lengths()))[:USERS]:
+        asked = users.take(np.array([user]))
+        served = stages.retriever.retrieve(asked, stages.rerank)
+        logits, wanted = (one.logits(asked, served)[0] for one in (slow, slowest))
+        there = served.items[0] >= 0
+        if np.abs(logits[there] - wanted[there]).max() > STORED_CLOSE:
+            raise RuntimeError(f"what is stored tells user {user} something else than its tokens")
+        scores = zip(served.items[0][there], logits[there], strict=True)
+        out.append(Expected(engine.user_ids[user], {ids[i]: float(s) for i, s in scores}))
+    return out
+
+
+def _resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _growth(memory: npt.NDArray[np.float64]) -> dict[str, float]:
+    """Return memory once the caches are full, and how it grows from there: a line's slope."""
+    settled = memory[len(memory) // 5 :]
+    minutes = np.arange(len(settled)) * SAMPLED_EVERY / 60
+    slope = float(np.polyfit(minutes, settled, 1)[0]) if len(settled) > 2 else float("nan")
+    return {
+        "rss_mb_first": float(settled[0]),
+        "rss_mb_last": float(settled[-1]),
+        "rss_mb_most": float(memory.max()),
+        "growth_mb_a_minute": slope,
+    }

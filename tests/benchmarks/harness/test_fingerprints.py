@@ -1,0 +1,64 @@
+"""A fingerprint changes with what code does, and with nothing else about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.harness import fingerprints
+from benchmarks.harness.fingerprints import code_of, fingerprint
+
+CODE = '''"""What it is."""
+
+def twice(x: int) -> int:
+    """Return it twice."""
+    return 2 * x  # why
+'''
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(fingerprints, "ROOT", tmp_path)
+    (tmp_path / "room").mkdir()
+    (tmp_path / "room" / "a.py").write_text(CODE)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("What it is.", "Something else.", True),
+        ("Return it twice.", "Give it back two times.", True),
+        ("  # why", "", True),
+        ("\n\ndef", "\n\n\n\ndef", True),
+        ("2 * x", "3 * x", False),
+        ("x: int", "x: float", False),
+    ],
+)
+def test_only_what_code_does_counts(root: Path, old: str, new: str, same: bool) -> None:
+    before = code_of(["room"])
+    assert old in CODE
+    (root / "room" / "a.py").write_text(CODE.replace(old, new))
+    assert (code_of(["room"]) == before) == same
+
+
+def test_a_file_that_comes_or_is_renamed_counts(root: Path) -> None:
+    before = code_of(["room"])
+    (root / "room" / "b.py").write_text("")
+    more = code_of(["room"])
+    assert more != before
+    (root / "room" / "b.py").rename(root / "room" / "c.py")
+    assert code_of(["room"]) not in (before, more)
+
+
+def test_settings_data_and_versions_count(root: Path) -> None:
+    plain = (["room"], {"x": 1}, "data", {"torch": "2"})
+    found = {
+        fingerprint(*plain),
+        fingerprint(["room"], {"x": 2}, "data", {"torch": "2"}),
+        fingerprint(["room"], {"x": 1}, "other", {"torch": "2"}),
+        fingerprint(["room"], {"x": 1}, "data", {"torch": "3"}),
+    }
+    assert len(found) == 4
+    assert fingerprint(*plain) in found
