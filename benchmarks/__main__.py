@@ -1,14 +1,9 @@
-"""``python -m benchmarks SUITE DATASET``: twofold and its opponents on public data.
+"""``python -m benchmarks SUITE [DATASET ...]``: twofold and its peers, measured on data.
 
-``quality`` measures both stages beside their opponents, ``als`` tunes alternating least squares
-alone, ``rerank`` times stage two beside sentence-transformers' cross-encoder, ``serving`` a whole
-engine under load, ``layers`` tells what joint layers and layers altogether are worth, ``soak``
-checks every answer of a long time under load, ``live`` takes in events and items while readers
-check every answer, and kills writers, ``retrieval`` times stage one and its indexes, on a
-catalogue grown to ``--items`` if asked, ``training`` tells what each technique of the ranker's
-training is worth. Data sets are read from the folder named by
-``TWOFOLD_DATA`` (MovieLens-100k is fetched). With ``--record`` each finished row is appended to
-``benchmarks/results/SUITE.jsonl``.
+Data sets are read from the folder named by ``TWOFOLD_DATA`` (MovieLens-100k is fetched); tables of
+your own from ``--data DIR``. Rows go to stdout as they are measured, one line of JSON each. With
+``--json FILE`` or ``--record`` finished cells are kept, and a run that was cut off goes on where it
+stopped.
 """
 
 from __future__ import annotations
@@ -17,155 +12,160 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from benchmarks.data.datasets import BEAUTY, IFDB, MOVIELENS, data_set
-from benchmarks.suites.als import tune_als
-from benchmarks.suites.layers import measure_layers
-from benchmarks.suites.live import measure_live
-from benchmarks.suites.rerank import measure_reranking
-from benchmarks.suites.retrieval import CELLS, measure_retrieval
-from benchmarks.suites.serving import measure_serving
-from benchmarks.suites.soak import soak
-from benchmarks.suites.techniques import CELLS as TECHNIQUES
-from benchmarks.suites.training import measure_training
-from twofold.commands_measure import show
-from twofold.console import make_console, make_progress
-from twofold.evaluate import evaluate
-from twofold.evaluation.hardware import library_versions
-from twofold.evaluation.report import Row, json_line
-from twofold.indexing.errors import TwofoldError
-from twofold.settings import load_settings
+from benchmarks.data.datasets import DATA_SETS, DataSet, data_set, own_data_set
+from benchmarks.harness.cells import Plan, Suite
+from benchmarks.harness.records import Records, records_of
+from benchmarks.harness.running import Run
+from benchmarks.harness.stale import standings
+from benchmarks.harness.users import user_results
+from benchmarks.suites import SUITES
+from twofold.console import make_console, make_progress, set_up_logging
+from twofold.indexing.errors import InputError, TwofoldError
+from twofold.indexing.splits import PROTOCOLS
 from twofold.terminal import say
 
-RESULTS = Path(__file__).with_name("results")
+STALE = 1  # exit code where rows no longer hold
 
 
-def quality(name: str, overrides: list[str], *, skip: int, record: bool) -> None:
-    """Evaluate one data set, show the tables and keep the rows."""
-    data = data_set(name)
-    settings = load_settings(None, (*data.settings, *overrides))
-    progress = make_progress(make_console(), as_json=False)
-    found = evaluate(
-        data.interactions,
-        data.items,
-        settings,
-        protocol=data.protocol,
-        n=data.n_labels,
-        skip=skip,
-        name=name,
-        progress=progress,
-    )
-    show(found, as_json=False)
-    if record:
-        n_users = max(row.n_users for row in found.rows)
-        probabilities = Row("probabilities", "all", n_users, found.probabilities)
-        rows = (*found.rows, probabilities)
-        _append("quality", [json_line(row, found.circumstances) for row in rows])
-
-
-def als(name: str, overrides: list[str], *, record: bool) -> None:
-    """Tune the factor model alone on one data set, print the grid and the choice, and keep them."""
-    data = data_set(name)
-    settings = load_settings(None, (*data.settings, *overrides))
-    progress = make_progress(make_console(), as_json=False)
-    lines = []
-    found = tune_als(data.interactions, data.items, settings, n=data.n_labels, progress=progress)
-    for line in found:
-        lines.append(json.dumps({"dataset": name, "versions": library_versions(), **line}))
-        say(json.dumps(line))
-    if record:
-        _append("als", lines)
-
-
-def stepwise(
-    measured: Iterator[dict[str, Any]], suite: str, command: list[str], *, record: bool
-) -> None:
-    """Print each row of a suite as it is finished, and keep it."""
-    run = datetime.now(UTC).isoformat(timespec="seconds")
-    for row in measured:
-        line = json.dumps({**row, "run": run, "command": shlex.join(command)})
-        say(line)
-        if record:
-            _append(suite, [line])
-
-
-def _append(suite: str, lines: list[str]) -> None:
-    RESULTS.mkdir(exist_ok=True)
-    with (RESULTS / f"{suite}.jsonl").open("a", encoding="utf-8") as out:
-        out.writelines(line + "\n" for line in lines)
-
-
-def main() -> int:
-    """Run the suite that the command line names."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(
-        "suite",
-        choices=[
-            "quality",
-            "als",
-            "rerank",
-            "serving",
-            "layers",
-            "soak",
-            "live",
-            "retrieval",
-            "training",
-        ],
-    )
-    parser.add_argument("dataset", choices=[MOVIELENS, BEAUTY, IFDB])
-    parser.add_argument("--skip", type=int, default=0, help="labels a user to leave out first")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--quick", action="store_true", help="ask less (rerank, serving, live)")
-    parser.add_argument("--seeds", type=int, default=1, help="trainings a ranker (layers)")
-    parser.add_argument("--minutes", type=float, default=10.0, help="how long (soak)")
-    parser.add_argument("--items", type=int, help="grow the catalogue to so many (retrieval)")
-    parser.add_argument(
-        "--cells", help="which, with commas (retrieval) or semicolons (training) between; all"
-    )
-    parser.add_argument("--search", action="store_true", help="search the rate (layers)")
-    parser.add_argument(
-        "--record", action="store_true", help="append the rows to benchmarks/results"
-    )
-    given = parser.parse_args()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line asks for, and return its exit code."""
+    given = _parser().parse_args(arguments)
+    console = make_console()
+    set_up_logging(console, as_json=False, verbose=False)
     try:
-        if given.suite == "als":
-            als(given.dataset, given.set, record=given.record)
-        elif given.suite != "quality":
-            progress = make_progress(make_console(), as_json=False)
-            data, own = data_set(given.dataset), tuple(given.set)
-            if given.suite == "layers":
-                rows = measure_layers(
-                    data, own, seeds=given.seeds, search=given.search, progress=progress
-                )
-            elif given.suite == "retrieval":
-                cells = given.cells.split(",") if given.cells else CELLS
-                rows = measure_retrieval(
-                    data, own, n_items=given.items, cells=cells, progress=progress
-                )
-            elif given.suite == "training":
-                cells = given.cells.split(";") if given.cells else list(TECHNIQUES)
-                rows = measure_training(data, own, cells=cells, progress=progress)
-            elif given.suite == "soak":
-                rows = soak(data, own, minutes=given.minutes, progress=progress)
-            else:
-                measure = {
-                    "rerank": measure_reranking,
-                    "serving": measure_serving,
-                    "live": measure_live,
-                }[given.suite]
-                rows = measure(data, own, quick=given.quick, progress=progress)
-            command = [one for one in sys.argv[2:] if one != "--record"]
-            stepwise(rows, given.suite, command, record=given.record)
-        else:
-            quality(given.dataset, given.set, skip=given.skip, record=given.record)
+        code: int = given.do(given)
     except TwofoldError as error:
         sys.stderr.write(f"benchmarks: {error}\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("benchmarks: interrupted; finished cells are kept\n")
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for suite in SUITES.values():
+        one = commands.add_parser(suite.name, help=suite.about, description=suite.about)
+        _add_suite_options(one, suite)
+    listing = commands.add_parser("list", help="the suites, and the cells of one")
+    listing.add_argument("suite", nargs="?", choices=list(SUITES))
+    listing.add_argument("dataset", nargs="?", choices=list(DATA_SETS))
+    listing.set_defaults(do=_list)
+    stale = commands.add_parser("stale", help="recorded rows that no longer hold, and why")
+    stale.add_argument("suite", nargs="*", choices=[*SUITES, []])
+    stale.set_defaults(do=_stale)
+    return parser
+
+
+def _add_suite_options(parser: argparse.ArgumentParser, suite: Suite) -> None:
+    add = parser.add_argument
+    add("dataset", nargs="*", help=f"of {', '.join(DATA_SETS)}; {', '.join(suite.datasets)}")
+    add("--data", type=Path, metavar="DIR", help="tables of your own: interactions.*, items.*")
+    add("--protocol", choices=PROTOCOLS, help="how the test is held out; the data set's own")
+    add("--labels", type=int, metavar="N", help="labels a user for leave-last-n")
+    add("--cells", default="", help="which, with semicolons between; all")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of twofold's")
+    add("--quick", action="store_true", help="everything asked less: over in a minute")
+    add("--json", type=Path, metavar="FILE", help="append finished cells to a file")
+    add("--record", action="store_true", help="append finished cells to benchmarks/results")
+    add("--again", action="store_true", help="run cells that stand recorded as well")
+    for option in suite.options:
+        add(f"--{option.name}", type=option.kind, default=option.default, help=option.help)
+    parser.set_defaults(do=lambda given: _run(suite, given))
+
+
+def _run(suite: Suite, given: argparse.Namespace) -> int:
+    """Run a suite on each data set, and print its rows."""
+    if given.record and given.json is not None:
+        raise InputError("give --record or --json FILE, not both")
+    records = Records(given.json) if given.json is not None else None
+    if given.record:
+        records = records_of(suite.name)
+    for data in _data_sets(suite, given):
+        plan = Plan(
+            data.under(given.protocol, given.labels),
+            tuple(given.set),
+            {
+                option.name: getattr(given, option.name.replace("-", "_"))
+                for option in suite.options
+            },
+            given.quick,
+            make_progress(make_console(), as_json=False),
+        )
+        run = Run(suite, plan, user_results(), records, _command(suite, data, given), given.again)
+        names = [name.strip() for name in given.cells.split(";") if name.strip()]
+        for row in run.rows(names):
+            say(json.dumps(row))
     return 0
+
+
+def _data_sets(suite: Suite, given: argparse.Namespace) -> Iterator[DataSet]:
+    if given.data is not None:
+        if given.dataset:
+            raise InputError("give a data set's name or --data DIR, not both")
+        yield own_data_set(given.data)
+        return
+    for name in given.dataset or suite.datasets:
+        yield data_set(name)
+
+
+def _command(suite: Suite, data: DataSet, given: argparse.Namespace) -> str:
+    """Return what would measure the same again; no path of this machine is in it."""
+    words = ["python", "-m", "benchmarks", suite.name]
+    words += ["--data", "DIR"] if given.data is not None else [data.name]
+    if given.protocol is not None:
+        words += ["--protocol", given.protocol]
+    if given.labels is not None:
+        words += ["--labels", str(given.labels)]
+    words += ["--quick"] if given.quick else []
+    for one in given.set:
+        words += ["--set", one]
+    for option in suite.options:
+        value = getattr(given, option.name.replace("-", "_"))
+        if value != option.default:
+            words += [f"--{option.name}", str(value)]
+    words += ["--cells", given.cells] if given.cells else []
+    return shlex.join(words)
+
+
+def _list(given: argparse.Namespace) -> int:
+    """Print the suites; or the cells of one on a data set, and which stand recorded."""
+    if given.suite is None:
+        for suite in SUITES.values():
+            say(f"{suite.name}: {suite.about}")
+            say(f"    {', '.join(suite.datasets)}")
+        return 0
+    suite = SUITES[given.suite]
+    for name in [given.dataset] if given.dataset else suite.datasets:
+        options = {option.name: option.default for option in suite.options}
+        plan = Plan(data_set(name), options=options)
+        run = Run(suite, plan, user_results(), records_of(suite.name))
+        missing = set(run.missing())
+        for cell in suite.named(plan):
+            state = "to run" if cell in missing else "recorded"
+            say(f"{name}: {cell}: {run.fingerprint(cell)}: {state}")
+    return 0
+
+
+def _stale(given: argparse.Namespace) -> int:
+    """Print each recorded cell that no longer holds, and why; 1 where there is one."""
+    found = 0
+    for name in given.suite or SUITES:
+        for one in standings(SUITES[name], records_of(name), data_set):
+            if one.reasons:
+                found += 1
+                say(f"{one.suite}: {one.dataset}: {one.cell}: {'; '.join(one.reasons)}")
+    sys.stderr.write(f"{found} recorded cells no longer hold\n" if found else "all cells hold\n")
+    return STALE if found else 0
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ class Row:
 def json_line(row: Row, circumstances: Circumstances) -> str:
     """Return the row as one line of JSON, keys sorted, numbers that are not finite as null."""
     record = {"format": FORMAT, "row": asdict(row), "circumstances": asdict(circumstances)}
-    return json.dumps(_finite(record), sort_keys=True, allow_nan=False, ensure_ascii=False)
+    return json.dumps(finite(record), sort_keys=True, allow_nan=False, ensure_ascii=False)
 
 
 def read_line(line: str) -> tuple[Row, Circumstances]:
@@ -184,11 +184,12 @@ def _cell(interval: Interval | None, with_ends: bool, *, sign: bool = False) -> 
     return text
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return JSON values with ``None`` in place of numbers that are not finite."""
     if isinstance(value, Mapping):
-        return {str(key): _finite(one) for key, one in value.items()}
+        return {str(key): finite(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(one) for one in value]
+        return [finite(one) for one in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
