@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from twofold.indexing.errors import SettingsError
+from twofold.indexing.errors import InputError, SettingsError
 from twofold.indexing.inner_products import products
 from twofold.indexing.interactions import Interactions
 from twofold.indexing.neighbours import MS_PER_DAY
@@ -177,9 +177,17 @@ def asked_before(queries: Queries, labels: Interactions) -> Queries:
     Parameters
     ----------
     queries
-        One for each user of `labels`, in order of users.
+        Of users of `labels`.
     labels
-        What was held out, with real times.
+        What was held out, with real times; others' labels are left aside.
+
+    Raises
+    ------
+    InputError
+        If a query's user holds nothing out.
     """
-    _, first = np.unique(labels.users, return_index=True)
-    return replace(queries, asked_at=labels.times[first])
+    users, first = np.unique(labels.users, return_index=True)
+    place = np.searchsorted(users, queries.users)
+    if not np.array_equal(np.append(users, -1)[place], queries.users):
+        raise InputError("asked_before needs a label of every query's user, to know when it asks")
+    return replace(queries, asked_at=labels.times[first[place]])

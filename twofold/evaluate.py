@@ -18,6 +18,7 @@ from twofold.evaluation.intervals import Interval
 from twofold.evaluation.judgements import Judgements
 from twofold.evaluation.lambdarank import LambdaRankSettings, fit_lambdarank
 from twofold.evaluation.latency import measure_stages
+from twofold.evaluation.leaks import Border, known_of_split
 from twofold.evaluation.logistic import LogisticSettings, fit_logistic
 from twofold.evaluation.metrics import Truth, judge
 from twofold.evaluation.opponents import FeatureLists, popularity_ranking, rerank
@@ -32,6 +33,7 @@ from twofold.evaluation.quality import (
 from twofold.evaluation.report import Circumstances, Row
 from twofold.evaluation.slices import history_slices, item_slices, slice_rows
 from twofold.indexing.dataset import Dataset, load_dataset
+from twofold.indexing.interactions import Interactions
 from twofold.indexing.progress import Progress, Silent
 from twofold.indexing.splits import Protocol, Split, choose_split, leave_last_n
 from twofold.indexing.tables import Source
@@ -40,6 +42,7 @@ from twofold.lessons import n_threads
 from twofold.ranking.calibration import calibrate, levelled
 from twofold.ranking.lists import pooled, share_of_hits, stacked
 from twofold.ranking.making import Groups, deal
+from twofold.ranking.members import Workplace
 from twofold.ranking.ranker import Ranker
 from twofold.retrieval.candidates import Candidates, rank
 from twofold.retrieval.freshness import asked_before
@@ -73,6 +76,12 @@ class Evaluation:
         How both stages were learned.
     users
         The values of every user, for metrics and pairs that nobody has asked for yet.
+    lists
+        System -> its lists of the test's users, in the order of `truth`.
+    truth
+        What each of them holds out.
+    border
+        Where what is known ends and the test begins.
     slices
         One row a slice of users or labels, for stage one and for both stages; see
         :mod:`twofold.evaluation.slices`.
@@ -84,6 +93,9 @@ class Evaluation:
     circumstances: Circumstances
     learned: Mapping[str, Any]
     users: UserValues
+    lists: Mapping[str, Ranked]
+    truth: Truth
+    border: Border
     slices: tuple[Row, ...] = ()
 
 
@@ -98,7 +110,9 @@ def evaluate(
     ks: Sequence[int] = (10,),
     name: str = "data",
     quick: bool = False,
+    most: int | None = None,
     cache: Path | None = None,
+    work: Workplace | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Learn both stages without the held-out part, and measure them on it.
@@ -126,8 +140,12 @@ def evaluate(
     quick
         Whether the feature-only rerankers get one setting each instead of a search; their rows then
         say little of what such rerankers can do.
+    most
+        Test at most so many users, drawn by the seed; ``None`` tests all.
     cache
         Folder of an artefact's cache, whose text vectors are then used and added to.
+    work
+        Where the ranker's training keeps checkpoints, to go on from if it is cut off.
     progress
         Told of every step.
     """
@@ -137,15 +155,19 @@ def evaluate(
     )
     split = _split(dataset, protocol, n, skip)
     log = dataset.interactions
+    known, border = known_of_split(
+        log, split, has_times=dataset.has_times, repeat=settings.stage_one.repeat
+    )
     with torch_threads(settings.threads):
         index, _ = embedded(dataset, settings, cache, progress)
-        learned = learn(dataset, log.take(split.known_at_test), index, settings, progress)
-    asked = _ask(learned, dataset, split, settings, progress)
+        learned = learn(dataset, known, index, settings, progress, work)
+    asked = _ask(learned, dataset, split, known, settings, most, progress)
     dealt = deal(learned.lists, settings.ranker.training, settings.seed)
     systems = _systems(learned, asked, dealt, settings, quick=quick, progress=progress)
     baseline = RERANKED if learned.ranker is not None else FUSED
+    lists = {name: Ranked(one.items, one.scores) for name, one in systems.items()}
     values = measure_users(
-        {name: Ranked(one.items, one.scores) for name, one in systems.items()},
+        lists,
         asked.truth,
         asked.popularity,
         ks,
@@ -168,6 +190,9 @@ def evaluate(
         circumstances=_circumstances(name, dataset, split, settings),
         learned=learned.about,
         users=values,
+        lists=lists,
+        truth=asked.truth,
+        border=border,
         slices=tuple(_slices(systems, asked, dataset, split, settings.seed)),
     )
 
@@ -189,11 +214,17 @@ class _Asked:
 
 
 def _ask(
-    learned: Learned, dataset: Dataset, split: Split, settings: Settings, progress: Progress
+    learned: Learned,
+    dataset: Dataset,
+    split: Split,
+    known: Interactions,
+    settings: Settings,
+    most: int | None,
+    progress: Progress,
 ) -> _Asked:
     log = dataset.interactions
     users = users_held_out(log, split.test)
-    known = log.take(split.known_at_test)
+    users = np.sort(np.random.default_rng(settings.seed).permutation(users)[:most])
     queries = queries_of_users(
         known,
         users,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 
 from benchmarks.data.datasets import DataSet
@@ -21,6 +21,16 @@ Row = dict[str, Any]
 
 class Place(Protocol):
     """What a cell finds while it is measured."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The cell's own fingerprint."""
+        ...
+
+    @property
+    def folder(self) -> Path:
+        """Where the cell may keep what a run that was cut off goes on from; gone once it is done."""
+        ...
 
     def rows(self, cell: str) -> list[Row]:
         """Return the rows of a cell that this one needs."""
@@ -191,6 +201,3 @@ def chosen(cells: Mapping[str, Cell], names: Sequence[str]) -> list[str]:
         if name in wanted:
             wanted.update(cells[name].needs)
     return [name for name in cells if name in wanted]
-
-
-Arrays = Mapping[str, npt.NDArray[np.generic]]

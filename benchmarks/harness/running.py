@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
@@ -130,6 +132,8 @@ class Run:
         if self.records is not None:
             self.records.append(rows)
         self._rows[fingerprint] = rows
+        if place.folder.exists():
+            shutil.rmtree(place.folder)
         return rows
 
     def found(self, cell: str) -> list[Row]:
@@ -144,6 +148,10 @@ class _Place:
     run: Run
     cell: Cell
     fingerprint: str
+
+    @property
+    def folder(self) -> Path:
+        return self.run.users.work(self.fingerprint)
 
     def rows(self, cell: str) -> list[Row]:
         return self.run.found(self._needed(cell))

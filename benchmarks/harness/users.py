@@ -46,6 +46,10 @@ class UserResults:
         with np.load(self._file(fingerprint), allow_pickle=False) as found:
             return {name: found[name] for name in found.files}
 
+    def work(self, fingerprint: str) -> Path:
+        """Return where a cell keeps what a run that was cut off goes on from."""
+        return self.folder / "work" / fingerprint
+
     def _file(self, fingerprint: str) -> Path:
         return self.folder / f"{fingerprint}.npz"
 
