@@ -29,7 +29,7 @@ class Place(Protocol):
 
     @property
     def folder(self) -> Path:
-        """Where the cell may keep what a run that was cut off goes on from; gone once it is done."""
+        """Where a cell may keep what it goes on from after it was cut off; gone once it is done."""
         ...
 
     def rows(self, cell: str) -> list[Row]:
