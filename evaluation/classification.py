@@ -29,10 +29,11 @@ def classify(
 ) -> dict[str, Interval]:
     """Return every measure of the probabilities with its interval over users.
 
-    ``log_loss``, ``brier``, ``accuracy``, ``majority_accuracy`` (of always saying the more frequent
-    label), ``balanced_accuracy`` (mean of the shares of hits and of misses that are told rightly),
-    ``base_rate`` (share of hits), ``mean_probability``, ``ece``, ``auc`` and ``pr_auc``. Those that
-    need both labels are NaN where only one occurs.
+    ``log_loss``, ``brier``, ``accuracy`` (share of rows told rightly), ``majority_accuracy`` (of
+    always saying the more frequent label), ``balanced_accuracy`` (mean of the shares of hits and of
+    misses that are told rightly; K. Brodersen et al., ICPR 2010), ``base_rate`` (share of hits),
+    ``mean_probability``, ``ece``, ``auc``, ``gauc`` and ``pr_auc``. Those that need both labels are
+    NaN where only one occurs.
 
     Parameters
     ----------
@@ -63,6 +64,7 @@ def classify(
     out["balanced_accuracy"] = _balanced_accuracy(judged, told, seed, n)
     out["ece"] = ece(judged, seed, n)
     out["auc"] = auc(judged, seed, n_ranked)
+    out["gauc"] = gauc(judged, seed, n)
     out["pr_auc"] = pr_auc(judged, seed, n_ranked)
     return out
 
@@ -97,8 +99,9 @@ def loss_differences(
 def auc(judged: Judgements, seed: int, n: int = 500) -> Interval:
     """Return the area under the ROC curve over all rows: how often a hit stands above a miss.
 
-    ``P(p_hit > p_miss) + P(p_hit = p_miss) / 2``. J. Hanley and B. McNeil, 1982. NaN where only
-    one label occurs.
+    ``P(p_hit > p_miss) + P(p_hit = p_miss) / 2``. NaN where only one label occurs.
+
+    J. Hanley and B. McNeil, "The Meaning and Use of the Area under a ROC Curve", Radiology 1982.
     """
     order, starts = _groups(judged.probabilities)
     labels, users = judged.labels[order], judged.users[order]
@@ -114,12 +117,55 @@ def auc(judged: Judgements, seed: int, n: int = 500) -> Interval:
     return bootstrap_interval(statistic, judged.n_users, seed, n, width=len(order))
 
 
+def gauc(judged: Judgements, seed: int, n: int = 2000) -> Interval:
+    """Return group AUC: the AUC within each user's list, weighted by how many rows the list has.
+
+    ``sum of rows_u * auc_u / sum of rows_u`` over the users with both labels. The AUC over all rows
+    also rewards telling keen users from others; this one only the order within lists. NaN where no
+    user has both labels. ``n_users`` of the interval counts those who have.
+
+    G. Zhou et al., "Deep Interest Network for Click-Through Rate Prediction", KDD 2018 (a user's
+    impressions are the rows of the list).
+    """
+    values = user_aucs(judged)
+    both = ~np.isnan(values)
+    if not both.any():
+        return Interval(np.nan, np.nan, np.nan, 0)
+    rows = np.where(both, judged.per_user(np.ones(len(judged.labels))), 0.0)
+    return bootstrap_ratio(rows * np.nan_to_num(values), rows, seed, n)
+
+
+def user_aucs(judged: Judgements) -> Floats:
+    """Return the AUC of each user's own rows, ``float64 (n_users,)``; NaN without both labels.
+
+    ``(sum of the hits' ranks - h (h + 1) / 2) / (h m)`` with ``h`` hits and ``m`` misses, ranks
+    from 1 in rising order of probability, tied rows sharing their mean rank: the Mann-Whitney
+    statistic, in which ties count half.
+    """
+    order = np.lexsort((judged.probabilities, judged.users))
+    shown, users = judged.probabilities[order], judged.users[order]
+    first = np.append(True, (users[1:] != users[:-1]) | (shown[1:] != shown[:-1]))
+    starts = np.flatnonzero(first)
+    group = np.cumsum(first) - 1
+    size = np.diff(np.append(starts, len(order)))
+    # Mean rank of a tied group among all rows, then from the first row of the user on.
+    rank = (starts + (size + 1) / 2)[group] - np.searchsorted(users, users)
+    ranks = np.empty(len(order))
+    ranks[order] = rank
+    hits, misses = judged.per_user(judged.labels), judged.per_user(~judged.labels)
+    above = judged.per_user(ranks * judged.labels) - hits * (hits + 1) / 2
+    return _divide(above, hits * misses)
+
+
 def pr_auc(judged: Judgements, seed: int, n: int = 500) -> Interval:
     """Return average precision over all rows, the step-wise area under the precision-recall curve.
 
     ``sum of (recall_t - recall_{t-1}) * precision_t`` over the distinct probabilities ``t``, from
     the highest, as in scikit-learn. NaN where there is no hit; about the base rate for random
     probabilities.
+
+    J. Davis and M. Goadrich, "The Relationship Between Precision-Recall and ROC Curves", ICML 2006
+    (why the area is not interpolated).
     """
     order, starts = _groups(-judged.probabilities)
     labels, users = judged.labels[order], judged.users[order]

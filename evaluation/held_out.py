@@ -54,3 +54,31 @@ def history_groups(interactions: Interactions, known: Mask, users: Int64s) -> di
     n_events = np.bincount(interactions.users[raising], minlength=interactions.n_users)
     warm = n_events[users] > 0
     return {"all": np.ones(len(users), dtype=bool), "warm": warm, "new": ~warm}
+
+
+def history_popularity(
+    known: Interactions, users: Int64s, popularity: npt.NDArray[np.number]
+) -> npt.NDArray[np.float64]:
+    """Return how popular the items of each user's history are on average, ``float64 (n_users,)``.
+
+    The history is the user's known labels, each item once; NaN for a user without any. ``p`` of
+    :func:`twofold.evaluation.exposure.popularity_lift`.
+
+    Parameters
+    ----------
+    known
+        What may be known at test.
+    users
+        Distinct users, ``int64 (n_users,)``.
+    popularity
+        Training interactions of each item, ``(n_items,)``.
+    """
+    labels = known.take(known.labels)
+    taken = np.unique(labels.users * np.int64(labels.n_items) + labels.items)
+    owners, items = np.divmod(taken, labels.n_items)
+    worth = np.asarray(popularity, dtype=np.float64)[items]
+    sums = np.bincount(owners, weights=worth, minlength=known.n_users)[users]
+    counts = np.bincount(owners, minlength=known.n_users)[users]
+    out = np.full(len(users), np.nan)
+    np.divide(sums, counts, out=out, where=counts > 0)
+    return out

@@ -73,7 +73,10 @@ class Judgements:
 
 
 def log_losses(judged: Judgements) -> Floats:
-    """Return ``-log p`` of what happened for each row, probabilities held off 0 and 1 by 1e-7."""
+    """Return ``-log p`` of what happened for each row, probabilities held off 0 and 1 by 1e-7.
+
+    I. Good, "Rational Decisions", Journal of the Royal Statistical Society B, 1952 (log score).
+    """
     clipped = np.clip(judged.probabilities, CLIP, 1 - CLIP)
     return -np.log(np.where(judged.labels, clipped, 1 - clipped))
 

@@ -211,7 +211,11 @@ def judge(
 
 
 def recall(judged: Judged, k: int) -> Floats:
-    """Return recall@k: held-out items among the first `k`, divided by all held out, ``(n,)``."""
+    """Return recall@k: held-out items among the first `k`, divided by all held out, ``(n,)``.
+
+    C. Cleverdon, J. Mills and M. Keen, "Factors Determining the Performance of Indexing Systems",
+    1966.
+    """
     return _ratio(judged.hits[:, :k].sum(axis=1), judged.truth.n_held_out())
 
 
@@ -219,6 +223,9 @@ def hit_rate(judged: Judged, k: int) -> Floats:
     """Return hit rate@k: 1 where at least one of the first `k` is held out, else 0, ``(n,)``.
 
     With ties the chance of it: ``1 - C(s - r, k - a) / C(s, k - a)`` for the group cut at `k`.
+
+    M. Deshpande and G. Karypis, "Item-Based Top-N Recommendation Algorithms", TOIS 2004, where one
+    item is held out.
     """
     if judged.missed.shape[1] == 0:
         return _ratio(np.zeros(len(judged.truth)), judged.truth.n_held_out() > 0)

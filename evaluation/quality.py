@@ -14,10 +14,18 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from twofold.evaluation.exposure import coverage, gini, mean_popularity, novelty
-from twofold.evaluation.intervals import Interval, bootstrap_mean, bootstrap_means
+from twofold.evaluation.exposure import coverage, gini
+from twofold.evaluation.intervals import (
+    Interval,
+    bootstrap_mean,
+    bootstrap_means,
+    bootstrap_ratios,
+)
 from twofold.evaluation.metrics import Truth, judge, metric_values, recall
 from twofold.evaluation.report import Row
+from twofold.evaluation.serendipity import serendipity
+from twofold.evaluation.significance import holm, sign_flip_test
+from twofold.evaluation.surroundings import Surroundings
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
 
@@ -52,8 +60,8 @@ class UserValues:
         Held-out items of each user, ``int64 (n_users,)``.
     shown
         System -> the first ``max(ks)`` items of each user, for coverage, ``int64 (n_users, k)``.
-    popularity
-        Training interactions of each item, ``(n_items,)``.
+    surroundings
+        What the lists were measured against besides their truth.
     ks
         Lengths that were measured.
     """
@@ -63,7 +71,7 @@ class UserValues:
     values: Floats
     n_held_out: Int64s
     shown: Mapping[str, Int64s]
-    popularity: npt.NDArray[np.number]
+    surroundings: Surroundings
     ks: tuple[int, ...]
 
     def of(self, system: str, metric: str) -> Floats:
@@ -101,7 +109,7 @@ class UserValues:
 def measure_users(
     systems: Mapping[str, Ranked],
     truth: Truth,
-    popularity: npt.NDArray[np.number],
+    surroundings: Surroundings,
     ks: Sequence[int] = (10,),
     *,
     progress: Progress | None = None,
@@ -114,16 +122,18 @@ def measure_users(
         Name -> lists of the same users, longer than the largest of `ks` so that items tied at the
         border are seen.
     truth
-        Held-out items of these users. A user without any has no value but novelty and popularity.
-    popularity
-        Training interactions of each item, ``(n_items,)``.
+        Held-out items of these users. A user without any has values of the metrics that know no
+        truth alone, such as novelty.
+    surroundings
+        What else is known of these users and of the items; what is missing in it leaves metrics
+        out.
     ks
         Lengths of lists, each at least 1.
 
     Raises
     ------
     InputError
-        If a system has lists for another number of users, or a `k` is below 1.
+        If a system or the surroundings are of another number of users, or a `k` is below 1.
     """
     progress = Silent() if progress is None else progress
     if not systems or not ks or min(ks) < 1:
@@ -131,11 +141,12 @@ def measure_users(
     for name, lists in systems.items():
         if len(lists.items) != len(truth):
             raise InputError(f"'{name}' has {len(lists.items)} lists for {len(truth)} users")
+    surroundings.check(len(truth))
     blocks = []
     names: list[str] = []
     with progress.step("Measure rankings", len(systems)) as task:
         for lists in systems.values():
-            values = _values(lists, truth, popularity, ks)
+            values = _values(lists, truth, surroundings, ks)
             names = list(values)
             blocks.append(np.stack(list(values.values()), axis=1))
             task.advance()
@@ -145,7 +156,7 @@ def measure_users(
         values=np.stack(blocks),
         n_held_out=truth.n_held_out(),
         shown={name: lists.items[:, : max(ks)] for name, lists in systems.items()},
-        popularity=popularity,
+        surroundings=surroundings,
         ks=tuple(ks),
     )
 
@@ -162,6 +173,9 @@ def quality_rows(
 
     A row averages the users of its group that hold something out. Coverage and Gini are of all
     these users together and have no interval: a bootstrap repeats users, and so always covers less.
+    Where histories are known there is ``delta_gap@k`` of the group besides: its mean popularity@k
+    divided by the mean popularity of its histories, minus 1 (ΔGAP of Abdollahpouri et al. 2019; see
+    :func:`twofold.evaluation.exposure.popularity_lift`), over the users who have both.
 
     Parameters
     ----------
@@ -249,19 +263,41 @@ def compare(
     return bootstrap_mean(gap[keep], seed, n)
 
 
+def compare_with_all(
+    users: UserValues, system: str, metric: str, *, seed: int = 0, n: int = 2000
+) -> tuple[dict[str, Interval], dict[str, float]]:
+    """Return `system`'s metric minus every other's, and how likely chance alone makes as much.
+
+    Keys of both are ``"SYSTEM - OTHER: METRIC"``. The p-values are of
+    :func:`twofold.evaluation.significance.sign_flip_test`, adjusted for their number by
+    :func:`twofold.evaluation.significance.holm`.
+    """
+    names = {f"{system} - {one}: {metric}": one for one in users.systems if one != system}
+    intervals = {
+        name: compare(users, system, one, metric, seed=seed, n=n) for name, one in names.items()
+    }
+    ours = users.of(system, metric)
+    found = [sign_flip_test(ours - users.of(one, metric), seed).p for one in names.values()]
+    return intervals, dict(zip(names, holm(found).tolist(), strict=True))
+
+
 def _values(
-    lists: Ranked, truth: Truth, popularity: npt.NDArray[np.number], ks: Sequence[int]
+    lists: Ranked, truth: Truth, surroundings: Surroundings, ks: Sequence[int]
 ) -> dict[str, Floats]:
+    primitive = surroundings.primitive
     parts = []
     for begin in range(0, max(len(truth), 1), _USERS_A_TIME):
         rows = np.arange(begin, min(begin + _USERS_A_TIME, len(truth)))
+        items, asked = lists.items[rows], truth.take(rows)
         scores = None if lists.scores is None else lists.scores[rows]
-        parts.append(metric_values(judge(lists.items[rows], truth.take(rows), scores), ks))
+        part = metric_values(judge(items, asked, scores), ks)
+        if primitive is not None:
+            plain = primitive.take(rows)
+            for k in ks:
+                part[f"serendipity@{k}"] = serendipity(items, asked, plain, k, scores)
+        parts.append(part)
     out = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    for k in ks:
-        out[f"novelty@{k}"] = novelty(lists.items, k, popularity)
-        out[f"popularity@{k}"] = mean_popularity(lists.items, k, popularity)
-    return out
+    return out | surroundings.exposures(lists.items, ks)
 
 
 def _group_rows(
@@ -278,6 +314,7 @@ def _group_rows(
     found = iter(bootstrap_means(columns[:, measured], seed, n))
     nothing = Interval(np.nan, np.nan, np.nan, 0)
     intervals = [next(found) if one else nothing for one in measured]
+    gaps = _delta_gaps(users, which, seed, n)
 
     def named(block: int) -> dict[str, Interval]:
         begin = block * n_metrics
@@ -288,7 +325,7 @@ def _group_rows(
             name=system,
             group=group,
             n_users=n_users,
-            metrics=named(s) | _catalogue(users, system, which),
+            metrics=named(s) | gaps.get(system, {}) | _catalogue(users, system, which),
             baseline=None if system == baseline else baseline,
             differences={} if baseline in (None, system) else named(n_systems + s),
         )
@@ -296,8 +333,29 @@ def _group_rows(
     ]
 
 
+def _delta_gaps(
+    users: UserValues, which: Int64s, seed: int, n: int
+) -> dict[str, dict[str, Interval]]:
+    """Return ``delta_gap@k`` of every system; nothing where no history is known."""
+    history = users.surroundings.history_popularity
+    if history is None:
+        return {}
+    pairs = [(system, k) for system in users.systems for k in users.ks]
+    listed = np.stack([users.of(one, f"popularity@{k}")[which] for one, k in pairs], axis=1)
+    below = np.where(np.isnan(listed), np.nan, history[which][:, None])
+    above = np.nan_to_num(np.where(below > 0, listed - below, 0.0))
+    below = np.nan_to_num(below)
+    out: dict[str, dict[str, Interval]] = {system: {} for system in users.systems}
+    told = np.flatnonzero(below.any(axis=0))
+    found = bootstrap_ratios(above[:, told], below[:, told], seed, n) if len(told) else []
+    for place, interval in zip(told, found, strict=True):
+        system, k = pairs[place]
+        out[system][f"delta_gap@{k}"] = interval
+    return out
+
+
 def _catalogue(users: UserValues, system: str, which: Int64s) -> dict[str, Interval]:
-    shown, n_items = users.shown[system][which], len(users.popularity)
+    shown, n_items = users.shown[system][which], users.surroundings.n_items
     out = {}
     for k in users.ks:
         for name, metric in (("coverage", coverage), ("gini", gini)):

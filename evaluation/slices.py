@@ -1,4 +1,4 @@
-"""Quality by how long users' histories are, and by how old the held-out items are.
+"""Quality by how long users' histories are, and by how old and how popular held-out items are.
 
 Users' slices average users, as every other row does. Items' slices count *labels*, each held-out
 item of each user once: a slice holds the labels whose item falls into it, and its numbers are sums
@@ -11,7 +11,7 @@ slices are in the way as everything else is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -54,8 +54,9 @@ def item_slices(
     """Return the held-out labels by the age of their item: each slice the truth of all users.
 
     An item's age is the time from its first known event, of any kind and user, to the label; 0
-    where that comes after the label. An item without a known event is ``new``. Where there are no
-    times, items are sliced by how many known events they have.
+    where that comes after the label. Where there are no times, items are sliced by how many known
+    events they have. ``items new`` holds the labels whose item has no known event, with times and
+    without.
 
     Parameters
     ----------
@@ -68,16 +69,7 @@ def item_slices(
     has_times
         Whether times are real.
     """
-    place = np.full(held_out.n_users, -1, dtype=np.int64)
-    place[users] = np.arange(len(users))
-    asked = np.flatnonzero(place[held_out.users] >= 0)
-    rows, items = place[held_out.users[asked]], held_out.items[asked]
-    times = held_out.times[asked]
-    order = np.lexsort((times, items, rows))
-    rows, items, times = rows[order], items[order], times[order]
-    first = np.ones(len(rows), dtype=bool)
-    first[1:] = (rows[1:] != rows[:-1]) | (items[1:] != items[:-1])
-    rows, items, times = rows[first], items[first], times[first]
+    rows, items, times = _labels(held_out, users)
     counts = np.bincount(known.items, minlength=known.n_items)[items]
     if has_times:
         begun = np.full(known.n_items, np.iinfo(np.int64).max)
@@ -88,18 +80,50 @@ def item_slices(
         names = ["items new", *(f"items under {days} days" for days in DAYS), "items older"]
     else:
         slices = np.searchsorted(COUNTS, counts)
-        names = [f"items with {name} events" for name in _count_names()]
-    return {
-        name: Truth.from_pairs(rows[slices == number], items[slices == number], len(users))
-        for number, name in enumerate(names)
-    }
+        names = ["items new", *(f"items with {name} events" for name in _count_names()[1:])]
+    return _parted(rows, items, slices, names, len(users))
+
+
+def popularity_slices(
+    known: Interactions, held_out: Interactions, users: Int64s
+) -> dict[str, Truth]:
+    """Return the held-out labels by how popular their item is: each slice the truth of all users.
+
+    Of an item, look at the share of all known events, of any kind and user, that more popular items
+    hold: ``items head`` below 1/3, ``items middle`` from there to below 2/3, ``items tail`` from
+    there on, ``items new`` without any known event, as in :func:`item_slices`. So the head is the
+    fewest of the most popular items that hold a third of the events together, items of one count
+    never parted: they stand in the slice where the first of them stands.
+
+    P. Cremonesi, Y. Koren and R. Turrin, "Performance of Recommender Algorithms on Top-N
+    Recommendation Tasks", RecSys 2010 (a third of the events as the short head).
+
+    Parameters
+    ----------
+    known
+        What may be known at test.
+    held_out
+        The labels.
+    users
+        Users in the order of the lists, ``int64 (n_users,)``; others' labels are left out.
+    """
+    rows, items, _ = _labels(held_out, users)
+    counts = np.bincount(known.items, minlength=known.n_items)
+    rising = np.sort(counts)
+    held = np.concatenate([[0], np.cumsum(rising)])
+    # Whole numbers, so that a third is exactly one.
+    above = held[-1] - held[np.searchsorted(rising, counts, side="right")]
+    places = 1 + (3 * above >= held[-1]).astype(np.int64) + (3 * above >= 2 * held[-1])
+    slices = np.where(counts > 0, places, 0)[items]
+    names = ["items new", "items head", "items middle", "items tail"]
+    return _parted(rows, items, slices, names, len(users))
 
 
 def slice_rows(
     systems: Mapping[str, Ranked],
     truth: Truth,
     by_history: Mapping[str, Mask],
-    by_age: Mapping[str, Truth],
+    by_item: Mapping[str, Truth],
     *,
     depth: int = 100,
     seed: int = 0,
@@ -118,8 +142,8 @@ def slice_rows(
         All held-out items of these users.
     by_history
         From :func:`history_slices`.
-    by_age
-        From :func:`item_slices`.
+    by_item
+        From :func:`item_slices`, :func:`popularity_slices`, or both.
     depth
         Length of the lists whose recall is told.
     seed, n
@@ -134,7 +158,7 @@ def slice_rows(
             values = (ndcg(judged[name], K), hit_rate(judged[name], K), recall(judged[name], depth))
             found = bootstrap_means(np.stack(values, axis=1)[which], seed, n)
             rows.append(Row(name, group, len(which), dict(zip(names, found, strict=True))))
-    for group, labels in by_age.items():
+    for group, labels in by_item.items():
         n_labels = labels.n_held_out()
         for name, lists in systems.items() if n_labels.any() else ():
             sums = label_sums(judge(lists.items, labels, lists.scores), depth)
@@ -156,6 +180,30 @@ def label_sums(judged: Judged, depth: int) -> Floats:
     ideal = np.concatenate([[0.0], np.cumsum(discounts)])[np.minimum(n_labels, K)]
     sums = (ndcg(judged, K) * ideal, recall(judged, K) * n_labels, recall(judged, depth) * n_labels)
     return np.where(n_labels[:, None] > 0, np.stack(sums, axis=1), 0.0)
+
+
+def _labels(held_out: Interactions, users: Int64s) -> tuple[Int64s, Int64s, Int64s]:
+    """Return each held-out item of each user once: row, item and the time of its first label."""
+    place = np.full(held_out.n_users, -1, dtype=np.int64)
+    place[users] = np.arange(len(users))
+    asked = np.flatnonzero(place[held_out.users] >= 0)
+    rows, items = place[held_out.users[asked]], held_out.items[asked]
+    times = held_out.times[asked]
+    order = np.lexsort((times, items, rows))
+    rows, items, times = rows[order], items[order], times[order]
+    first = np.ones(len(rows), dtype=bool)
+    first[1:] = (rows[1:] != rows[:-1]) | (items[1:] != items[:-1])
+    return rows[first], items[first], times[first]
+
+
+def _parted(
+    rows: Int64s, items: Int64s, slices: Int64s, names: Sequence[str], n_users: int
+) -> dict[str, Truth]:
+    """Return the labels of each slice by its name."""
+    return {
+        name: Truth.from_pairs(rows[slices == number], items[slices == number], n_users)
+        for number, name in enumerate(names)
+    }
 
 
 def _count_names() -> list[str]:

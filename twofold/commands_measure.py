@@ -91,7 +91,8 @@ def show(found: Evaluation, *, as_json: bool) -> None:
         for row in (*found.rows, *found.slices):
             say(json_line(row, found.circumstances))
         pairs = {**found.comparisons, **found.probabilities}
-        say_json({name: asdict(one) for name, one in pairs.items()})
+        adjusted = {name: {"p_holm": p} for name, p in found.p_values.items()}
+        say_json({name: asdict(one) | adjusted.get(name, {}) for name, one in pairs.items()})
         return
     where = found.circumstances
     say(f"{where.dataset}: {where.split} ({where.split_reason}); {where.protocol}")

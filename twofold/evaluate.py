@@ -26,12 +26,18 @@ from twofold.evaluation.quality import (
     Ranked,
     UserValues,
     ceiling_row,
-    compare,
+    compare_with_all,
     measure_users,
     quality_rows,
 )
 from twofold.evaluation.report import Circumstances, Row
-from twofold.evaluation.slices import history_slices, item_slices, slice_rows
+from twofold.evaluation.slices import (
+    history_slices,
+    item_slices,
+    popularity_slices,
+    slice_rows,
+)
+from twofold.evaluation.surroundings import Surroundings
 from twofold.indexing.dataset import Dataset, load_dataset
 from twofold.indexing.interactions import Interactions
 from twofold.indexing.progress import Progress, Silent
@@ -70,6 +76,9 @@ class Evaluation:
         empty without a ranker.
     comparisons
         ``"reranked - logistic: ndcg@10"`` and the like, paired over users.
+    p_values
+        Of the same comparisons, by sign flips over users, adjusted for how many they are; see
+        :mod:`twofold.evaluation.significance`.
     circumstances
         What the rows must share with others to be comparable.
     learned
@@ -90,6 +99,7 @@ class Evaluation:
     rows: tuple[Row, ...]
     probabilities: Mapping[str, Interval]
     comparisons: Mapping[str, Interval]
+    p_values: Mapping[str, float]
     circumstances: Circumstances
     learned: Mapping[str, Any]
     users: UserValues
@@ -161,32 +171,22 @@ def evaluate(
     with torch_threads(settings.threads):
         index, _ = embedded(dataset, settings, cache, progress)
         learned = learn(dataset, known, index, settings, progress, work)
-    asked = _ask(learned, dataset, split, known, settings, most, progress)
+    asked = _ask(learned, dataset, split, known, index.vectors, settings, most, progress)
     dealt = deal(learned.lists, settings.ranker.training, settings.seed)
     systems = _systems(learned, asked, dealt, settings, quick=quick, progress=progress)
     baseline = RERANKED if learned.ranker is not None else FUSED
     lists = {name: Ranked(one.items, one.scores) for name, one in systems.items()}
-    values = measure_users(
-        lists,
-        asked.truth,
-        asked.popularity,
-        ks,
-    )
+    values = measure_users(lists, asked.truth, asked.surroundings, ks)
     groups = history_groups(log, split.known_at_test, asked.users)
     rows = quality_rows(values, groups=groups, baseline=baseline, seed=settings.seed)
     rows.append(ceiling_row(asked.served.items, asked.truth, name=CEILING))
     rows += _latency_rows(asked.retriever, learned.ranker, asked.queries, settings)
-    metric = f"ndcg@{ks[0]}"
+    comparisons, p_values = compare_with_all(values, baseline, f"ndcg@{ks[0]}", seed=settings.seed)
     return Evaluation(
         rows=tuple(rows),
         probabilities=_probabilities(learned, asked, dealt, settings),
-        comparisons={
-            f"{baseline} - {other}: {metric}": compare(
-                values, baseline, other, metric, seed=settings.seed
-            )
-            for other in systems
-            if other != baseline
-        },
+        comparisons=comparisons,
+        p_values=p_values,
         circumstances=_circumstances(name, dataset, split, settings),
         learned=learned.about,
         users=values,
@@ -201,7 +201,7 @@ def evaluate(
 class _Asked:
     """The test's users and what both stages answered them.
 
-    `logits` is ``None`` without a ranker; `popularity` counts each item's known labels.
+    `logits` is ``None`` without a ranker.
     """
 
     users: npt.NDArray[np.int64]
@@ -210,7 +210,7 @@ class _Asked:
     retriever: Retriever
     served: Candidates
     logits: npt.NDArray[np.float32] | None
-    popularity: npt.NDArray[np.int64]
+    surroundings: Surroundings
 
 
 def _ask(
@@ -218,6 +218,7 @@ def _ask(
     dataset: Dataset,
     split: Split,
     known: Interactions,
+    vectors: npt.NDArray[np.float32],
     settings: Settings,
     most: int | None,
     progress: Progress,
@@ -245,7 +246,7 @@ def _ask(
         retriever=retriever,
         served=served,
         logits=None if ranker is None else ranker.logits(queries, served, progress=progress),
-        popularity=np.bincount(known.items[known.labels], minlength=known.n_items),
+        surroundings=Surroundings.of_known(known, users, queries.excluded, vectors, DEPTH),
     )
 
 
@@ -260,7 +261,8 @@ def _systems(
 ) -> dict[str, Candidates]:
     """Return the lists of every system, worst known first: sources, stage one, opponents, ours."""
     systems = _each_source(asked.retriever, asked.queries)
-    systems["popularity"] = popularity_ranking(asked.popularity, asked.queries.excluded, DEPTH)
+    popularity = asked.surroundings.popularity
+    systems["popularity"] = popularity_ranking(popularity, asked.queries.excluded, DEPTH)
     systems[FUSED] = asked.served
     with progress.step("Tuning the feature-only rerankers"):
         systems |= _opponents(dealt, asked.served, quick=quick)
@@ -280,6 +282,7 @@ def _slices(
     """Return the quality of stage one, and of both stages where there are two, slice by slice."""
     log = dataset.interactions
     known, held_out = log.take(split.known_at_test), log.take(split.test)
+    by_age = item_slices(known, held_out, asked.users, has_times=dataset.has_times)
     return slice_rows(
         {
             name: Ranked(systems[name].items, systems[name].scores)
@@ -288,7 +291,7 @@ def _slices(
         },
         asked.truth,
         history_slices(known, asked.users),
-        item_slices(known, held_out, asked.users, has_times=dataset.has_times),
+        by_age | popularity_slices(known, held_out, asked.users),
         depth=min(DEPTH, asked.served.k),
         seed=seed,
     )

@@ -13,6 +13,7 @@ import numpy as np
 from twofold.evaluation.held_out import truth_of, users_held_out
 from twofold.evaluation.intervals import bootstrap_mean
 from twofold.evaluation.quality import Ranked, UserValues, measure_users
+from twofold.evaluation.surroundings import Surroundings
 from twofold.indexing.collaborative import CollaborativeSettings, fit_factors
 from twofold.indexing.dataset import Dataset, load_dataset
 from twofold.indexing.progress import Progress
@@ -74,7 +75,7 @@ def _values(
     ranked = Ranked(*Collaborative(fitted, View()).answer(queries).top(DEPTH))
     popularity = np.bincount(known.items[known.labels], minlength=known.n_items)
     truth = truth_of(log, split.test, users)
-    found: UserValues = measure_users({"als": ranked}, truth, popularity, (10,))
+    found: UserValues = measure_users({"als": ranked}, truth, Surroundings(popularity), (10,))
     return np.asarray(found.values[0, :, found.metrics.index("ndcg@10")])
 
 

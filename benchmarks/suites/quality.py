@@ -26,6 +26,7 @@ from twofold.evaluate import FUSED, RERANKED, evaluate
 from twofold.evaluation.leaks import checked_known
 from twofold.evaluation.quality import Ranked, measure_users, quality_rows
 from twofold.evaluation.report import Row as Found
+from twofold.evaluation.surroundings import Surroundings
 from twofold.indexing.errors import LeakError
 from twofold.ranking.members import Workplace
 from twofold.settings import Settings
@@ -259,7 +260,9 @@ def _measured(peer: Peer, settings: Mapping[str, Any], held: HeldOut) -> tuple[R
     if task.excluded[rows, ranked.items[rows, columns]].any():
         raise ValueError(f"{peer.name} shows users what is excluded for them")
     popularity = np.bincount(task.log.items[task.log.labels], minlength=task.log.n_items)
-    return ranked, measure_users({peer.name: ranked}, held.truth, popularity, KS)
+    return ranked, measure_users(
+        {peer.name: ranked}, held.truth, Surroundings(popularity), KS
+    )
 
 
 def _told(row: Found, kind: str, split: str) -> Row:

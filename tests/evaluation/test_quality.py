@@ -14,11 +14,13 @@ from twofold.evaluation.quality import (
     measure_users,
     quality_rows,
 )
+from twofold.evaluation.surroundings import Surroundings
 from twofold.indexing.errors import InputError
 
 N_USERS, N_ITEMS = 60, 30
 RNG = np.random.default_rng(0)
 POPULARITY = RNG.integers(0, 50, N_ITEMS)
+SURROUNDINGS = Surroundings(POPULARITY)
 
 
 def random_lists(noise: float, held_out: np.ndarray) -> Ranked:
@@ -37,7 +39,7 @@ WARM = np.arange(N_USERS) % 3 > 0
 
 @pytest.fixture(scope="module")
 def users() -> UserValues:
-    return measure_users(SYSTEMS, TRUTH, POPULARITY, ks=(5, 10))
+    return measure_users(SYSTEMS, TRUTH, SURROUNDINGS, ks=(5, 10))
 
 
 def test_values_are_those_of_the_metrics(users: UserValues) -> None:
@@ -50,7 +52,7 @@ def test_values_are_those_of_the_metrics(users: UserValues) -> None:
 
 def test_chunks_change_nothing(users: UserValues, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quality, "_USERS_A_TIME", 7)
-    again = measure_users(SYSTEMS, TRUTH, POPULARITY, ks=(5, 10))
+    again = measure_users(SYSTEMS, TRUTH, SURROUNDINGS, ks=(5, 10))
     assert np.array_equal(again.values, users.values, equal_nan=True)
 
 
@@ -122,7 +124,7 @@ def test_values_can_be_kept(users: UserValues) -> None:
 
 def test_a_system_without_lists_has_metrics_but_no_novelty() -> None:
     empty = Ranked(np.full((N_USERS, 10), -1, dtype=np.int64))
-    row = quality_rows(measure_users({"empty": empty}, TRUTH, POPULARITY), n=20)[0]
+    row = quality_rows(measure_users({"empty": empty}, TRUTH, SURROUNDINGS), n=20)[0]
     assert row.metrics["recall@10"].mean == 0
     assert np.isnan(row.metrics["novelty@10"].mean)
     assert row.metrics["coverage@10"].mean == 0
@@ -130,11 +132,11 @@ def test_a_system_without_lists_has_metrics_but_no_novelty() -> None:
 
 def test_refusals(users: UserValues) -> None:
     with pytest.raises(InputError, match="at least one system"):
-        measure_users({}, TRUTH, POPULARITY)
+        measure_users({}, TRUTH, SURROUNDINGS)
     with pytest.raises(InputError, match="'good' has 2 lists"):
-        measure_users({"good": Ranked(SYSTEMS["good"].items[:2])}, TRUTH, POPULARITY)
+        measure_users({"good": Ranked(SYSTEMS["good"].items[:2])}, TRUTH, SURROUNDINGS)
     with pytest.raises(InputError, match="lengths k"):
-        measure_users(SYSTEMS, TRUTH, POPULARITY, ks=(0,))
+        measure_users(SYSTEMS, TRUTH, SURROUNDINGS, ks=(0,))
     with pytest.raises(InputError, match="baseline 'x'"):
         quality_rows(users, baseline="x")
     with pytest.raises(InputError, match="no ndcg@7"):

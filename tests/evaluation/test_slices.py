@@ -83,7 +83,7 @@ def test_labels_are_sliced_by_their_items_age_at_the_label() -> None:
     assert again["items under 7 days"].items.tolist() == [0]
     counted = item_slices(known, held, np.array([0, 1]), has_times=False)
     assert {name: one.items.tolist() for name, one in counted.items() if len(one.items)} == {
-        "items with 0 events": [5],
+        "items new": [5],
         "items with 1-2 events": [0, 1, 3, 4],
     }
 
