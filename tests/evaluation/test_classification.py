@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from twofold.evaluation import intervals
-from twofold.evaluation.classification import auc, classify, loss_differences, pr_auc
+from twofold.evaluation.classification import (
+    auc,
+    classify,
+    gauc,
+    loss_differences,
+    pr_auc,
+    user_aucs,
+)
 from twofold.evaluation.judgements import Judgements, brier_losses, log_losses
 from twofold.indexing.errors import InputError
 
@@ -90,6 +97,8 @@ def test_one_label_alone_has_no_ranking() -> None:
     out = classify(judged, seed=0, n=10, n_ranked=10)
     assert np.isnan(out["auc"].mean)
     assert np.isnan(out["pr_auc"].mean)
+    assert np.isnan(out["gauc"].mean)
+    assert out["gauc"].n_users == 0
     assert np.isnan(out["balanced_accuracy"].mean)
     assert out["majority_accuracy"].mean == 1
 
@@ -113,3 +122,36 @@ def test_of_lists_leaves_padding_and_empty_users_out() -> None:
 def test_refusals(p: list[float], n_labels: int) -> None:
     with pytest.raises(InputError, match="Judgements"):
         Judgements(np.array(p), np.zeros(n_labels, dtype=bool), np.zeros(len(p), dtype=np.int64))
+
+
+@pytest.mark.parametrize("grid", [0, 4])
+def test_group_auc_agrees_with_sklearn_user_by_user(grid: int) -> None:
+    judged = judgements(6, n=400, n_users=70, grid=grid)
+    slow, rows = np.full(judged.n_users, np.nan), np.zeros(judged.n_users)
+    for user in range(judged.n_users):
+        own = judged.users == user
+        if len(set(judged.labels[own].tolist())) == 2:
+            slow[user] = sk.roc_auc_score(judged.labels[own], judged.probabilities[own])
+            rows[user] = own.sum()
+    assert np.isnan(slow).any()
+    assert user_aucs(judged) == pytest.approx(slow, nan_ok=True)
+    found = gauc(judged, seed=4, n=40)
+    assert found.mean == pytest.approx(np.average(np.nan_to_num(slow), weights=rows))
+    assert found.n_users == np.count_nonzero(rows)
+    drawn = np.concatenate(list(intervals.draw_users(judged.n_users, 4, 40)))
+    means = [np.average(np.nan_to_num(slow), weights=rows * one) for one in drawn]
+    assert [found.low, found.high] == pytest.approx(np.quantile(means, [0.025, 0.975]))
+    assert classify(judged, 4, n=40, n_ranked=2)["gauc"] == found
+
+
+def test_group_auc_sees_the_order_within_lists_alone() -> None:
+    # The keen user's rows stand above the other's, and each list is upside down or tied.
+    judged = Judgements(
+        np.array([0.8, 0.9, 0.9, 0.1, 0.1]),
+        np.array([True, False, True, False, True]),
+        np.array([0, 0, 0, 1, 1]),
+    )
+    assert user_aucs(judged).tolist() == [0.25, 0.5]
+    assert gauc(judged, 0, n=5).mean == pytest.approx((3 * 0.25 + 2 * 0.5) / 5)
+    shifted = Judgements(judged.probabilities - 0.1 * judged.users, judged.labels, judged.users)
+    assert gauc(shifted, 0, n=5) == gauc(judged, 0, n=5)

@@ -4,8 +4,17 @@ from math import log2
 
 import numpy as np
 import pytest
+from sklearn.metrics.pairwise import cosine_similarity
 
-from twofold.evaluation.exposure import coverage, gini, mean_popularity, novelty
+from twofold.evaluation import exposure
+from twofold.evaluation.exposure import (
+    coverage,
+    diversity,
+    gini,
+    mean_popularity,
+    novelty,
+    popularity_lift,
+)
 
 LISTS = np.array([[0, 1, 2], [0, 1, -1], [-1, -1, -1]])
 
@@ -43,3 +52,44 @@ def test_mean_popularity() -> None:
     values = mean_popularity(LISTS, 2, np.array([5, 1, 0]))
     assert values[:2].tolist() == [3, 3]
     assert np.isnan(values[2])
+
+
+def test_lift_is_relative_to_the_own_history() -> None:
+    popularity = np.array([6, 2, 1])
+    lists = np.array([[0, 1], [0, 1], [2, -1], [0, 1], [-1, -1]])
+    history = np.array([4.0, 2.0, 4.0, np.nan, 3.0])
+    values = popularity_lift(lists, 2, popularity, history)
+    assert values == pytest.approx([0, 1, -0.75, np.nan, np.nan], nan_ok=True)
+    assert popularity_lift(lists, 1, popularity, history)[0] == pytest.approx(0.5)
+    nothing = popularity_lift(lists, 2, popularity, np.zeros(5))
+    assert np.isnan(nothing).all()
+
+
+def test_diversity_of_lists_that_can_be_reckoned_by_hand() -> None:
+    vectors = np.array([[2, 0], [5, 0], [0, 1], [-1, 0], [0, 0]], dtype=np.float32)
+    lists = np.array([[0, 1, 3], [0, 2, 1], [0, 3, 2], [4, 0, -1], [0, 4, 2], [-1, -1, -1]])
+    assert diversity(lists, 2, vectors) == pytest.approx(
+        [0, 1, 2, np.nan, np.nan, np.nan], nan_ok=True
+    )
+    expected = [1 - (1 - 1 - 1) / 3, 1 - 1 / 3, 1 + 1 / 3, np.nan, 1, np.nan]
+    assert diversity(lists, 3, vectors) == pytest.approx(expected, nan_ok=True)
+    assert diversity(lists, 9, vectors) == pytest.approx(expected, nan_ok=True)
+    assert np.isnan(diversity(lists, 1, vectors)).all()
+
+
+def test_diversity_agrees_with_sklearn_in_any_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    drawn = rng.normal(0.3, 1, (50, 7)) * rng.uniform(0.1, 9, (50, 1))
+    vectors = drawn.astype(np.float32)
+    vectors[:5] = 0
+    lists = np.stack([rng.permutation(50)[:10] for _ in range(30)])
+    lists[np.arange(10) >= rng.integers(0, 11, (30, 1))] = -1
+    slow = []
+    for items in lists[:, :8]:
+        shown = vectors[items[items >= 5]]
+        pairs = cosine_similarity(shown)[np.triu_indices(len(shown), 1)] if len(shown) else []
+        slow.append(1 - np.mean(pairs) if len(pairs) else np.nan)
+    whole = diversity(lists, 8, vectors)
+    assert whole == pytest.approx(slow, abs=1e-6, nan_ok=True)
+    monkeypatch.setattr(exposure, "_VALUES_A_TIME", 8 * 7 * 4)
+    assert diversity(lists, 8, vectors) == pytest.approx(whole, abs=1e-12, nan_ok=True)

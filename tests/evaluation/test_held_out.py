@@ -1,8 +1,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from twofold.evaluation.held_out import history_groups, truth_of, users_held_out
+from twofold.evaluation.held_out import (
+    history_groups,
+    history_popularity,
+    truth_of,
+    users_held_out,
+)
 from twofold.indexing.interactions import Interactions
 
 USERS = np.array([0, 0, 0, 1, 2, 2, 2, 3])
@@ -43,3 +49,14 @@ def test_a_user_known_by_dislikes_alone_is_new() -> None:
     assert groups["all"].tolist() == [True, True, True]
     assert groups["warm"].tolist() == [False, False, True]
     assert groups["new"].tolist() == [True, True, False]
+
+
+def test_a_history_is_as_popular_as_its_items_each_once() -> None:
+    # User 2 disliked item 8 and took 4 twice; user 3 has no known event.
+    log = interactions()
+    known = log.take(USERS < 3)
+    popularity = np.array([0, 0, 0, 0, 7, 2, 4, 9, 100])
+    found = history_popularity(known, np.array([3, 2, 0]), popularity)
+    assert found == pytest.approx([np.nan, 7, 5], nan_ok=True)
+    twice = log.take(np.array([0, 0, 1]))
+    assert history_popularity(twice, np.array([0]), popularity) == pytest.approx([3])

@@ -4,16 +4,18 @@ import numpy as np
 import pytest
 
 from twofold.evaluation import quality
-from twofold.evaluation.intervals import bootstrap_mean, paired_difference
+from twofold.evaluation.intervals import bootstrap_mean, bootstrap_ratio, paired_difference
 from twofold.evaluation.metrics import Truth, judge, ndcg, recall
 from twofold.evaluation.quality import (
     Ranked,
     UserValues,
     ceiling_row,
     compare,
+    compare_with_all,
     measure_users,
     quality_rows,
 )
+from twofold.evaluation.significance import holm, sign_flip_test
 from twofold.evaluation.surroundings import Surroundings
 from twofold.indexing.errors import InputError
 
@@ -99,6 +101,43 @@ def test_coverage_is_of_the_group_and_has_no_interval(users: UserValues) -> None
     assert row.metrics["coverage@5"].mean == len(shown) / N_ITEMS
     assert np.isnan(row.metrics["coverage@5"].low)
     assert 0 <= row.metrics["gini@5"].mean <= 1
+
+
+def test_the_gap_of_a_group_is_the_ratio_of_its_means() -> None:
+    history = RNG.uniform(1, 30, N_USERS)
+    history[5:12] = np.nan
+    lists = Ranked(SYSTEMS["good"].items.copy())
+    lists.items[20:24] = -1
+    around = Surroundings(POPULARITY, history_popularity=history)
+    users = measure_users({"bad": SYSTEMS["bad"], "good": lists}, TRUTH, around, ks=(5, 10))
+    lost, unasked = np.arange(N_USERS) == 6, np.arange(N_USERS) < 3
+    rows = quality_rows(users, groups={"warm": WARM, "lost": lost, "unasked": unasked}, n=50)
+    assert [(row.group, row.name) for row in rows[1:3]] == [("warm", "good"), ("lost", "bad")]
+    counted = WARM & (TRUTH.n_held_out() > 0)
+    shown = users.of("good", "popularity@5")
+    both = counted & ~np.isnan(history) & ~np.isnan(shown)
+    gap = rows[1].metrics["delta_gap@5"]
+    assert gap.mean == pytest.approx(shown[both].mean() / history[both].mean() - 1)
+    assert gap.n_users == both.sum() < counted.sum()
+    above, below = (np.where(both, one, 0)[counted] for one in (shown - history, history))
+    slow = bootstrap_ratio(above, below, 0, 50)
+    assert [gap.low, gap.high] == pytest.approx([slow.low, slow.high])
+    # Nobody of the second group has a history: there is nothing to compare a list with.
+    assert "delta_gap@5" not in rows[2].metrics
+    assert np.isnan(rows[2].metrics["popularity_lift@5"].mean)
+
+
+def test_a_system_is_compared_with_all_others(users: UserValues) -> None:
+    three = measure_users(
+        {**SYSTEMS, "worse": random_lists(30.0, HELD_OUT)}, TRUTH, SURROUNDINGS, ks=(5,)
+    )
+    intervals, p = compare_with_all(three, "good", "ndcg@5", seed=2, n=300)
+    assert list(intervals) == list(p) == ["good - bad: ndcg@5", "good - worse: ndcg@5"]
+    assert intervals["good - bad: ndcg@5"] == compare(three, "good", "bad", "ndcg@5", seed=2, n=300)
+    ours = three.of("good", "ndcg@5")
+    slow = [sign_flip_test(ours - three.of(one, "ndcg@5"), 2).p for one in ("bad", "worse")]
+    assert list(p.values()) == holm(slow).tolist()
+    assert max(p.values()) < 0.05
 
 
 def test_the_ceiling_is_recall_of_all_candidates() -> None:

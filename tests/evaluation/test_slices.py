@@ -16,6 +16,7 @@ from twofold.evaluation.slices import (
     history_slices,
     item_slices,
     label_sums,
+    popularity_slices,
     slice_rows,
 )
 from twofold.indexing.interactions import Interactions
@@ -122,8 +123,10 @@ def test_slices_add_up_to_the_whole(data: st.DataObject) -> None:
     items = np.stack([rng.permutation(12) for _ in users])
     scores = -np.sort(rng.integers(0, 6, items.shape), axis=1).astype(np.float32)  # many ties
     whole = label_sums(judge(items, truth, scores), 5)
-    for has_times in (True, False):
-        parts = item_slices(known, held, users, has_times=has_times)
+    ages = [item_slices(known, held, users, has_times=one) for one in (True, False)]
+    popular = popularity_slices(known, held, users)
+    for parts in (*ages, popular):
+        assert parts["items new"].items.tolist() == popular["items new"].items.tolist()
         counted = np.sum([one.n_held_out() for one in parts.values()], axis=0)
         np.testing.assert_array_equal(counted, truth.n_held_out())
         sums = sum(label_sums(judge(items, one, scores), 5) for one in parts.values())
@@ -138,3 +141,50 @@ def test_slices_add_up_to_the_whole(data: st.DataObject) -> None:
     lone = Truth.from_pairs(users, np.arange(5), 5)
     one = label_sums(judge(items, lone, scores), 5)
     np.testing.assert_allclose(one[:, 0], ndcg(judge(items, lone, scores), 10), atol=1e-12)
+
+
+def _by_popularity(counts: list[int]) -> dict[str, list[int]]:
+    """Return the items of each slice where one user took every item and items have these events."""
+    n = len(counts)
+    known = _log([(0, item, 0) for item, count in enumerate(counts) for _ in range(count)], 2, n)
+    held = _log([(1, item, 0) for item in range(n)], 2, n)
+    found = popularity_slices(known, held, np.array([1]))
+    assert list(found) == ["items new", "items head", "items middle", "items tail"]
+    assert all(len(one) == 1 for one in found.values())
+    return {name.removeprefix("items "): one.items.tolist() for name, one in found.items()}
+
+
+def test_labels_are_sliced_by_how_popular_their_item_is() -> None:
+    # Of 13 events item 2 has 4, not a third, so item 0 is needed; with it 7 are held, not two.
+    told = _by_popularity([3, 0, 4, 2, 2, 2])
+    assert told == {"new": [1], "head": [0, 2], "middle": [3, 4, 5], "tail": []}
+    # Exactly a third is enough: item 2 has 4 of 12, and 0, 4 and 5 stand behind it.
+    told = _by_popularity([3, 0, 4, 1, 2, 2])
+    assert told == {"new": [1], "head": [2], "middle": [0, 4, 5], "tail": [3]}
+    # What one item holds beyond its third is not another's; items of one count are never parted.
+    assert _by_popularity([8, 2, 1, 1]) == {"new": [], "head": [0], "middle": [], "tail": [1, 2, 3]}
+    assert _by_popularity([2, 2, 2, 2])["head"] == [0, 1, 2, 3]
+    assert _by_popularity([0, 0])["new"] == [0, 1]
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=12))
+def test_the_head_is_the_fewest_items_with_a_third_of_the_events(counts: list[int]) -> None:
+    told = _by_popularity(counts)
+    assert sorted(item for one in told.values() for item in one) == list(range(len(counts)))
+    total, before = sum(counts), 0
+    for name, share in (("head", 1), ("middle", 2), ("tail", 3)):
+        mine = sorted({counts[item] for item in told[name]}, reverse=True)
+        assert not mine or before * 3 < total * share
+        for count in mine:
+            assert before * 3 < total * share
+            assert name == "head" or before * 3 >= total * (share - 1)
+            before += sum(one for one in counts if one == count)
+    assert before == total
+
+
+def test_a_label_is_sliced_once_and_other_users_are_left_out() -> None:
+    known = _log([(0, 1, 0)])
+    held = _log([(0, 1, 1), (0, 1, 2), (1, 1, 1), (2, 1, 1), (2, 3, 1)])
+    found = popularity_slices(known, held, np.array([2, 0]))
+    assert found["items head"].rows.tolist() == [0, 1]
+    assert found["items new"].items.tolist() == [3]

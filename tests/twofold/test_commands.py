@@ -120,8 +120,17 @@ def test_build_and_evaluate_run_on_files(place: Place, capsys: Captured) -> None
     *rows, pairs = json_lines(capsys.readouterr().out)
     assert {"reranked", "fused stage one"} <= {str(row["row"]["name"]) for row in rows}
     groups = {str(row["row"]["group"]) for row in rows if row["row"]["name"] == "reranked"}
-    assert {"all", "history 6-20", "items under 90 days"} <= groups
-    assert pairs
+    assert {"all", "history 6-20", "items under 90 days", "items head"} <= groups
+    (whole,) = (
+        row["row"]
+        for row in rows
+        if (row["row"]["name"], row["row"]["group"]) == ("reranked", "all")
+    )
+    for metric in ("diversity@10", "popularity_lift@10", "delta_gap@10", "serendipity@10"):
+        assert whole["metrics"][metric]["mean"] is not None, metric
+    tested = {name for name, one in pairs.items() if "p_holm" in one}
+    assert "reranked - popularity: ndcg@10" in tested
+    assert "gauc" in set(pairs) - tested
     assert cli.run([*arguments, "-s", "ranker.train=false"]) == 0
     out = capsys.readouterr().out
     assert "ndcg@10" in out
