@@ -31,8 +31,8 @@ def test_agrees_with_trec_eval() -> None:
     relevant: dict[str, dict[str, int]] = {str(query): {} for query in range(N_QUERIES)}
     for query, item, grade in zip(rows, columns, grades, strict=True):
         relevant[str(query)][str(item)] = int(grade)
-    for query, count in enumerate(n_unknown.tolist()):
-        relevant[str(query)] |= {f"unknown {one}": 2 for one in range(count)}
+    for row, count in enumerate(n_unknown):
+        relevant[str(row)] |= {f"unknown {one}": 2 for one in range(count)}
     run = {
         str(query): {str(item): float(LENGTH - rank) for rank, item in enumerate(ranked)}
         for query, ranked in enumerate(items)

@@ -68,13 +68,22 @@ def test_agrees_with_scipy() -> None:
         assert ours.p == pytest.approx(theirs.pvalue, abs=error)
 
 
-def test_drawn_flips_agree_with_all_flips(monkeypatch: pytest.MonkeyPatch) -> None:
-    differences = np.random.default_rng(3).normal(0.3, 1, 14)
+def test_drawn_flips_agree_with_all_flips() -> None:
+    differences = np.random.default_rng(3).normal(0.2, 1, 13)
+    signs = 1 - 2 * ((np.arange(2**13)[:, None] >> np.arange(13)) & 1)
+    everyone = np.mean(np.abs(signs @ differences) >= abs(differences.sum()) - 1e-9)
     drawn = sign_flip_test(differences, seed=5, n=20_000)
-    monkeypatch.setattr(significance, "EXACT", 14)
-    everyone = sign_flip_test(differences, seed=5)
-    assert (drawn.exact, everyone.exact, everyone.n_flips) == (False, True, 2**14)
-    assert drawn.p == pytest.approx(everyone.p, abs=4 * np.sqrt(everyone.p / 20_000))
+    assert not drawn.exact
+    assert 0.05 < everyone < 0.95
+    assert drawn.p == pytest.approx(everyone, abs=4 * np.sqrt(0.25 / 20_000))
+
+
+def test_every_sign_is_turned_half_of_the_time_and_apart_from_others() -> None:
+    turned = np.concatenate(list(significance._drawn_flips(130, 0, 4000)))
+    assert set(np.unique(turned)) == {0, 1}
+    alike = np.corrcoef(turned.T) - np.eye(130)
+    assert np.abs(turned.mean(axis=0) - 0.5).max() < 5 * np.sqrt(0.25 / 4000)
+    assert np.abs(alike).max() < 5.5 / np.sqrt(4000)
 
 
 def test_p_is_never_zero_and_counts_the_measured_one() -> None:

@@ -82,6 +82,7 @@ def test_labels_are_sliced_by_their_items_age_at_the_label() -> None:
     early = _log([(0, 0, 0), (0, 0, 500)])
     again = item_slices(known, early, np.array([0]), has_times=True)
     assert again["items under 7 days"].items.tolist() == [0]
+    assert len(again["items older"].items) == 0
     counted = item_slices(known, held, np.array([0, 1]), has_times=False)
     assert {name: one.items.tolist() for name, one in counted.items() if len(one.items)} == {
         "items new": [5],
