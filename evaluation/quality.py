@@ -24,7 +24,7 @@ from twofold.evaluation.intervals import (
 from twofold.evaluation.metrics import Truth, judge, metric_values, recall
 from twofold.evaluation.report import Row
 from twofold.evaluation.serendipity import serendipity
-from twofold.evaluation.significance import holm, sign_flip_test
+from twofold.evaluation.significance import holm, permutation_test
 from twofold.evaluation.surroundings import Surroundings
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
@@ -269,7 +269,7 @@ def compare_with_all(
     """Return `system`'s metric minus every other's, and how likely chance alone makes as much.
 
     Keys of both are ``"SYSTEM - OTHER: METRIC"``. The p-values are of
-    :func:`twofold.evaluation.significance.sign_flip_test`, adjusted for their number by
+    :func:`twofold.evaluation.significance.permutation_test`, adjusted for their number by
     :func:`twofold.evaluation.significance.holm`.
     """
     names = {f"{system} - {one}: {metric}": one for one in users.systems if one != system}
@@ -277,7 +277,7 @@ def compare_with_all(
         name: compare(users, system, one, metric, seed=seed, n=n) for name, one in names.items()
     }
     ours = users.of(system, metric)
-    found = [sign_flip_test(ours - users.of(one, metric), seed).p for one in names.values()]
+    found = [permutation_test(ours - users.of(one, metric), seed) for one in names.values()]
     return intervals, dict(zip(names, holm(found).tolist(), strict=True))
 
 

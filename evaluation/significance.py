@@ -14,7 +14,6 @@ References
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -27,33 +26,8 @@ EXACT = 12  # up to so many users all flips are looked at, 4,096 at most
 _VALUES_A_TIME = 4_000_000
 
 
-@dataclass(frozen=True)
-class SignFlips:
-    """What the sign-flip test found.
-
-    Parameters
-    ----------
-    mean
-        Mean difference over users.
-    p
-        How often flipped signs give a mean as far from 0, above 0, at most 1.
-    n_users
-        How many users have a difference, 0 included.
-    n_flips
-        How many flips were looked at.
-    exact
-        Whether these were all there are.
-    """
-
-    mean: float
-    p: float
-    n_users: int
-    n_flips: int
-    exact: bool
-
-
-def sign_flip_test(differences: Floats, seed: int, n: int = 10_000) -> SignFlips:
-    """Return the two-sided paired permutation test of a mean difference over users.
+def permutation_test(differences: Floats, seed: int, n: int = 10_000) -> float:
+    """Return the two-sided p of a paired permutation test of a mean difference, above 0, at most 1.
 
     If two systems were alike, each user's difference would as well have the other sign [1]_, [2]_.
     ``p`` is the share of flips, each user's sign turned or not, whose mean is at least as far from
@@ -81,7 +55,7 @@ def sign_flip_test(differences: Floats, seed: int, n: int = 10_000) -> SignFlips
     given = differences[~np.isnan(differences)]
     if differences.ndim != 1 or not len(given) or not bool(np.all(np.isfinite(given))) or n < 1:
         raise InputError(
-            "sign_flip_test needs a finite difference of at least one user and a flip; got shape "
+            "permutation_test needs a finite difference of at least one user and a flip; got shape "
             f"{differences.shape}, {len(given)} numbers, n={n}"
         )
     moved = given[given != 0]  # the sign of 0 turns nothing
@@ -93,9 +67,7 @@ def sign_flip_test(differences: Floats, seed: int, n: int = 10_000) -> SignFlips
     far = sum(
         int(np.count_nonzero(np.abs(total - 2 * (turned @ moved)) >= border)) for turned in flips
     )
-    n_flips = 2 ** len(moved) if exact else n
-    p = far / n_flips if exact else (far + 1) / (n + 1)
-    return SignFlips(float(given.mean()), p, len(given), n_flips, exact)
+    return far / 2 ** len(moved) if exact else (far + 1) / (n + 1)
 
 
 def holm(p: Sequence[float] | Floats) -> Floats:

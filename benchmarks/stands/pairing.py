@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from twofold.evaluation.significance import holm, permutation_test
 
 from twofold.evaluation.intervals import bootstrap_mean
 from twofold.evaluation.metrics import Truth, judge, metric_values
 from twofold.evaluation.quality import Ranked
+from twofold.evaluation.significance import holm, permutation_test
 
 FIRST = "ndcg@10"  # the metric by which systems are told first, tied or behind
 

@@ -260,9 +260,7 @@ def _measured(peer: Peer, settings: Mapping[str, Any], held: HeldOut) -> tuple[R
     if task.excluded[rows, ranked.items[rows, columns]].any():
         raise ValueError(f"{peer.name} shows users what is excluded for them")
     popularity = np.bincount(task.log.items[task.log.labels], minlength=task.log.n_items)
-    return ranked, measure_users(
-        {peer.name: ranked}, held.truth, Surroundings(popularity), KS
-    )
+    return ranked, measure_users({peer.name: ranked}, held.truth, Surroundings(popularity), KS)
 
 
 def _told(row: Found, kind: str, split: str) -> Row:

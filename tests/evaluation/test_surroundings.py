@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from twofold.evaluation.quality import Ranked, UserValues, measure_users
 from twofold.evaluation.serendipity import serendipity
 from twofold.evaluation.surroundings import Surroundings
 from twofold.indexing.errors import InputError
+from twofold.indexing.interactions import Interactions
 from twofold.retrieval.candidates import Candidates, rank
 
 N_USERS, N_ITEMS, KS = 12, 9, (1, 3, 20)
@@ -107,6 +109,31 @@ def test_values_are_those_of_the_metrics() -> None:
         }
         for name, values in expected.items():
             np.testing.assert_array_equal(found.of("one", f"{name}@{k}"), values)
+
+
+def test_what_is_known_at_test_surrounds_the_lists() -> None:
+    rows = np.array([(0, 1), (0, 2), (1, 1), (1, 3), (2, 3), (2, 3)])
+    n = len(rows)
+    known = Interactions(
+        users=rows[:, 0],
+        items=rows[:, 1],
+        steps=np.arange(n, dtype=np.int32),
+        times=np.zeros(n, dtype=np.int64),
+        weights=np.ones(n, dtype=np.float32),
+        signs=np.ones(n, dtype=np.int8),
+        seen=np.ones(n, dtype=bool),
+        labels=np.array([1, 0, 1, 1, 1, 1], dtype=bool),
+        kinds=np.zeros(n, dtype=np.int16),
+        n_users=4,
+        n_items=5,
+    )
+    excluded = sp.csr_matrix(np.array([[0, 0, 0, 1, 0], [0, 0, 0, 0, 0]]))
+    found = Surroundings.of_known(known, np.array([2, 1]), excluded, None, 2)
+    assert found.popularity.tolist() == [0, 2, 0, 3, 0]
+    assert found.history_popularity == pytest.approx([3, 2.5])
+    assert found.primitive is not None
+    assert found.primitive.items.tolist() == [[1, 0], [3, 1]]
+    assert found.vectors is None
 
 
 def test_what_is_not_known_is_not_measured() -> None:
