@@ -259,8 +259,8 @@ def _measured(peer: Peer, settings: Mapping[str, Any], held: HeldOut) -> tuple[R
     rows, columns = np.nonzero(ranked.items >= 0)
     if task.excluded[rows, ranked.items[rows, columns]].any():
         raise ValueError(f"{peer.name} shows users what is excluded for them")
-    popularity = np.bincount(task.log.items[task.log.labels], minlength=task.log.n_items)
-    return ranked, measure_users({peer.name: ranked}, held.truth, Surroundings(popularity), KS)
+    around = Surroundings.of_known(task.log, task.users, task.excluded, None, DEPTH)
+    return ranked, measure_users({peer.name: ranked}, held.truth, around, KS)
 
 
 def _told(row: Found, kind: str, split: str) -> Row:
