@@ -1,0 +1,131 @@
+"""The quality suite on a small world: ours, peers found by their trials, and pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.data.datasets import DataSet
+from benchmarks.harness.cells import Plan, Row
+from benchmarks.harness.records import Records
+from benchmarks.harness.running import Run
+from benchmarks.harness.users import UserResults
+from benchmarks.peers.task import Task
+from benchmarks.suites import quality
+from benchmarks.suites.quality import QUALITY
+from twofold.evaluation.quality import Ranked
+
+
+@dataclass(frozen=True)
+class Countdown:
+    """Ranks items by number, from the end or the beginning, and may show what is excluded."""
+
+    name: str = "countdown"
+    honest: bool = True
+
+    @property
+    def grid(self) -> tuple[Mapping[str, Any], ...]:
+        return ({"from": "beginning"}, {"from": "end"})
+
+    def lists(self, task: Task, settings: Mapping[str, Any]) -> Ranked:
+        order = np.arange(task.log.n_items)[:: -1 if settings["from"] == "end" else 1]
+        excluded = task.excluded.toarray() if self.honest else np.zeros(task.excluded.shape, bool)
+        items = np.full((len(task.users), task.k), -1, dtype=np.int64)
+        for row, banned in enumerate(excluded):
+            shown = order[~banned[order]][: task.k]
+            items[row, : len(shown)] = shown
+        return Ranked(items)
+
+
+@dataclass(frozen=True)
+class Stand:
+    plan: Plan
+    users: UserResults
+    records: Records
+
+    def rows(self, *cells: str) -> list[Row]:
+        return list(Run(QUALITY, self.plan, self.users, self.records).rows(cells))
+
+
+@pytest.fixture
+def stand(small_data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stand:
+    monkeypatch.setattr(quality, "peers_of", lambda **_: (Countdown(),))
+    monkeypatch.setattr(quality, "QUICK_PEERS", ("countdown",))
+    monkeypatch.setattr(quality, "QUICK_TRIALS", 2)
+    records = Records(tmp_path / "rows.jsonl")
+    return Stand(Plan(small_data, quick=True), UserResults(tmp_path / "users"), records)
+
+
+def test_a_peer_ranks_the_test_with_the_best_of_its_trials(stand: Stand) -> None:
+    *trials, last = stand.rows("countdown")
+    reached = [row["ndcg@10"] for row in trials]
+    assert [row["trial"]["from"] for row in trials] == ["beginning", "end"]
+    assert reached[0] != reached[1]
+    search = last["search"]
+    assert search["best"] == trials[int(np.argmax(reached))]["trial"]
+    assert search["validation_ndcg@10"] == max(reached)
+    assert (search["trials"], search["most_trials"], search["most_minutes"]) == (2, 8, 20.0)
+    assert last["metrics"]["ndcg@10"]["low"] <= last["metrics"]["ndcg@10"]["mean"]
+    # All stands recorded: nothing is run again.
+    assert stand.rows("countdown") == []
+
+
+def test_a_search_ends_when_its_time_is_spent(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quality, "MINUTES", 0.0)
+    # The first trial is always run: without one there would be nothing to choose.
+    monkeypatch.setattr(quality, "QUICK_TRIALS", 2)
+    first, second, last = stand.rows("countdown")
+    assert first["ndcg@10"] is not None
+    assert second["skipped"] == "0 minutes are spent"
+    assert last["search"]["trials"] == 1
+
+
+def test_a_peer_that_shows_what_is_excluded_is_refused(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quality, "peers_of", lambda **_: (Countdown(honest=False),))
+    with pytest.raises(ValueError, match="shows users what is excluded"):
+        stand.rows("countdown")
+
+
+def test_a_planted_leak_is_found(stand: Stand) -> None:
+    validation, test = stand.rows("leaks")
+    assert (validation["part"], test["part"]) == ("validation", "test")
+    for row in (validation, test):
+        assert row["planted_leak_found"]
+        assert row["n_tested"] > 0
+        assert row["n_again"] == 0
+    assert validation["n_known"] < test["n_known"]
+
+
+def test_ours_and_peers_are_paired_user_by_user(stand: Stand) -> None:
+    rows = stand.rows()
+    systems = {row["system"] for row in rows if row.get("kind") == "quality"}
+    assert {"reranked", "fused stage one", "LambdaRank", "popularity", "countdown"} <= systems
+    by_kind = {row.get("kind") for row in rows}
+    assert {"ceiling", "latency", "probabilities", "slice", "pair", "leaks", "trial"} <= by_kind
+    means = {
+        row["system"]: row["metrics"]["ndcg@10"]["mean"]
+        for row in rows
+        if row.get("kind") == "quality" and row["group"] == "all"
+    }
+    pairs = {
+        row["other"]: row
+        for row in rows
+        if row.get("kind") == "pair" and row["metric"] == "ndcg@10"
+    }
+    assert set(pairs) == set(means) - {"reranked"}
+    for other, row in pairs.items():
+        assert row["mean"] == pytest.approx(means["reranked"] - means[other], abs=1e-6)
+        assert row["low"] <= row["mean"] <= row["high"]
+        assert 0 < row["p"] <= row["p_holm"] <= 1
+    (learned,) = [row for row in rows if row.get("kind") == "learned"]
+    assert learned["about"]["ranker"]["n_trained"] > 0
+    assert not stand.users.work("x").parent.exists()
