@@ -76,8 +76,7 @@ def make_environment(name: str) -> Path:
             return folder
         if folder.exists():
             shutil.rmtree(folder)
-        install = [str(_python(folder)), "-m", "pip", "install", "-r", str(file)]
-        for command in ([sys.executable, "-m", "venv", str(folder)], install):
+        for command in commands_of(folder, file):
             done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL)
             if done.returncode:
                 raise TwofoldError(
@@ -86,6 +85,14 @@ def make_environment(name: str) -> Path:
                 )
         (folder / _READY).touch()
     return folder
+
+
+def commands_of(folder: Path, file: Path) -> tuple[list[str], ...]:
+    """Return the commands that make an environment in a folder from a file of requirements."""
+    return (
+        [sys.executable, "-m", "venv", str(folder)],
+        [str(_python(folder)), "-m", "pip", "install", "-r", str(file)],
+    )
 
 
 def _python(folder: Path) -> Path:

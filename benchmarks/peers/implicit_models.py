@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -97,6 +98,7 @@ class ImplicitNeighbours:
     def lists(self, task: Task, settings: Mapping[str, Any]) -> Ranked:
         """Return what the fitted model recommends; a list ends where nothing is alike."""
         from implicit import nearest_neighbours as kinds
+        from implicit.utils import ParameterWarning
 
         own = dict(settings)
         made = {
@@ -105,7 +107,10 @@ class ImplicitNeighbours:
             "bm25": kinds.BM25Recommender,
         }[own.pop("kind")](**own, num_threads=task.threads)
         matrix = task.log.matrix()
-        made.fit(matrix, show_progress=False)
+        with warnings.catch_warnings():
+            # Of a conversion between its own steps.
+            warnings.simplefilter("ignore", ParameterWarning)
+            made.fit(matrix, show_progress=False)
         # Its own filter knows no more than what raised the scores, and excluded is more (dislikes)
         # or less (repeats): it is asked for so many more, and they are taken out.
         items, scores = _empty(task)

@@ -92,6 +92,8 @@ def main(folder: Path) -> None:
     log, asked = np.load(folder / "log.npz"), np.load(folder / "asked.npz")
     torch.set_num_threads(task["threads"])
     pytorch_lightning.seed_everything(task["seed"], workers=True)
+    # Deterministic kernels alone; filling fresh memory beside them only takes time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     settings = dict(task["settings"])
     steps = settings.pop("steps")
     model = SASRecModel(
@@ -107,7 +109,11 @@ def main(folder: Path) -> None:
     say("trained")
     # Without repeats RecTools leaves out what it knows of the user. What is excluded beyond that,
     # dislikes above all, is asked for on top and taken out.
-    most = int(np.diff(asked["indptr"]).max(initial=0))
+    hidden = np.repeat(asked["users"], np.diff(asked["indptr"])) * task["n_items"]
+    hidden += asked["indices"]
+    viewed = log["users"] * task["n_items"] + log["items"]
+    beyond = np.ones(len(hidden), bool) if task["repeat"] else ~np.isin(hidden, viewed)
+    most = int(np.bincount(hidden[beyond] // task["n_items"]).max(initial=0))
     users = asked["users"][np.isin(asked["users"], log["users"])]
     shown = model.recommend(
         users=users,

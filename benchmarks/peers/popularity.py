@@ -85,4 +85,4 @@ def _decayed(task: Task, asked_at: Int64s, half_life: float) -> Ranked:
 
     ranked = best_lists(task.excluded[order], task.k, at_each)
     back = np.argsort(order, kind="stable")
-    return Ranked(*(None if part is None else part[back] for part in ranked))
+    return Ranked(ranked.items[back], None if ranked.scores is None else ranked.scores[back])
