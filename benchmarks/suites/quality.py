@@ -34,7 +34,10 @@ from twofold.settings import Settings
 KS = (5, 10, 20)
 TRIALS, MINUTES = 8, 20.0  # what a peer's search may take on each data set
 OURS, PAIRS, LEAKS = "twofold", "pairs", "leaks"
-MEASURES = ("indexing/splits.py", "evaluation", "benchmarks/stands", "benchmarks/suites/quality.py")
+MEASURES = (
+    *("indexing/splits.py", "evaluation", "benchmarks/stands/held_out.py"),
+    *("benchmarks/stands/kept_lists.py", "benchmarks/suites/quality.py"),
+)
 LEARNERS = ("indexing", "retrieval", "ranking", "twofold/learning.py", "twofold/lessons.py")
 QUICK_USERS, QUICK_PEERS, QUICK_TRIALS = 200, ("popularity", "ALS", "buy again"), 1
 QUICK = (
@@ -80,8 +83,9 @@ class _Stand:
 
     @cached_property
     def peers(self) -> tuple[Peer, ...]:
+        dataset = self.plan.dataset
         found = peers_of(
-            repeat=self.settings.stage_one.repeat, n_items=len(self.plan.dataset.texts)
+            self.settings.stage_one.repeat, len(dataset.texts), has_times=dataset.has_times
         )
         return tuple(one for one in found if not self.plan.quick or one.name in QUICK_PEERS)
 

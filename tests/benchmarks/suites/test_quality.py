@@ -54,7 +54,7 @@ class Stand:
 
 @pytest.fixture
 def stand(small_data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stand:
-    monkeypatch.setattr(quality, "peers_of", lambda **_: (Countdown(),))
+    monkeypatch.setattr(quality, "peers_of", lambda *_, **__: (Countdown(),))
     monkeypatch.setattr(quality, "QUICK_PEERS", ("countdown",))
     monkeypatch.setattr(quality, "QUICK_TRIALS", 2)
     records = Records(tmp_path / "rows.jsonl")
@@ -90,7 +90,7 @@ def test_a_search_ends_when_its_time_is_spent(
 def test_a_peer_that_shows_what_is_excluded_is_refused(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quality, "peers_of", lambda **_: (Countdown(honest=False),))
+    monkeypatch.setattr(quality, "peers_of", lambda *_, **__: (Countdown(honest=False),))
     with pytest.raises(ValueError, match="shows users what is excluded"):
         stand.rows("countdown")
 
