@@ -116,16 +116,17 @@ def test_ours_and_peers_are_paired_user_by_user(stand: Stand) -> None:
         for row in rows
         if row.get("kind") == "quality" and row["group"] == "all"
     }
-    pairs = {
-        row["other"]: row
-        for row in rows
-        if row.get("kind") == "pair" and row["metric"] == "ndcg@10"
-    }
+    told = [row for row in rows if row.get("kind") == "pair" and row["metric"] == "ndcg@10"]
+    pairs = {row["other"]: row for row in told if "group" not in row}
     assert set(pairs) == set(means) - {"reranked"}
     for other, row in pairs.items():
         assert row["mean"] == pytest.approx(means["reranked"] - means[other], abs=1e-6)
         assert row["low"] <= row["mean"] <= row["high"]
         assert 0 < row["p"] <= row["p_holm"] <= 1
+    (plain,) = [row for row in told if "group" in row]
+    assert (plain["other"], plain["group"]) == ("plain cross-encoder", "20 users drawn")
+    beside = {row["system"] for row in rows if row.get("group") == plain["group"]}
+    assert {"reranked", "fused stage one", "plain cross-encoder"} <= beside
     (learned,) = [row for row in rows if row.get("kind") == "learned"]
     assert learned["about"]["ranker"]["n_trained"] > 0
-    assert not stand.users.work("x").parent.exists()
+    assert not list(stand.users.work("x").parent.iterdir())
