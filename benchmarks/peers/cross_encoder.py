@@ -45,14 +45,14 @@ class Recipe:
     learning_rate
         Of AdamW; it rises over a tenth of the steps and falls to 0.
     max_length
-        Tokens of a pair; longer ones are cut, the longer text first.
+        Tokens of a pair; longer ones lose the beginning of the longer text, the oldest items.
     bfloat16
         Whether the forward pass computes in bfloat16; weights stay float32.
     """
 
-    steps: int = 120
+    steps: int = 90
     lists: int = 8
-    negatives: int = 4
+    negatives: int = 3
     learning_rate: float = 5e-5
     max_length: int = 256
     bfloat16: bool = True
@@ -164,7 +164,7 @@ def train(
     if folder.exists():
         return folder
     model = _model(backbone.folder, recipe.max_length, seed)
-    _fit(model, steps, recipe, threads, progress)
+    _fit(model, steps, recipe, seed, threads, progress)
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Written beside and renamed: half a model is never seen.
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="cross-encoder-") as made:
@@ -240,13 +240,21 @@ def _model(folder: Path, max_length: int | None, seed: int) -> Any:
 
     with torch.random.fork_rng(devices=[]), quiet_loading():
         torch.manual_seed(seed)
-        return CrossEncoder(
+        model = CrossEncoder(
             str(folder), num_labels=1, device="cpu", max_length=max_length, local_files_only=True
         )
+    # A history stands oldest first: what is cut is its beginning.
+    model.tokenizer.truncation_side = "left"
+    return model
 
 
 def _fit(
-    model: Any, steps: Sequence[Pairs], recipe: Recipe, threads: int, progress: Progress
+    model: Any,
+    steps: Sequence[Pairs],
+    recipe: Recipe,
+    seed: int,
+    threads: int,
+    progress: Progress,
 ) -> None:
     """Train a cross-encoder, as its own ``BinaryCrossEntropyLoss`` does, one batch a step."""
     import torch
@@ -265,7 +273,11 @@ def _fit(
     torch.set_num_threads(threads)
     model.train()
     try:
-        with progress.step("Fine-tune the cross-encoder", len(steps)) as task:
+        with (
+            torch.random.fork_rng(devices=[]),
+            progress.step("Fine-tune the cross-encoder", len(steps)) as task,
+        ):
+            torch.manual_seed(seed)  # of dropout
             for step in steps:
                 with torch.autocast("cpu", dtype=torch.bfloat16, enabled=recipe.bfloat16):
                     loss = loss_of([step.histories, step.candidates], torch.tensor(step.labels))

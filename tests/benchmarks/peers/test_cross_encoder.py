@@ -152,3 +152,13 @@ def test_users_are_drawn_by_seed_in_parts() -> None:
     assert (np.diff(drawn) > 0).all()
     assert not np.array_equal(drawn, np.concatenate(seeded_users(1000, seed=1)))
     assert np.concatenate(seeded_users(130, seed=0)).tolist() == list(range(130))
+
+
+def test_too_long_a_history_loses_its_oldest_items(backbone: ResolvedModel) -> None:
+    model = cross_encoder._model(backbone.folder, 12, 0)
+    long = " ; ".join(["space robot"] * 20 + ["love red"])
+    (read,) = model.preprocess([(long, "war opera")])["input_ids"].tolist()
+    said = model.tokenizer.decode(read)
+    assert len(read) == 12
+    assert "love red" in said
+    assert "war opera" in said
