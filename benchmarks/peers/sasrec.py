@@ -6,10 +6,9 @@ from pathlib import Path
 
 from benchmarks.peers.outside import OutsidePeer
 
-# Above, the softmax over all items costs too much for long histories, and catalogues so large have
-# short ones.
+# Above, a softmax over all items costs more than a search can afford.
 FEW_ITEMS = 4000
-_USUAL = {"n_factors": 64, "n_blocks": 2, "n_heads": 2, "dropout_rate": 0.2, "batch_size": 128}
+_USUAL = {"n_factors": 64, "n_blocks": 2, "n_heads": 2, "dropout_rate": 0.2, "lr": 0.001}
 
 
 def sasrec(n_items: int) -> OutsidePeer:
@@ -20,25 +19,26 @@ def sasrec(n_items: int) -> OutsidePeer:
     n_items
         Size of the catalogue: what a step costs, and so what a search can afford, hangs on it.
     """
-    exact = {**_USUAL, "loss": "softmax", "lr": 0.003}
     if n_items <= FEW_ITEMS:
+        usual = {**_USUAL, "loss": "softmax", "batch_size": 32, "session_max_len": 50}
         grid = (
-            {**exact, "session_max_len": 50, "steps": 400},
-            {**exact, "session_max_len": 50, "steps": 400, "lr": 0.001},
-            {**exact, "session_max_len": 50, "steps": 200},
-            {**exact, "session_max_len": 50, "steps": 300, "n_factors": 128},
-            {**exact, "session_max_len": 100, "steps": 200},
-            {**exact, "session_max_len": 20, "steps": 800},
+            {**usual, "steps": 1200},
+            {**usual, "steps": 1200, "lr": 0.002},
+            {**usual, "steps": 700, "lr": 0.002},
+            {**usual, "steps": 700, "n_factors": 128},
+            {**usual, "steps": 500, "session_max_len": 100},
+            {**usual, "steps": 1200, "dropout_rate": 0.4},
         )
     else:
-        drawn = {**_USUAL, "loss": "sampled_softmax", "n_negatives": 128, "lr": 0.003}
+        usual = {**_USUAL, "loss": "sampled_softmax", "n_negatives": 32, "lr": 0.002}
+        usual |= {"batch_size": 128, "session_max_len": 20}
         grid = (
-            {**exact, "session_max_len": 10, "steps": 800},
-            {**exact, "session_max_len": 10, "steps": 800, "lr": 0.001},
-            {**exact, "session_max_len": 10, "steps": 400},
-            {**exact, "session_max_len": 10, "steps": 600, "n_factors": 128},
-            {**drawn, "session_max_len": 20, "steps": 700},
-            {**drawn, "session_max_len": 20, "steps": 1500, "n_negatives": 32},
+            {**usual, "steps": 1200},
+            {**usual, "steps": 1200, "lr": 0.005},
+            {**usual, "steps": 600, "lr": 0.005},
+            {**usual, "steps": 800, "n_factors": 128},
+            {**usual, "steps": 500, "n_negatives": 128},
+            {**usual, "steps": 1200, "loss": "gBCE", "gbce_t": 0.75},
         )
     return OutsidePeer(
         name="SASRec (RecTools)",

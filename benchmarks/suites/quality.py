@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.data.datasets import BEAUTY, COMPLETE_JOURNEY, IFDB, MOVIELENS, ONLINE_RETAIL
 from benchmarks.harness.cells import Cell, Place, Plan, Row, Suite
-from benchmarks.peers.all import peers_of
+from benchmarks.peers.all import peers_of, sources_of
 from benchmarks.peers.cross_encoder import USERS
 from benchmarks.peers.task import Peer
 from benchmarks.stands.held_out import DEPTH, HeldOut, final_of, split_of, validation_of
@@ -161,8 +161,7 @@ class _Stand:
 
     def of_peer(self, peer: Peer) -> list[Cell]:
         """Return a peer's cells: its trials on validation, and the best of them on the test."""
-        module = f"{type(peer).__module__.replace('.', '/')}.py"
-        sources = (*MEASURES, module, "benchmarks/peers/task.py")
+        sources = (*MEASURES, *sources_of(peer))
         grid = peer.grid[: QUICK_TRIALS if self.plan.quick else TRIALS]
         trials: list[Cell] = []
         for number, one in enumerate(grid):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.peers.all import peers_of
+from benchmarks.peers.all import peers_of, sources_of
 from benchmarks.peers.best import sound
 from benchmarks.peers.buy_again import BuyAgain
 from benchmarks.peers.ease import Ease
@@ -141,11 +142,22 @@ def test_soundness_is_looked_at() -> None:
 
 def test_peers_of_a_task() -> None:
     def names(repeat: bool, n_items: int) -> set[str]:
-        return {peer.name for peer in peers_of(repeat, n_items)}
+        return {peer.name for peer in peers_of(repeat=repeat, n_items=n_items, has_times=True)}
 
     assert "EASE" in names(False, 20_000)
     assert "EASE" not in names(False, 20_001)
     assert names(True, 10) - names(False, 10) == {"buy again"}
-    timeless = {peer.name: peer for peer in peers_of(True, 10, has_times=False)}
+    timeless = {peer.name: peer for peer in peers_of(repeat=True, n_items=10, has_times=False)}
     for name in ("popularity", "buy again"):
         assert timeless[name].grid == ({"half_life_days": None},)
+
+
+def test_the_files_that_peers_depend_on() -> None:
+    root = Path(__file__).resolve().parents[3]
+    found = {
+        peer.name: sources_of(peer) for peer in peers_of(repeat=True, n_items=10, has_times=True)
+    }
+    assert all((root / file).is_file() for files in found.values() for file in files)
+    assert "benchmarks/peers/ease.py" in found["EASE"]
+    elsewhere = {"outside.py", "outside_rectools.py", "rectools.txt", "best.py", "task.py"}
+    assert {Path(file).name for file in found["SASRec (RecTools)"]} == elsewhere
