@@ -1,4 +1,4 @@
-"""How long calls take where the machine is not quiet: turns, and intervals that hold from run to run.
+"""How long calls take where the machine is not quiet: turns, and intervals that hold again.
 
 Systems that are compared take turns call by call, so that whatever else the machine does meets all
 of them alike, and their order is turned round from round to round, so that none always stands

@@ -95,7 +95,9 @@ def test_identical_runs_differ_by_less_than_the_interval(name: str, least: float
     def value(seed: int) -> tuple[float, float, float]:
         machine = Machine(seed)
         queries = np.random.default_rng(9).lognormal(-7, 0.3, 60).tolist()
-        one = getattr(timed(take_turns({"a": machine.call}, queries, clock=machine.clock)["a"]), name)
+        one = getattr(
+            timed(take_turns({"a": machine.call}, queries, clock=machine.clock)["a"]), name
+        )
         return one.value, one.low, one.high
 
     held = []
