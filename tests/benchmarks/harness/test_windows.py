@@ -22,7 +22,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     interactions = interactions.with_columns(
         timestamp=interactions["timestamp"] // 43_200 * 43_200,
         event_type=interactions["timestamp"].map_elements(
-            lambda time: "impression" if time % 18_000 == 0 else "purchase", return_dtype=str
+            lambda time: "impression" if time // 3600 % 5 == 0 else "purchase", return_dtype=str
         ),
     )
     interactions.write_parquet(folder / "interactions.parquet")
