@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,12 +22,20 @@ def retrieval_pages() -> Iterator[str]:
         cells[told["cell"]].append(told)
     for name, cells in catalogues.items():
         yield f"## {name}: stage one\n"
-        yield commands("retrieval", [one[0] for one in cells.values()])
+        yield commands("retrieval", [_as_now(one[0]) for one in cells.values()])
         yield from _indexes(cells)
         yield from (f"- {one}" for one in _told_of_cells(cells))
         yield from _slices(cells)
         about = next(iter(cells.values()))[0]
         yield f"\n{ran_on({**about, 'threads': about['hardware']['threads']})}"
+
+
+def _as_now(told: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with its command as it is given today: once commas stood between cells."""
+    if "fingerprint" in told or "," not in told["command"]:
+        return told
+    words = [word.replace(",", ";") for word in shlex.split(told["command"])]
+    return {**told, "command": shlex.join(words)}
 
 
 def _indexes(cells: Cells) -> Iterator[str]:
