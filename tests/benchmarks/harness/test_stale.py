@@ -12,13 +12,14 @@ import pytest
 import benchmarks.__main__ as face
 from benchmarks.data.datasets import DataSet, own_data_set
 from benchmarks.harness import exercised as exercising
-from benchmarks.harness import fingerprints, running
+from benchmarks.harness import fingerprints
 from benchmarks.harness.cells import Suite
 from benchmarks.harness.exercised import HARNESS
 from benchmarks.harness.records import Records
 from benchmarks.harness.stale import standings
 from tests.benchmarks.harness.conftest import Runs
 from tests.benchmarks.toys import FIRST, SECOND, SOURCE, THIRD, Toy
+from twofold.evaluation.hardware import library_versions
 from twofold.indexing.errors import InputError
 
 Reasons = Callable[..., dict[str, tuple[str, ...]]]
@@ -82,9 +83,9 @@ def test_data_that_changes_is_told(reasons: Reasons, tmp_path: Path) -> None:
 
 
 def test_versions_that_change_are_told(reasons: Reasons, monkeypatch: pytest.MonkeyPatch) -> None:
-    versions = {**running.library_versions(), "numpy": "0.1", "other": "7"}
+    versions = {**library_versions(), "numpy": "0.1", "other": "7"}
     monkeypatch.setattr(exercising, "library_versions", lambda: versions)
-    numpy = running.library_versions()["numpy"]
+    numpy = library_versions()["numpy"]
     assert reasons()[THIRD] == (f"numpy {numpy} -> 0.1", "other none -> 7")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from benchmarks.harness.windows import walk_forward
@@ -22,7 +23,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     interactions = interactions.with_columns(
         timestamp=interactions["timestamp"] // 43_200 * 43_200,
         event_type=interactions["timestamp"].map_elements(
-            lambda time: "impression" if time // 3600 % 5 == 0 else "purchase", return_dtype=str
+            lambda time: "impression" if time // 3600 % 5 == 0 else "purchase",
+            return_dtype=pl.String,
         ),
     )
     interactions.write_parquet(folder / "interactions.parquet")
