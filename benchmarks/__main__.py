@@ -79,7 +79,10 @@ def _add_suite_options(parser: argparse.ArgumentParser, suite: Suite) -> None:
     add("--record", action="store_true", help="append finished cells to benchmarks/results")
     add("--again", action="store_true", help="run cells that stand recorded as well")
     for option in suite.options:
-        add(f"--{option.name}", type=option.kind, default=option.default, help=option.help)
+        if option.default is False:
+            add(f"--{option.name}", action="store_true", help=option.help)
+        else:
+            add(f"--{option.name}", type=option.kind, default=option.default, help=option.help)
     parser.set_defaults(do=lambda given: _run(suite, given))
 
 
@@ -132,7 +135,7 @@ def _command(suite: Suite, data: DataSet, given: argparse.Namespace) -> str:
     for option in suite.options:
         value = getattr(given, option.name.replace("-", "_"))
         if value != option.default:
-            words += [f"--{option.name}", str(value)]
+            words += [f"--{option.name}", *([] if value is True else [str(value)])]
     words += ["--cells", given.cells] if given.cells else []
     return shlex.join(words)
 

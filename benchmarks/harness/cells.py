@@ -85,7 +85,7 @@ class Option:
     name
         ``items`` for ``--items``.
     default
-        Its value otherwise; of the type that is asked for.
+        Its value otherwise; ``False`` for what is either asked for or not.
     help
         What it does.
     kind

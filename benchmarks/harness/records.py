@@ -92,19 +92,50 @@ def records_of(suite: str) -> Records:
 
 
 def recorded(suite: str) -> list[dict[str, Any]]:
-    """Return all recorded rows of a suite, the oldest first; none where there is no record."""
-    return records_of(suite).rows()
+    """Return the recorded rows of a suite that pages show, the oldest first: no quick ones."""
+    return [row for row in records_of(suite).rows() if not row.get("quick", False)]
 
 
-def latest(suite: str) -> dict[tuple[str, int], list[dict[str, Any]]]:
-    """Return the rows of the latest run of each data set and length of item texts."""
-    runs: dict[tuple[str, int], list[dict[str, Any]]] = {}
+def latest(suite: str, *, old: str = "cell") -> dict[tuple[str, int], list[dict[str, Any]]]:
+    """Return the latest rows of each cell, by data set and length of item texts.
+
+    Parameters
+    ----------
+    suite
+        The suite.
+    old
+        What told, in rows from before there were cells, which of a run's parts a row is of.
+    """
+    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for told in recorded(suite):
-        key = told["dataset"], told["max_item_tokens"]
-        if key not in runs or runs[key][0]["run"] != told["run"]:
-            runs[key] = []
-        runs[key].append(told)
-    return runs
+        groups.setdefault((told["dataset"], told["max_item_tokens"]), []).append(told)
+    return {key: latest_cells(rows, old) for key, rows in groups.items()}
+
+
+def latest_cells(rows: Sequence[dict[str, Any]], old: str = "cell") -> list[dict[str, Any]]:
+    """Return the rows of each cell's latest run, cells in the order they first came in.
+
+    Rows from before there were cells count as one cell, unless `old` tells them apart, and only
+    until there are others.
+    """
+    cells: dict[Any, list[dict[str, Any]]] = {}
+    for told in rows:
+        name, run = told.get("cell", told.get(old)), told.get("run")
+        if name not in cells or cells[name][0].get("run") != run:
+            cells[name] = []
+        cells[name].append(told)
+    if len(cells) > 1:
+        cells.pop(None, None)
+    return [told for one in cells.values() for told in one]
+
+
+def commands(suite: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the command lines that measured rows, as a block for a page."""
+    start = f"python -m benchmarks {suite} "
+    # Rows from before there were cells hold what follows the suite's name, or nothing.
+    asked = dict.fromkeys(str(one.get("command", one["dataset"])) for one in rows)
+    lines = (f"{start}{one.removeprefix(start)} --record" for one in asked)
+    return "```sh\n" + "\n".join(lines) + "\n```\n"
 
 
 def ran_on(told: Mapping[str, Any]) -> str:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from benchmarks.harness.records import RESULTS, latest, ran_on, recorded
+from benchmarks.harness.records import (
+    RESULTS,
+    commands,
+    latest,
+    latest_cells,
+    ran_on,
+    recorded,
+)
 from benchmarks.report.retrieval_pages import live_pages, retrieval_pages
 from benchmarks.report.training_pages import training_pages
 from twofold.evaluation.report import Circumstances, Row, markdown_table, read_line
@@ -136,7 +143,7 @@ def _reranking() -> Iterator[str]:
     """Return how fast stage two is beside its peer, a table a data set."""
     for (dataset, tokens), lines in latest("rerank").items():
         yield f"## {dataset}, texts of up to {tokens} tokens: reranking one list\n"
-        yield f"```sh\npython -m benchmarks rerank {lines[0]['command']} --record\n```\n"
+        yield commands("rerank", lines)
         about = lines[0]
         yield (
             f"A new history of {about['history_events']} events, {about['candidates']} candidates, "
@@ -163,16 +170,16 @@ def _reranking() -> Iterator[str]:
 
 
 def _layers() -> Iterator[str]:
-    """Return what layers are worth, a table a data set: the latest run of each command."""
-    runs: dict[str, list[dict[str, Any]]] = {}
+    """Return what layers are worth, a table a data set and way of asking."""
+    ways: dict[str, list[dict[str, Any]]] = {}
     for told in recorded("layers"):
-        if told["command"] not in runs or runs[told["command"]][0]["run"] != told["run"]:
-            runs[told["command"]] = []
-        runs[told["command"]].append(told)
-    for command, lines in runs.items():
+        way = [told[part] for part in ("dataset", "protocol", "overrides", "options")]
+        ways.setdefault(repr(way), []).append(told)
+    for rows in ways.values():
+        lines = latest_cells(rows)
         about = lines[0]
         yield f"## {about['dataset']}: what layers are worth\n"
-        yield f"```sh\npython -m benchmarks layers {command} --record\n```\n"
+        yield commands("layers", lines)
         yield (
             f"{about['n_users']:,} users of the test, {about['windows']} label windows; "
             "milliseconds to rerank one new history's list in each runtime, and in brackets the "
@@ -209,9 +216,9 @@ def _layers() -> Iterator[str]:
 
 def _serving() -> Iterator[str]:
     """Return how engines serve under load, a table a data set."""
-    for (dataset, _), lines in latest("serving").items():
+    for (dataset, _), lines in latest("serving", old="asked").items():
         yield f"## {dataset}: a whole engine, both stages\n"
-        yield f"```sh\npython -m benchmarks serving {lines[0]['command']} --record\n```\n"
+        yield commands("serving", lines)
         yield "| asked by | queries a second | p50 ms | p95 ms | p99 ms | reranked |"
         yield "|---|---|---|---|---|---|"
         for one in lines:
@@ -231,12 +238,13 @@ def _als() -> Iterator[str]:
     lines = recorded("als")
     for dataset in dict.fromkeys(line["dataset"] for line in lines):
         yield f"## {dataset}, ALS alone, tuned on validation\n"
-        yield f"```sh\npython -m benchmarks als {dataset} --record\n```\n"
+        mine = latest_cells([line for line in lines if line["dataset"] == dataset])
+        yield commands("als", mine)
         yield "| split | factors | regularization | alpha | ndcg@10 |\n|---|---|---|---|---|"
-        mine = [line for line in lines if line["dataset"] == dataset]
         mine.sort(key=lambda line: (line["split"] == "test", -line["ndcg@10"]["mean"]))
         for line in [*mine[:ALS_SHOWN], mine[-1]]:
-            of, reached = line["settings"], line["ndcg@10"]
+            # In rows of the harness "settings" are those of the whole cell.
+            of, reached = line.get("model", line["settings"]), line["ndcg@10"]
             yield (
                 f"| {line['split']} | {of['factors']} | {of['regularization']} | {of['alpha']} | "
                 f"{reached['mean']:.4f} [{reached['low']:.4f}, {reached['high']:.4f}] |"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from benchmarks.harness.records import latest, ran_on, recorded
+from benchmarks.harness.records import commands, latest, ran_on, recorded
 
 Cells = dict[str, list[dict[str, Any]]]
 
@@ -21,14 +22,20 @@ def retrieval_pages() -> Iterator[str]:
         cells[told["cell"]].append(told)
     for name, cells in catalogues.items():
         yield f"## {name}: stage one\n"
-        commands = dict.fromkeys(one[0]["command"] for one in cells.values())
-        runs = (f"python -m benchmarks retrieval {command} --record" for command in commands)
-        yield "```sh\n" + "\n".join(runs) + "\n```\n"
+        yield commands("retrieval", [_as_now(one[0]) for one in cells.values()])
         yield from _indexes(cells)
         yield from (f"- {one}" for one in _told_of_cells(cells))
         yield from _slices(cells)
         about = next(iter(cells.values()))[0]
         yield f"\n{ran_on({**about, 'threads': about['hardware']['threads']})}"
+
+
+def _as_now(told: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with its command as it is given today: once commas stood between cells."""
+    if "fingerprint" in told or "," not in told["command"]:
+        return told
+    words = [word.replace(",", ";") for word in shlex.split(told["command"])]
+    return {**told, "command": shlex.join(words)}
 
 
 def _indexes(cells: Cells) -> Iterator[str]:
@@ -50,8 +57,9 @@ def _indexes(cells: Cells) -> Iterator[str]:
         yield f"| {head} | bytes an item | twofold's rate over it |"
         yield "|---|---|---|---|---|---|---|---|---|"
         for one in peers:
+            askers = one["askers"] if "askers" in one else one["threads"]
             yield (
-                f"| {one['index']} | {one['threads']} | {one['recall']:.4f} | {one['qps']:,.0f} | "
+                f"| {one['index']} | {askers} | {one['recall']:.4f} | {one['qps']:,.0f} | "
                 f"{one['p50_ms']:.2f} | {one['p99_ms']:.2f} | {one['build_s']:.0f} | "
                 f"{one['bytes_per_item']:,.0f} | {one['ours_over_this']:.2f} |"
             )
@@ -133,7 +141,7 @@ def live_pages() -> Iterator[str]:
     for (dataset, _), lines in latest("live").items():
         one = lines[-1]
         yield f"## {dataset}: events and items that come while it serves\n"
-        yield f"```sh\npython -m benchmarks live {one['command']} --record\n```\n"
+        yield commands("live", [one])
         yield (
             f"- {one['events']:,} events and {one['item_changes']:,} changes of items while "
             f"{one['readers']} threads read, in {one['seconds']:.0f} s: {one['wrong']} wrong "

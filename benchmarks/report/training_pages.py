@@ -15,7 +15,7 @@ def training_pages() -> Iterator[str]:
     """Return a section a data set: the latest row of each cell, validation beside the test."""
     sets: dict[str, dict[str, Row]] = {}
     for told in recorded("training"):
-        known = told["settings"]["init_from"]
+        known = told.get("init_from", told["settings"].get("init_from"))
         name = told["cell"] if known is None else f"{told['cell']}, from ranker {known[:8]}"
         sets.setdefault(told["dataset"], {})[name] = told
     for dataset, cells in sets.items():
@@ -36,10 +36,11 @@ def _validation(cells: Mapping[str, Row]) -> Iterator[str]:
     yield "| technique | stop loss | stop NDCG@10 | best epoch | weights trained | s | peak MiB |"
     yield "|---|---|---|---|---|---|---|"
     for name, row in cells.items():
+        spent = row["cell_seconds"] if "cell_seconds" in row else row["seconds"]
+        most = row["cell_peak_mb"] if "cell_peak_mb" in row else row["peak_rss_mb"]
         yield (
             f"| {name} | {row['stop_loss']:.5f} | {row['stop_ndcg10']:.4f} | {row['best_epoch']} "
-            f"of {row['n_epochs']} | {row['n_trained']:,} | {row['seconds']:.0f} | "
-            f"{row['peak_rss_mb']:,.0f} |"
+            f"of {row['n_epochs']} | {row['n_trained']:,} | {spent:.0f} | {most:,.0f} |"
         )
     yield ""
 

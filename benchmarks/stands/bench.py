@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from benchmarks.data.datasets import DataSet
 from twofold.embedding import embedded
-from twofold.evaluation.hardware import describe_hardware, library_versions, source_commit
 from twofold.evaluation.held_out import truth_of, users_held_out
 from twofold.evaluation.lambdarank import fit_lambdarank
 from twofold.evaluation.logistic import fit_logistic
@@ -106,17 +104,6 @@ class Bench:
     def ndcg(self, ranked: Candidates) -> Floats:
         """Return NDCG@10 of every user of the test, ``float64 (n,)``."""
         return np.asarray(ndcg(judge(ranked.items, self.truth, ranked.scores), 10))
-
-    def about(self) -> dict[str, Any]:
-        """Return what every record tells of where and on what it was measured."""
-        return {
-            "dataset": self.data.name,
-            "n_users": len(self.queries),
-            "threads": torch.get_num_threads(),
-            "hardware": describe_hardware(threads=torch.get_num_threads()),
-            "versions": library_versions(),
-            "commit": source_commit(),
-        }
 
     def reranked(self, ranker: Ranker, logits: npt.NDArray[np.float32]) -> Candidates:
         """Return the test's lists in a ranker's order."""

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from benchmarks.data.datasets import DataSet
+from benchmarks.harness.cells import Plan
 from twofold.build import build
 from twofold.cache import cache_folder
 from twofold.engine import Engine
-from twofold.evaluation.hardware import describe_hardware, library_versions, source_commit
+from twofold.indexing.durable import sha256_of
 from twofold.indexing.manifest import FORMAT_VERSION
 from twofold.indexing.progress import Progress
-from twofold.settings import load_settings
+from twofold.settings import Settings, load_settings
 
 # A short training: how long scoring takes does not depend on what was learned.
 SHORT = (
@@ -24,6 +22,37 @@ SHORT = (
     "ranker.training.negatives=7",
     "ranker.training.patience=1",
 )
+# For plans that ask everything less: built within half a minute.
+QUICK = ("ranker.rerank=20", "ranker.training.max_lists=64")
+# Code that engines exercise, and that builds them.
+ENGINE = (
+    *("indexing", "retrieval", "ranking", "twofold/settings.py", "twofold/build.py"),
+    *("twofold/learning.py", "twofold/lessons.py", "twofold/embedding.py", "twofold/engine.py"),
+    *("twofold/opened.py", "twofold/serving.py", "twofold/asking.py", "twofold/batching.py"),
+    *("twofold/recommendation.py", "twofold/rules.py", "twofold/catalogue.py"),
+    *("twofold/query_encoder.py", "twofold/runtimes.py", "twofold/threads.py"),
+    *("twofold/live.py", "twofold/live_users.py", "twofold/item_changes.py", "twofold/growth.py"),
+    *("twofold/updating.py", "twofold/moving.py", "twofold/shifts.py"),
+    *("benchmarks/stands/engines.py", "benchmarks/harness/timing.py", "evaluation/latency.py"),
+)
+
+
+def short_overrides(plan: Plan, *more: str) -> tuple[str, ...]:
+    """Return what stands beside the data set's settings and the short training's: the plan's last.
+
+    Parameters
+    ----------
+    plan
+        The plan; a quick one ranks and trains less.
+    more
+        What a suite sets itself.
+    """
+    return (*(QUICK if plan.quick else ()), *more, *plan.overrides)
+
+
+def short_settings(data: DataSet, overrides: tuple[str, ...]) -> Settings:
+    """Return the settings that the artefact of :func:`short_engine` is built with."""
+    return load_settings(None, (*data.settings, *SHORT, *overrides))
 
 
 def short_engine(
@@ -47,23 +76,19 @@ def short_engine(
 
 def short_artefact(data: DataSet, overrides: tuple[str, ...], progress: Progress) -> Path:
     """Return the folder of the artefact of :func:`short_engine`, built where it is not there."""
-    settings = load_settings(None, (*data.settings, *SHORT, *overrides))
-    key = hashlib.sha256(repr((data.name, settings, FORMAT_VERSION)).encode()).hexdigest()[:12]
+    settings = short_settings(data, overrides)
+    tables = sha256_of(data.interactions), sha256_of(data.items)
+    key = hashlib.sha256(repr((tables, settings, FORMAT_VERSION)).encode()).hexdigest()[:12]
     folder = cache_folder() / "benchmarks" / f"{data.name}-{key}"
     if not (folder / "CURRENT").exists():
         build(data.interactions, data.items, folder, settings, progress)
     return folder
 
 
-def circumstances(suite: str, data: DataSet, engine: Engine) -> dict[str, Any]:
-    """Return what every record of a timing holds beside its numbers."""
-    ranker, threads = engine.stages.ranker, torch.get_num_threads()
-    return {
-        "suite": suite,
-        "dataset": data.name,
-        "max_item_tokens": 0 if ranker is None else int(ranker.tables.tokens.lengths().max()),
-        "threads": threads,
-        "hardware": describe_hardware(threads=threads),
-        "versions": library_versions(),
-        "commit": source_commit(),
-    }
+def longest_text(engine: Engine) -> int:
+    """Return the tokens of the longest item's text that the ranker reads; 0 without a ranker.
+
+    Rows of timings hold it as ``max_item_tokens``: it tells lists of one catalogue apart.
+    """
+    ranker = engine.stages.ranker
+    return 0 if ranker is None else int(ranker.tables.tokens.lengths().max())

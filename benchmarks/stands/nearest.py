@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.harness.timing import ROUNDS, spread, timed, turns
 from twofold.indexing.efforts import recall_of
+from twofold.indexing.errors import MissingDependencyError
 from twofold.indexing.proposers import faiss_module
 from twofold.indexing.vectors import VectorIndex
 
@@ -19,7 +21,7 @@ faiss = faiss_module()
 Floats = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
 K = 100
-ROUNDS = 5
+BENCH = "pip install 'twofold[bench]'"
 LOST_FROM = 128  # effort from which it must help
 HNSW_LINKS, HNSW_CARE = 32, 100
 Centres = dict[str, tuple[Floats, float]]
@@ -166,7 +168,10 @@ def faiss_by_hand(
 
 def hnswlib_by_hand(vectors: Floats, threads: int) -> Tuned:
     """Return hnswlib with as many links as twofold's graphs have."""
-    import hnswlib
+    try:
+        import hnswlib
+    except ImportError as error:
+        raise MissingDependencyError(f"this cell needs hnswlib: {BENCH}") from error
 
     begun = time.perf_counter()
     index = hnswlib.Index(space="ip", dim=vectors.shape[1])
@@ -187,7 +192,10 @@ def hnswlib_by_hand(vectors: Floats, threads: int) -> Tuned:
 
 def usearch_by_hand(vectors: Floats, threads: int) -> Tuned:
     """Return usearch in half precision, which suits it best."""
-    from usearch.index import Index
+    try:
+        from usearch.index import Index
+    except ImportError as error:
+        raise MissingDependencyError(f"this cell needs usearch: {BENCH}") from error
 
     begun = time.perf_counter()
     index: Any = Index(
@@ -215,7 +223,7 @@ def usearch_by_hand(vectors: Floats, threads: int) -> Tuned:
 
 
 def rates(finders: Sequence[Finder], queries: Floats, threads: int) -> Iterator[dict[str, Any]]:
-    """Yield queries a second of each finder: the median of rounds in which all take turns.
+    """Yield queries a second of each finder over rounds in which all take turns.
 
     Parameters
     ----------
@@ -227,29 +235,30 @@ def rates(finders: Sequence[Finder], queries: Floats, threads: int) -> Iterator[
         How many ask at once; libraries have one thread a query.
     """
     faiss.omp_set_num_threads(1)
-    took: list[list[float]] = [[] for _ in finders]
-    spent: list[list[float]] = [[] for _ in finders]
+    found = {str(number): finder for number, finder in enumerate(finders)}
+    took = {name: np.empty(ROUNDS) for name in found}
+    single = {name: np.empty((ROUNDS, len(queries))) for name in found}
     with ThreadPoolExecutor(threads) as pool:
-        for _ in range(ROUNDS):
-            for finder, seconds, single in zip(finders, took, spent, strict=True):
+        for number, order in turns(list(found), ROUNDS):
+            for name in order:
 
-                def ask(query: Floats, finder: Finder = finder) -> float:
+                def ask(query: Floats, finder: Finder = found[name]) -> float:
                     begun = time.perf_counter()
                     finder.find(query[None])
                     return time.perf_counter() - begun
 
+                # The finder before has left the caches full of its own.
                 list(pool.map(ask, queries[:20]))
                 begun = time.perf_counter()
-                single += pool.map(ask, queries)
-                seconds.append(time.perf_counter() - begun)
-    for finder, seconds, single in zip(finders, took, spent, strict=True):
-        p50, p99 = 1e3 * np.percentile(single, [50, 99])
+                single[name][number] = list(pool.map(ask, queries))
+                took[name][number] = time.perf_counter() - begun
+    for name, finder in found.items():
+        each, calls = len(queries) / took[name], timed(1e3 * single[name]).told()
         yield {
             "index": finder.name,
-            "qps": len(queries) / float(np.median(seconds)),
-            "p50_ms": float(p50),
-            "p99_ms": float(p99),
+            **spread(float(np.median(each)), each).told("qps"),
+            **{key: calls[key] for key in calls if not key.startswith("p95")},
             "build_s": finder.build_s,
             "bytes_per_item": finder.bytes_an_item,
-            "threads": threads,
+            "askers": threads,
         }

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from benchmarks.harness.cells import Suite
+from benchmarks.suites.als import ALS
+from benchmarks.suites.layers import LAYERS
+from benchmarks.suites.live import LIVE
 from benchmarks.suites.quality import QUALITY
+from benchmarks.suites.rerank import RERANK
+from benchmarks.suites.retrieval import RETRIEVAL
+from benchmarks.suites.serving import SERVING
+from benchmarks.suites.soak import SOAK
 from benchmarks.suites.training import TRAINING
 
-SUITES: Mapping[str, Suite] = {suite.name: suite for suite in (QUALITY, TRAINING)}
+SUITES: Mapping[str, Suite] = {
+    suite.name: suite
+    for suite in (QUALITY, TRAINING, LAYERS, ALS, RETRIEVAL, RERANK, SERVING, SOAK, LIVE)
+}

@@ -6,155 +6,224 @@ beside the latency of a new history in every runtime.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
-from benchmarks.data.datasets import DataSet
+from benchmarks.data.datasets import BEAUTY, MOVIELENS
+from benchmarks.harness.cells import Cell, Option, Place, Plan, Row, Suite
 from benchmarks.stands.bench import Bench, Floats
 from twofold.evaluation.intervals import bootstrap_mean
-from twofold.indexing.dataset import load_dataset
-from twofold.indexing.progress import Progress
 from twofold.ranking.choosing import measure_runtimes
 from twofold.ranking.distilling import distil
 from twofold.ranking.ranker import Ranker
-from twofold.settings import load_settings
-from twofold.threads import torch_threads
+from twofold.settings import Settings
 
 Joint = int | Literal["all"]
 JOINT: tuple[Joint, ...] = ("all", 1, 2, 3)
 FEWER = (4, 3, 2)
 RATES = (5e-5, 1e-4, 2e-4)
 TIMED, MOST_USERS = 60, 5000
+FUSED, COMPARED, BYTES = "fused stage one", "compared", "item states int8"
+VALUES = "ndcg@10"
+# A short training over short lists, and few of the rankers.
+QUICK = (
+    *("windows=1", "ranker.rerank=20", "ranker.training.max_epochs=1"),
+    *("ranker.training.negatives=7", "ranker.training.max_lists=64"),
+)
+QUICK_JOINT: tuple[Joint, ...] = ("all", 1)
+QUICK_FEWER, QUICK_TIMED, QUICK_USERS = (3,), 12, 200
+SOURCES = (
+    *("indexing", "retrieval", "ranking", "evaluation", "twofold/lessons.py"),
+    *("benchmarks/suites/layers.py", "benchmarks/stands/bench.py"),
+)
 
 
-def measure_layers(
-    data: DataSet, overrides: tuple[str, ...], *, seeds: int, search: bool, progress: Progress
-) -> Iterator[dict[str, Any]]:
-    """Yield one record a ranker and runtime, and the differences from all layers joint.
+def _cells(plan: Plan) -> list[Cell]:
+    """Return one cell a ranker, and the differences from all layers joint."""
+    stand = _Stand(plan)
+    base, default = stand.settings(), _name(1, 0)
 
-    Parameters
-    ----------
-    data
-        The data set.
-    overrides
-        Settings beside its own.
-    seeds
-        How many trainings each of one joint layer and of all; others are trained once.
-    search
-        Whether the rate of each is the best of three by the loss on its early-stopping users.
-    progress
-        Told of every step.
-    """
-    settings = load_settings(None, (*data.settings, *overrides))
-    dataset = load_dataset(
-        data.interactions, data.items, settings.data, seed=settings.seed, progress=progress
-    )
-    with torch_threads(settings.threads):
-        bench = Bench.of(data, settings, dataset, progress, most=MOST_USERS)
-        about = {
-            "suite": "layers",
-            **bench.about(),
-            "candidates": settings.ranker.rerank,
-            "windows": len(bench.lessons.windows),
-        }
-        for record in _Teaching(bench, search).records(seeds):
-            yield {**about, **record}
+    def cell(
+        name: str, measure: Callable[[Place], Iterator[Row]], settings: Settings, *needs: str
+    ) -> Cell:
+        return Cell(name, measure, settings, {}, SOURCES, needs, keeps=name != COMPARED)
+
+    joint_layers = QUICK_JOINT if plan.quick else JOINT
+    seeds = {
+        joint: range(plan.options["seeds"] if joint in ("all", 1) else 1) for joint in joint_layers
+    }
+    cells = [cell(FUSED, stand.fused, base)]
+    for joint, some in seeds.items():
+        for seed in some:
+            settings = stand.settings(f"ranker.joint_layers={joint}", f"seed={seed}")
+            first = (_name(joint, 0),) if seed else ()
+            cells.append(cell(_name(joint, seed), _Taught(stand, joint, seed), settings, *first))
+    cells.append(cell(BYTES, stand.in_bytes, base, default))
+    for layers in QUICK_FEWER if plan.quick else FEWER:
+        cells.append(cell(f"{layers} layers", _Compressed(stand, layers), base, default))
+    taught = {joint: [_name(joint, seed) for seed in some] for joint, some in seeds.items()}
+    needs = tuple(name for names in taught.values() for name in names)
+    return [*cells, cell(COMPARED, _Compared(taught), base, FUSED, *needs)]
+
+
+def _name(joint: Joint, seed: int) -> str:
+    return f"{joint} joint, seed {seed}" if seed else f"{joint} joint"
 
 
 @dataclass(frozen=True)
-class _Teaching:
-    bench: Bench
-    search: bool
+class _Stand:
+    """The lessons and the test's lists, and the default's ranker, made when they are asked for."""
 
-    def records(self, seeds: int) -> Iterator[dict[str, Any]]:
-        fused = self.bench.ndcg(self.bench.served)
-        yield {"ranker": "none: fused stage one", **_quality(fused)}
-        told: dict[Joint, list[Floats]] = {}
-        default: Ranker | None = None
-        for joint in JOINT:
-            rate, first = self._best(joint)
-            told[joint] = []
-            for seed in range(seeds if joint in ("all", 1) else 1):
-                ranker, about = self._taught(joint, rate, seed) if seed else first
-                default = ranker if joint == 1 and not seed else default
-                told[joint].append(self._values(ranker))
-                yield {
-                    "ranker": "taught",
-                    **_shape(ranker),
-                    "seed": seed,
-                    "learning_rate": rate,
-                    "best_epoch": about["best_epoch"],
-                    "stop_loss": _stop_loss(about),
-                    **self._times(ranker),
-                    **_quality(told[joint][-1]),
-                }
-        if default is not None:
-            yield from self._smaller(default, told[1][0])
-        full = np.mean(told.pop("all"), axis=0)
-        for joint, values in told.items():
-            mean = np.mean(values, axis=0)
-            yield {
-                "comparison": f"{joint} - all",
-                "seeds": len(values),
-                "ndcg10": float(mean.mean()),
-                "ndcg10_full": float(full.mean()),
-                "full_minus_fused": _interval(full - fused),
-                **_relative(mean, full),
-            }
+    plan: Plan
 
-    def _smaller(self, ranker: Ranker, whole: Floats) -> Iterator[dict[str, Any]]:
-        """Yield the default in bytes, and with fewer layers."""
-        settings = replace(ranker.settings, item_states="int8")
-        small = replace(ranker, settings=settings).with_tables(ranker.tables)
-        yield self._beside(small, whole, "taught, item states int8")
-        # Lists of the window, so that nothing of the test's is learned from, unlabelled or not.
-        lists = self.bench.lessons.lists[0]
-        for layers in FEWER:
-            found = distil(ranker, lists.queries, lists.candidates, layers=layers, joint_layers=1)
-            yield self._beside(found.ranker, whole, "compressed")
+    def settings(self, *more: str) -> Settings:
+        return self.plan.settings(*(QUICK if self.plan.quick else ()), *more)
 
-    def _beside(self, ranker: Ranker, whole: Floats, name: str) -> dict[str, Any]:
-        values = self._values(ranker)
-        return {
-            "ranker": name,
-            **_shape(ranker),
-            **self._times(ranker),
-            **_quality(values),
-            **_relative(values, whole),
-        }
+    @cached_property
+    def bench(self) -> Bench:
+        plan = self.plan
+        most = QUICK_USERS if plan.quick else MOST_USERS
+        return Bench.of(plan.data, self.settings(), plan.dataset, plan.progress, most=most)
 
-    def _best(self, joint: Joint) -> tuple[float, tuple[Ranker, dict[str, Any]]]:
-        """Return the rate of the lowest loss on early-stopping users, and what it taught."""
-        own = self.bench.lessons.learner.settings.ranker.training.learning_rate
-        tried = {rate: self._taught(joint, rate, 0) for rate in (RATES if self.search else (own,))}
-        best = min(tried, key=lambda rate: _stop_loss(tried[rate][1]))
-        return best, tried[best]
+    @cached_property
+    def default(self) -> tuple[Ranker, dict[str, Any]]:
+        """One joint layer; what was trained for its own cell serves those that are made of it."""
+        return self.best(1)
 
-    def _taught(self, joint: Joint, rate: float, seed: int) -> tuple[Ranker, dict[str, Any]]:
-        own = self.bench.lessons.learner.settings.ranker
+    def best(self, joint: Joint) -> tuple[Ranker, dict[str, Any]]:
+        """Return the ranker of the lowest loss on early-stopping users over the rates."""
+        own = self.bench.settings.ranker.training.learning_rate
+        rates = RATES if self.plan.options["search"] else (own,)
+        return min((self.taught(joint, rate, 0) for rate in rates), key=lambda one: _loss(one[1]))
+
+    def taught(self, joint: Joint, rate: float, seed: int) -> tuple[Ranker, dict[str, Any]]:
+        """Return a ranker, and of its training what rows tell."""
+        own = self.bench.settings.ranker
         training = replace(own.training, learning_rate=rate)
         settings = replace(own, joint_layers=joint, training=training)
-        return self.bench.lessons.taught(self.bench.final, settings, seed)
+        ranker, about = self.bench.lessons.taught(self.bench.final, settings, seed)
+        return ranker, {**about, "learning_rate": rate}
 
-    def _values(self, ranker: Ranker) -> Floats:
-        progress = self.bench.lessons.learner.progress
-        logits = ranker.logits(self.bench.queries, self.bench.served, progress=progress)
+    def row(self, name: str, values: Floats) -> Row:
+        """Return what every row of a ranker tells."""
+        return {
+            "n_users": len(self.bench.queries),
+            "candidates": self.bench.settings.ranker.rerank,
+            "windows": len(self.bench.lessons.windows),
+            "ranker": name,
+            **_quality(values),
+        }
+
+    def values(self, ranker: Ranker) -> Floats:
+        """Return NDCG@10 of every user of the test under a ranker."""
+        logits = ranker.logits(self.bench.queries, self.bench.served, progress=self.plan.progress)
         return self.bench.ndcg(self.bench.reranked(ranker, logits))
 
-    def _times(self, ranker: Ranker) -> dict[str, Any]:
+    def times(self, ranker: Ranker) -> dict[str, Any]:
         """Return each runtime's median milliseconds a list and how it agrees with float32."""
-        n = TIMED if ranker.model.shape.joint_layers == 1 else TIMED // 6
+        n = QUICK_TIMED if self.plan.quick else TIMED
+        n = n if ranker.model.shape.joint_layers == 1 else n // 6
         which = np.random.default_rng(1).permutation(len(self.bench.queries))[:n]
         measured = measure_runtimes(
             ranker, self.bench.queries.take(which), self.bench.served.take(which), rounds=1
         )
         return {"runtimes": [one.to_dict() for one in measured]}
 
+    def fused(self, place: Place) -> Iterator[Row]:
+        """Yield how stage one does alone."""
+        values = self.bench.ndcg(self.bench.served)
+        place.keep({VALUES: values})
+        yield self.row("none: fused stage one", values)
 
-def _stop_loss(about: dict[str, Any]) -> float:
+    def in_bytes(self, place: Place) -> Iterator[Row]:
+        """Yield how the default does whose item states are bytes."""
+        ranker = self.default[0]
+        settings = replace(ranker.settings, item_states="int8")
+        small = replace(ranker, settings=settings).with_tables(ranker.tables)
+        yield self.beside(place, small, "taught, item states int8")
+
+    def beside(self, place: Place, ranker: Ranker, name: str) -> Row:
+        """Return the row of a ranker that is told beside the default."""
+        values = self.values(ranker)
+        place.keep({VALUES: values})
+        whole = place.kept(_name(1, 0))[VALUES]
+        return {
+            **self.row(name, values),
+            **_shape(ranker),
+            **self.times(ranker),
+            **_relative(values, whole),
+        }
+
+
+@dataclass(frozen=True)
+class _Taught:
+    """Trains a ranker of so many joint layers; further seeds under the first's rate."""
+
+    stand: _Stand
+    joint: Joint
+    seed: int
+
+    def __call__(self, place: Place) -> Iterator[Row]:
+        if self.seed:
+            rate = place.rows(_name(self.joint, 0))[0]["learning_rate"]
+            ranker, about = self.stand.taught(self.joint, rate, self.seed)
+        else:
+            ranker, about = self.stand.default if self.joint == 1 else self.stand.best(self.joint)
+        values = self.stand.values(ranker)
+        place.keep({VALUES: values})
+        yield {
+            **self.stand.row("taught", values),
+            **_shape(ranker),
+            "learning_rate": about["learning_rate"],
+            "best_epoch": about["best_epoch"],
+            "stop_loss": _loss(about),
+            **self.stand.times(ranker),
+        }
+
+
+@dataclass(frozen=True)
+class _Compressed:
+    """Distils the default into fewer layers."""
+
+    stand: _Stand
+    layers: int
+
+    def __call__(self, place: Place) -> Iterator[Row]:
+        # Lists of the window, so that nothing of the test's is learned from, unlabelled or not.
+        lists, ranker = self.stand.bench.lessons.lists[0], self.stand.default[0]
+        found = distil(ranker, lists.queries, lists.candidates, layers=self.layers, joint_layers=1)
+        yield self.stand.beside(place, found.ranker, "compressed")
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """Tells every number of joint layers beside all, means over seeds."""
+
+    taught: dict[Joint, list[str]]
+
+    def __call__(self, place: Place) -> Iterator[Row]:
+        values = {
+            joint: np.array([place.kept(name)[VALUES] for name in names])
+            for joint, names in self.taught.items()
+        }
+        fused, full = place.kept(FUSED)[VALUES], values.pop("all").mean(axis=0)
+        for joint, each in values.items():
+            mean = each.mean(axis=0)
+            yield {
+                "comparison": f"{joint} - all",
+                "seeds": len(each),
+                "ndcg10": float(mean.mean()),
+                "ndcg10_full": float(full.mean()),
+                "full_minus_fused": _interval(full - fused),
+                **_relative(mean, full),
+            }
+
+
+def _loss(about: dict[str, Any]) -> float:
     return float(about["epochs"][about["best_epoch"]]["stop_loss"])
 
 
@@ -181,3 +250,15 @@ def _quality(values: Floats) -> dict[str, Any]:
 def _interval(values: Floats) -> dict[str, float]:
     mean = bootstrap_mean(values, seed=0)
     return {"difference": mean.mean, "low": mean.low, "high": mean.high}
+
+
+LAYERS = Suite(
+    "layers",
+    "what layers, joint layers and their number are worth, beside the time they take",
+    _cells,
+    (MOVIELENS, BEAUTY),
+    (
+        Option("seeds", 1, "trainings of one joint layer and of all", int),
+        Option("search", False, "search each ranker's rate by the loss on early-stopping users"),
+    ),
+)

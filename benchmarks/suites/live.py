@@ -7,9 +7,6 @@ before a request began shows in its answer.
 from __future__ import annotations
 
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -24,11 +21,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from benchmarks.data.datasets import DataSet
-from benchmarks.stands.engines import circumstances, short_artefact
+from benchmarks.data.datasets import BEAUTY
+from benchmarks.harness.cells import Cell, Place, Plan, Row, Suite
+from benchmarks.stands.engines import (
+    ENGINE,
+    longest_text,
+    short_artefact,
+    short_overrides,
+    short_settings,
+)
+from benchmarks.stands.kills import killed
 from twofold.engine import Engine
 from twofold.indexing.errors import InputError
-from twofold.indexing.live_log import LiveLog
 from twofold.indexing.progress import Progress
 from twofold.indexing.text import TextEncoder
 
@@ -50,7 +54,22 @@ class Size(NamedTuple):
     kills: int
 
 
-WHOLE, QUICK = Size(100_000, 10_000, 20.0, 20), Size(5_000, 500, 3.0, 3)
+WHOLE, QUICK = Size(100_000, 10_000, 20.0, 20), Size(3_000, 500, 2.0, 1)
+SOURCES = (
+    *(*ENGINE, "benchmarks/suites/live.py", "benchmarks/stands/kills.py"),
+    "benchmarks/stands/live_writer.py",
+)
+
+
+def _cells(plan: Plan) -> list[Cell]:
+    overrides = _overrides(plan)
+    settings = short_settings(plan.data, overrides)
+    return [Cell("live", _Lived(plan, overrides), settings, sources=SOURCES)]
+
+
+def _overrides(plan: Plan) -> tuple[str, ...]:
+    """Return settings beside the data set's; what goes wrong and when hangs on no ranker."""
+    return short_overrides(plan, *(("ranker.train=false",) if plan.quick else ()))
 
 
 @dataclass
@@ -81,53 +100,51 @@ class Call(NamedTuple):
     seconds: float
 
 
-def measure_live(
-    data: DataSet, overrides: tuple[str, ...], *, quick: bool, progress: Progress
-) -> Iterator[dict[str, Any]]:
-    """Yield one record: wrong answers, times, and what killed writers lost.
+@dataclass(frozen=True)
+class _Lived:
+    """Tells of wrong answers, times, and what killed writers lost.
 
     Half of the readers ask an engine of their own, as another process would.
-
-    Parameters
-    ----------
-    data
-        The data set.
-    overrides
-        Settings beside its own.
-    quick
-        Whether to take in less.
-    progress
-        Told of every step.
     """
-    size = QUICK if quick else WHOLE
-    built = short_artefact(data, overrides, progress)
-    with TemporaryDirectory() as folder:
-        copy = Path(folder) / "artefact"
-        shutil.copytree(built, copy)
+
+    plan: Plan
+    overrides: tuple[str, ...]
+
+    def __call__(self, place: Place) -> Iterator[Row]:
+        plan, size = self.plan, QUICK if self.plan.quick else WHOLE
+        built = short_artefact(plan.data, self.overrides, plan.progress)
+        with TemporaryDirectory() as folder:
+            copy = Path(folder) / "artefact"
+            shutil.copytree(built, copy)
+            found, column = _taken_in(copy, size, plan.progress)
+            with plan.progress.step(f"{size.kills} times kill -9"):
+                yield {**found, **killed(copy, column, size.kills)}
+
+
+def _taken_in(artefact: Path, size: Size, progress: Progress) -> tuple[Row, str]:
+    """Return what readers met while everything was taken in, and a column of whole numbers."""
+    with (
+        Engine.load(artefact, runtime="float32") as engine,
+        Engine.load(artefact, runtime="float32") as witness,
+    ):
+        writer, readers = Writer(engine), (engine, witness)
+        with progress.step("A writer alone"):
+            quiet = _quiet(writer, engine)
+        with progress.step("Readers alone"), _reading(readers, writer.told) as before:
+            time.sleep(size.before_s)
         with (
-            Engine.load(copy, runtime="float32") as engine,
-            Engine.load(copy, runtime="float32") as witness,
+            progress.step(f"{size.events:,} events, {size.changes:,} changes of items"),
+            _reading(readers, writer.told) as meanwhile,
         ):
-            about = circumstances("live", data, engine)
-            writer, readers = Writer(engine), (engine, witness)
-            with progress.step("A writer alone"):
-                quiet = _quiet(writer, engine)
-            with progress.step("Readers alone"), _reading(readers, writer.told) as before:
-                time.sleep(size.before_s)
-            with (
-                progress.step(f"{size.events:,} events, {size.changes:,} changes of items"),
-                _reading(readers, writer.told) as meanwhile,
-            ):
-                begun = time.perf_counter()
-                calls = list(_written(writer, size))
-                seconds = time.perf_counter() - begun
-            found = {"items": len(engine.items), **_checked_again(copy, writer)}
-        with progress.step(f"{size.kills} times kill -9"):
-            lost = _killed(copy, writer.column, size.kills)
+            begun = time.perf_counter()
+            calls = list(_written(writer, size))
+            seconds = time.perf_counter() - begun
+        found = {"items": len(engine.items), **_checked_again(artefact, writer)}
+        tokens = longest_text(engine)
     events = [one for one in calls if one.kind == "events"]
     changes = [one for one in calls if one.kind != "events"]
-    yield {
-        **about,
+    row = {
+        "max_item_tokens": tokens,
         "readers": READERS,
         "events": sum(one.rows for one in events),
         "item_changes": sum(one.rows for one in changes),
@@ -141,8 +158,8 @@ def measure_live(
         "missing": len(before.missing) + len(meanwhile.missing),
         "examples": [*before.wrong, *meanwhile.wrong, *before.missing, *meanwhile.missing][:5],
         **found,
-        **lost,
     }
+    return row, writer.column
 
 
 class Writer:
@@ -319,53 +336,6 @@ def _checked_again(artefact: Path, writer: Writer) -> dict[str, Any]:
     return {"load_again_s": seconds, "wrong_after_loading": wrong}
 
 
-def _killed(artefact: Path, column: str, kills: int) -> dict[str, int]:
-    """Kill writers at random moments, and return what they had acknowledged and what was lost."""
-    rng = np.random.default_rng(1)
-    acknowledged: list[int] = []
-    for turn in range(kills):
-        command = (str(artefact), str(1000 * turn), column)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.stands.live_writer", *command],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        if process.stdout is None:
-            raise RuntimeError("a pipe was asked for")
-        acknowledged.append(int(process.stdout.readline()))
-        time.sleep(float(rng.uniform(0, 0.3)))
-        process.send_signal(signal.SIGKILL)
-        acknowledged += [int(line) for line in process.stdout.read().split()]
-        process.wait()
-    log = LiveLog(artefact)
-    events: dict[int, int] = {}
-    for event in log.after(0)[0]:
-        if event.user.startswith("killed-"):
-            number = int(event.user.removeprefix("killed-"))
-            events[number] = events.get(number, 0) + 1
-    with Engine.load(artefact, runtime="float32") as engine:
-        served = [
-            number
-            for number in acknowledged
-            if events.get(number, 0) != 50 or _holds(engine, number, column) is False
-        ]
-    return {
-        "kills": kills,
-        "acknowledged": len(acknowledged),
-        "lost": len(served),
-        "half": sum(count != 50 for count in events.values()),
-    }
-
-
-def _holds(engine: Engine, number: int, column: str) -> bool:
-    """Say whether an engine recommends none of what a call's user took, and knows its item."""
-    item = engine.items.filter(pl.col("item_id") == f"killed-{number}")
-    if item.height != 1 or item[column].to_list() != [number]:
-        return False
-    found = engine.recommend(f"killed-{number}", K)
-    return len(found) == K
-
-
 def _milliseconds(name: str, spent: Sequence[float]) -> dict[str, float]:
     half, most = np.percentile(np.array(spent), [50, 99])
     return {f"{name}_p50_ms": float(half), f"{name}_p99_ms": float(most)}
@@ -391,3 +361,11 @@ def _asked(when: str, read: Read) -> dict[str, float]:
         **_milliseconds(f"{when}_recommend", read.recommend_ms),
         **(_milliseconds(f"{when}_search", read.search_ms) if read.search_ms else {}),
     }
+
+
+LIVE = Suite(
+    "live",
+    "events and items that come while an engine serves: what is wrong, how soon, what is lost",
+    _cells,
+    (BEAUTY,),
+)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,11 @@ import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
 from benchmarks.data.catalogues import SEEDS, Catalogue, catalogue_of, held_out_queries
-from benchmarks.data.datasets import DataSet
+from benchmarks.data.datasets import BEAUTY, MOVIELENS
+from benchmarks.harness.cells import Cell, Option, Place, Plan, Row, Suite
+from benchmarks.harness.timing import spread, take_turns, timed
 from benchmarks.stands.bare import bare_calls
-from benchmarks.stands.engines import short_artefact
+from benchmarks.stands.engines import ENGINE, short_artefact
 from benchmarks.stands.nearest import (
     Centres,
     Finder,
@@ -31,13 +32,7 @@ from benchmarks.stands.nearest import (
 )
 from benchmarks.suites import retrieval_slices as slices
 from twofold.engine import Engine
-from twofold.evaluation.hardware import (
-    describe_hardware,
-    library_versions,
-    source_commit,
-    usable_cores,
-)
-from twofold.evaluation.latency import Latency, measure
+from twofold.evaluation.hardware import usable_cores
 from twofold.indexing.efforts import recall_of
 from twofold.indexing.item_set import ItemSet
 from twofold.indexing.progress import Progress
@@ -46,78 +41,107 @@ from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.queries import Queries, queries_of_users
 from twofold.retrieval.retriever import Retriever
 from twofold.retrieval.stage_one import fit_stage_one
-from twofold.settings import load_settings
 
-CELLS = (
-    *("index", "faiss", "hnswlib", "usearch", "stage-one", "filters", "batch", "recall"),
-    *slices.CELLS,
-)
+PEERS = ("faiss", "hnswlib", "usearch")
 DEPTHS = (100, 200)
 N_QUERIES, N_USERS = 500, 300  # of the first, the index's recall is told on as many as there are
+N_AT_ONCE = 25_000
+QUICK_QUERIES, QUICK_USERS, QUICK_AT_ONCE = 50, 20, 300
+BATCH_ROUNDS = 3
+# Without what learns a fusion or builds an artefact first.
+QUICK_CELLS = ("index", "hnswlib", "stage-one", "filters", "batch")
 SMALL = 200_000  # items up to which the whole grid is built
 SHARES = (0.001, 0.01, 0.1, 0.5)
+SOURCES = (
+    *(*ENGINE, "benchmarks/suites/retrieval.py", "benchmarks/suites/retrieval_slices.py"),
+    *("benchmarks/data/catalogues.py", "benchmarks/data/grown.py", "benchmarks/stands/bare.py"),
+    *("benchmarks/stands/nearest.py", "evaluation"),
+)
 
 
-def measure_retrieval(
-    data: DataSet,
-    overrides: tuple[str, ...],
-    *,
-    n_items: int | None,
-    cells: Sequence[str],
-    progress: Progress,
-) -> Iterator[dict[str, Any]]:
-    """Yield one record a finished measurement.
-
-    Parameters
-    ----------
-    data
-        The data set.
-    overrides
-        Settings beside its own.
-    n_items
-        Grow the catalogue to so many items; ``None`` takes it as it is.
-    cells
-        Which of `CELLS`.
-    progress
-        Told of every step.
-    """
-    settings = load_settings(None, (*data.settings, *overrides))
-    catalogue = catalogue_of(data, settings, n_items, progress)
-    about = {
-        "suite": "retrieval",
-        "dataset": data.name,
-        "grown": n_items is not None,
-        "n_items": len(catalogue.exact),
-        "dim": catalogue.exact.dimension,
-        "device": catalogue.index.device,
-        "k": K,
-        "hardware": describe_hardware(threads=usable_cores()),
-        "versions": library_versions(),
-        "commit": source_commit(),
+def _cells(plan: Plan) -> list[Cell]:
+    """Return one cell a question; those on held-out labels only where the catalogue is real."""
+    stand, settings = _Stand(plan), plan.settings()
+    measured: dict[str, Callable[[], Iterator[Row]]] = {
+        "index": lambda: _index(stand.catalogue),
+        **{peer: partial(_beside, stand, peer) for peer in PEERS},
+        "stage-one": lambda: _stage_one(stand),
+        "filters": lambda: _filters(*stand.served),
+        "batch": lambda: _batch(stand),
     }
-    queries = held_out_queries(catalogue)
-    served = cache(lambda: _served(catalogue, progress))
-
-    def built() -> Path:
-        return short_artefact(data, (*overrides, "ranker.train=false"), progress)
-
-    measured: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
-        "index": lambda: _index(catalogue),
-        "stage-one": lambda: _stage_one(catalogue, *served()),
-        "filters": lambda: _filters(*served()),
-        "batch": lambda: _batch(catalogue, *served(), built if n_items is None else None),
-        "recall": lambda: _recall(catalogue, progress),
-        "slices": lambda: slices.slices(catalogue, progress),
-        "diversity": lambda: slices.diversity(catalogue, progress),
-        "cold-items": lambda: slices.cold_items(catalogue, progress),
-    }
-    for cell in cells:
-        rows = measured[cell]() if cell in measured else _beside(catalogue, cell, queries, progress)
-        for row in rows:
-            yield {**about, "cell": cell, **row}
+    if not stand.grown:
+        measured["recall"] = lambda: _recall(stand.catalogue, plan.progress)
+        measured |= {one: partial(_of, stand, slice_) for one, slice_ in slices.CELLS.items()}
+    return [
+        Cell(name, _Measured(stand, measure), settings, sources=SOURCES)
+        for name, measure in measured.items()
+        if not plan.quick or name in QUICK_CELLS
+    ]
 
 
-def _index(catalogue: Catalogue) -> Iterator[dict[str, Any]]:
+@dataclass(frozen=True)
+class _Stand:
+    """The catalogue, and stage one over it, made when the first cell asks for them."""
+
+    plan: Plan
+
+    @property
+    def grown(self) -> bool:
+        return self.plan.options["items"] is not None
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        plan = self.plan
+        return catalogue_of(plan.data, plan.settings(), plan.options["items"], plan.progress)
+
+    @cached_property
+    def served(self) -> tuple[Retriever, Queries]:
+        """Stage one over the catalogue, and users to ask for."""
+        catalogue, settings = self.catalogue, self.catalogue.settings
+        fitted = fit_stage_one(
+            catalogue.log,
+            catalogue.index,
+            settings.stage_one,
+            has_times=True,
+            search=settings.index,
+            seed=settings.seed,
+            threads=usable_cores(),
+            progress=self.plan.progress,
+        )
+        served = fitted.retriever(Fusion("zscore", (1.0,) * len(fitted.sources())))
+        known = np.unique(catalogue.log.users)
+        n = QUICK_USERS if self.plan.quick else N_USERS
+        users = np.random.default_rng(SEEDS["queries"]).permutation(known)[:n]
+        asked = queries_of_users(catalogue.log, users, max_history=settings.stage_one.max_history)
+        return served, asked
+
+    def artefact(self) -> Path:
+        """Return an artefact of the catalogue without a ranker."""
+        plan = self.plan
+        return short_artefact(plan.data, (*plan.overrides, "ranker.train=false"), plan.progress)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Measures one cell, and tells of the catalogue beside it."""
+
+    stand: _Stand
+    measure: Callable[[], Iterator[Row]]
+
+    def __call__(self, place: Place) -> Iterator[Row]:
+        catalogue = self.stand.catalogue
+        about = {
+            "grown": self.stand.grown,
+            "n_items": len(catalogue.exact),
+            "dim": catalogue.exact.dimension,
+            "device": catalogue.index.device,
+            "k": K,
+        }
+        for row in self.measure():
+            yield {**about, **row}
+
+
+def _index(catalogue: Catalogue) -> Iterator[Row]:
     """Yield what was tried on the sample, and what was chosen."""
     proposer = catalogue.index.proposer
     if proposer is None:
@@ -144,14 +168,17 @@ def _index(catalogue: Catalogue) -> Iterator[dict[str, Any]]:
         }
 
 
-def _beside(
-    catalogue: Catalogue, peer: str, queries: npt.NDArray[np.float32], progress: Progress
-) -> Iterator[dict[str, Any]]:
+def _of(stand: _Stand, measure: Callable[[Catalogue, Progress], Iterator[Row]]) -> Iterator[Row]:
+    return measure(stand.catalogue, stand.plan.progress)
+
+
+def _beside(stand: _Stand, peer: str) -> Iterator[Row]:
     """Yield twofold's index and a peer's in turns, at the same recall.
 
     Ours was tuned on other queries, and its recall is told on all of these. Peers are tuned on the
     very ones that they are timed with, until they find as much as ours does on them.
     """
+    catalogue, queries = stand.catalogue, held_out_queries(stand.catalogue)
     # Mapped from a FAISS file they stand at odd addresses, which not every library takes.
     vectors, threads = np.require(catalogue.exact.vectors, requirements=["C", "A"]), usable_cores()
     truth = catalogue.exact.search(queries, K)[1]
@@ -159,10 +186,11 @@ def _beside(
     own = ours(catalogue.index, 0.0 if proposer is None else proposer.about["building_s"])
     found = catalogue.index.search(queries, K)[1]
     told = {own.name: recall_of(found, truth)}
-    asked, truth = queries[:N_QUERIES], truth[:N_QUERIES]
-    target = max(catalogue.settings.index.recall_target, recall_of(found[:N_QUERIES], truth))
+    n = QUICK_QUERIES if stand.plan.quick else N_QUERIES
+    asked, truth = queries[:n], truth[:n]
+    target = max(catalogue.settings.index.recall_target, recall_of(found[:n], truth))
     finders: list[Finder] = [own]
-    with progress.step(f"Building {peer}"):
+    with stand.plan.progress.step(f"Building {peer}"):
         for one in _peers(peer, vectors, threads):
             finder, recall = one.reaching(target, asked, truth)
             finders.append(finder)
@@ -203,48 +231,27 @@ def _grid(n_items: int, dimension: int) -> Iterator[str]:
         yield "HNSW32,Flat"
 
 
-def _served(catalogue: Catalogue, progress: Progress) -> tuple[Retriever, Queries]:
-    """Return stage one over the catalogue, and users to ask for."""
-    settings = catalogue.settings
-    fitted = fit_stage_one(
-        catalogue.log,
-        catalogue.index,
-        settings.stage_one,
-        has_times=True,
-        search=settings.index,
-        seed=settings.seed,
-        threads=usable_cores(),
-        progress=progress,
-    )
-    served = fitted.retriever(Fusion("zscore", (1.0,) * len(fitted.sources())))
-    known = np.unique(catalogue.log.users)
-    users = np.random.default_rng(SEEDS["queries"]).permutation(known)[:N_USERS]
-    asked = queries_of_users(catalogue.log, users, max_history=settings.stage_one.max_history)
-    return served, asked
-
-
 def _alone(queries: Queries) -> list[Queries]:
     return [queries.take(np.array([number])) for number in range(len(queries))]
 
 
-def _stage_one(
-    catalogue: Catalogue, served: Retriever, queries: Queries
-) -> Iterator[dict[str, Any]]:
+def _stage_one(stand: _Stand) -> Iterator[Row]:
     """Yield the time of whole queries beside the library calls that they rest on."""
+    served, queries = stand.served
     asked = _alone(queries)
     calls = bare_calls(served.sources)
-    whole = measure(lambda one: served.retrieve(one, K), asked)
+    whole = timed(take_turns({"whole": lambda one: served.retrieve(one, K)}, asked)["whole"])
     # One thread each, which suits single queries best.
     with threadpool_limits(1):
         bare = np.median([[call(one, K) for call in calls.values()] for one in asked], axis=0)
     parts = dict(zip(calls, (1e3 * bare).tolist(), strict=True))
-    factors = _factor_index(served)
+    factors, proposer = _factor_index(served), stand.catalogue.index.proposer
     yield {
-        **_ms(whole),
+        **whole.told(),
         "raw_ms": sum(parts.values()),
         "raw_parts_ms": parts,
-        "ratio_vs_raw": whole.p50 / sum(parts.values()),
-        "index": "exact" if catalogue.index.proposer is None else catalogue.index.proposer.factory,
+        "ratio_vs_raw": whole.p50.value / sum(parts.values()),
+        "index": "exact" if proposer is None else proposer.factory,
         "factors": "exact" if factors is None else factors,
     }
 
@@ -257,73 +264,92 @@ def _factor_index(served: Retriever) -> str | None:
     return None
 
 
-def _filters(served: Retriever, queries: Queries) -> Iterator[dict[str, Any]]:
-    """Yield the time of queries limited to a random share of the items."""
-    free = measure(lambda one: served.retrieve(one, K, least=K), _alone(queries))
-    yield {"share": 1.0, **_ms(free)}
+def _filters(served: Retriever, queries: Queries) -> Iterator[Row]:
+    """Yield the time of queries limited to a random share of the items, in turns with free ones."""
     rng = np.random.default_rng(SEEDS["filters"])
+    some = {share: ItemSet(rng.random(queries.n_items) < share) for share in SHARES}
+    limited = {
+        1.0: queries,
+        **{share: replace(queries, eligible=(one,) * len(queries)) for share, one in some.items()},
+    }
+    asked = {share: _alone(one) for share, one in limited.items()}
+
+    def asking(share: float) -> Callable[[int], object]:
+        return lambda row: served.retrieve(asked[share][row], K, least=K)
+
+    spent = take_turns({str(one): asking(one) for one in limited}, range(len(queries)))
+    took = {share: timed(spent[str(share)]) for share in limited}
+    yield {"share": 1.0, **took[1.0].told()}
     for share in SHARES:
-        some = ItemSet(rng.random(queries.n_items) < share)
-        limited = replace(queries, eligible=(some,) * len(queries))
-        found = served.retrieve(limited, K, least=K)
-        there = [min(K, len(limited.admission.open(row))) for row in range(len(limited))]
-        took = measure(lambda one: served.retrieve(one, K, least=K), _alone(limited))
+        found = served.retrieve(limited[share], K, least=K)
+        there = [
+            min(K, len(limited[share].admission.open(row))) for row in range(len(limited[share]))
+        ]
         yield {
             "share": share,
-            "n_eligible": len(some),
+            "n_eligible": len(some[share]),
             "all_k_came": bool((found.lengths() == there).all()),
-            **_ms(took),
-            "p99_ratio": took.p99 / free.p99,
+            **took[share].told(),
+            "p99_ratio": took[share].p99.value / took[1.0].p99.value,
         }
 
 
-def _batch(
-    catalogue: Catalogue,
-    served: Retriever,
-    queries: Queries,
-    artefact: Callable[[], Path] | None,
-) -> Iterator[dict[str, Any]]:
+def _batch(stand: _Stand) -> Iterator[Row]:
     """Yield users a second, one by one and all at once: of stage one, and of an engine's calls."""
-    single = measure(lambda one: served.retrieve(one, K), _alone(queries))
-    known = np.unique(catalogue.log.users)[:25_000]
+    (served, queries), catalogue = stand.served, stand.catalogue
+    known = np.unique(catalogue.log.users)[: QUICK_AT_ONCE if stand.plan.quick else N_AT_ONCE]
     history = catalogue.settings.stage_one.max_history
     everyone = queries_of_users(catalogue.log, known, max_history=history)
     served.retrieve(everyone.take(np.arange(min(300, len(known)))), K)
-    begun = time.perf_counter()
-    served.retrieve(everyone, K, threads=usable_cores())
-    seconds = time.perf_counter() - begun
-    yield {
-        "users": len(known),
-        "qps": len(known) / seconds,
-        "single_qps": 1e3 / single.mean,
-        "times_single": len(known) / seconds * single.mean / 1e3,
-    }
-    if artefact is None:
+    yield _at_once(
+        len(known),
+        lambda: served.retrieve(everyone, K, threads=usable_cores()),
+        lambda one: served.retrieve(one, K),
+        _alone(queries),
+    )
+    if stand.grown or stand.plan.quick:
         return
-    with Engine.load(artefact(), runtime="float32") as engine:
+    with Engine.load(stand.artefact(), runtime="float32") as engine:
         rng = np.random.default_rng(SEEDS["queries"])
-        some = [engine.user_ids[user] for user in rng.permutation(len(engine.user_ids))[:N_USERS]]
-        calls = measure(lambda user: engine.retrieve(user, K), some)
+        some = [engine.user_ids[user] for user in rng.permutation(len(engine.user_ids))]
+        some = some[: len(queries)]
         engine.retrieve_batch(some, K)
-        begun = time.perf_counter()
-        told = engine.retrieve_batch(None, K)
-        seconds = time.perf_counter() - begun
         yield {
             "system": "engine",
-            "users": told["user_id"].n_unique(),
-            "qps": len(engine.user_ids) / seconds,
-            "single_qps": 1e3 / calls.mean,
-            "times_single": len(engine.user_ids) / seconds * calls.mean / 1e3,
+            **_at_once(
+                len(engine.user_ids),
+                lambda: engine.retrieve_batch(None, K),
+                lambda user: engine.retrieve(user, K),
+                some,
+            ),
         }
 
 
-def _recall(catalogue: Catalogue, progress: Progress) -> Iterator[dict[str, Any]]:
+def _at_once(
+    n: int, whole: Callable[[], object], one: Callable[[Any], object], asked: Sequence[Any]
+) -> Row:
+    """Return users a second of one call for all `n`, and of calls one by one, rounds in turns."""
+    calls = {"one": lambda _: [one(each) for each in asked], "whole": lambda _: whole()}
+    one(asked[0])
+    spent = take_turns(calls, [None], rounds=BATCH_ROUNDS, warm_up=0)
+    single, batch = (1e-3 * spent[name][:, 0] for name in calls)
+    qps = spread(n / float(np.median(batch)), n / batch)
+    single_qps = spread(len(asked) / float(np.median(single)), len(asked) / single)
+    return {
+        "users": n,
+        **qps.told("qps"),
+        **single_qps.told("single_qps"),
+        "times_single": qps.value / single_qps.value,
+    }
+
+
+def _recall(catalogue: Catalogue, progress: Progress) -> Iterator[Row]:
     """Yield the share of held-out labels among the candidates, and what each source adds.
 
     The fusion is learned on labels before those. Nothing is held out of a grown catalogue.
     """
     if catalogue.held is None:
-        return
+        raise RuntimeError("nothing is held out of a grown catalogue")
     settings = catalogue.settings
     plain = replace(settings, ranker=replace(settings.ranker, train=False))
     learned = learn(catalogue.dataset, catalogue.log, catalogue.index, plain, progress)
@@ -357,5 +383,10 @@ def _recall(catalogue: Catalogue, progress: Progress) -> Iterator[dict[str, Any]
         }
 
 
-def _ms(latency: Latency) -> dict[str, float]:
-    return {f"{name}_ms": value for name, value in latency.percentiles().items()}
+RETRIEVAL = Suite(
+    "retrieval",
+    "stage one at scale: indexes beside other libraries, whole queries, filters, batches, recall",
+    _cells,
+    (MOVIELENS, BEAUTY),
+    (Option("items", None, "grow the catalogue to so many", int),),
+)

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from benchmarks.data.catalogues import Catalogue
 
 Int64s = npt.NDArray[np.int64]
-CELLS = ("slices", "diversity", "cold-items")
 DEPTH, K = 100, 10
 COLD_SHARE = 0.05
 DIVERSITIES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
@@ -43,8 +42,7 @@ SEEDS = {"users": 4, "cold": 5}
 
 def slices(catalogue: Catalogue, progress: Progress) -> Iterator[dict[str, Any]]:
     """Yield the quality of stage one's order, and the recall of all its candidates, by slices."""
-    if catalogue.held is None:
-        return
+    assert catalogue.held is not None, "nothing is held out of a grown catalogue"
     served = _taught(catalogue, catalogue.log, progress, predict_cold=True)
     held = catalogue.held
     users = np.unique(held.users)
@@ -76,8 +74,7 @@ def diversity(catalogue: Catalogue, progress: Progress) -> Iterator[dict[str, An
     ``alike`` is the mean cosine of two items of a list, of text vectors seen from the catalogue's
     mean.
     """
-    if catalogue.held is None:
-        return
+    assert catalogue.held is not None, "nothing is held out of a grown catalogue"
     served = _taught(catalogue, catalogue.log, progress, predict_cold=True)
     users = np.unique(catalogue.held.users)
     users = np.sort(np.random.default_rng(SEEDS["users"]).permutation(users)[:N_USERS])
@@ -121,8 +118,7 @@ def cold_items(catalogue: Catalogue, progress: Progress) -> Iterator[dict[str, A
     of single sources. Beside it, of the labels held out at the end of each history, those on other
     items: quality for everybody, with the paired difference that guessed factors make.
     """
-    if catalogue.held is None:
-        return
+    assert catalogue.held is not None, "nothing is held out of a grown catalogue"
     world = _ColdWorld.of(catalogue)
     before: dict[str, npt.NDArray[np.float64]] = {}
     for predict in (False, True):
@@ -300,3 +296,6 @@ def _told(one: Interval) -> Mapping[str, float | None]:
     """Return a number with its interval as JSON values."""
     ends = {"mean": one.mean, "low": one.low, "high": one.high}
     return {name: None if np.isnan(value) else value for name, value in ends.items()}
+
+
+CELLS = {"slices": slices, "diversity": diversity, "cold-items": cold_items}

@@ -3,77 +3,88 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.data.datasets import DataSet
+from benchmarks.data.datasets import BEAUTY, MOVIELENS
+from benchmarks.harness.cells import Cell, Place, Plan, Row, Suite
+from benchmarks.harness.timing import Floats, Spread, in_rounds, spread, take_turns, timed
 from benchmarks.stands.bare import bare_calls
-from benchmarks.stands.engines import circumstances, short_engine
+from benchmarks.stands.engines import (
+    ENGINE,
+    longest_text,
+    short_engine,
+    short_overrides,
+    short_settings,
+)
 from twofold.engine import Engine
-from twofold.evaluation.latency import Latency, measure
-from twofold.indexing.progress import Progress
 
 CLIENTS = 8
 BATCHES = (1, 10, 100, 1000, 10_000)
 BUDGET_MS, LOAD = 50.0, 0.7
 K = 10
-SOME = 200
+ASKED, PARTED = 1000, 5  # users, and which share of them is asked part by part
+QUICK_ASKED, QUICK_BATCHES = 100, 3
+ONE, MANY, BUDGET = "one client", f"{CLIENTS} clients", "budget"
+SOURCES = (*ENGINE, "benchmarks/suites/serving.py", "benchmarks/stands/bare.py")
+Asking = Callable[[Engine, Sequence[str], Place], Row]
 
 
-def measure_serving(
-    data: DataSet, overrides: tuple[str, ...], *, quick: bool, progress: Progress
-) -> Iterator[dict[str, Any]]:
-    """Yield one record a way of asking.
+def _cells(plan: Plan) -> list[Cell]:
+    """Return one cell a way of asking."""
+    settings = short_settings(plan.data, short_overrides(plan))
 
-    Parameters
-    ----------
-    data
-        The data set.
-    overrides
-        Settings beside its own.
-    quick
-        Whether to ask less.
-    progress
-        Told of every step.
-    """
-    n = 200 if quick else 1000
-    with short_engine(data, overrides, progress) as engine:
-        ranker = engine.stages.ranker
-        about = {
-            **circumstances("serving", data, engine),
-            "runtime": None if ranker is None else ranker.runtime.name,
-            "candidates": engine.stages.rerank,
-            "k": K,
-        }
-        rng = np.random.default_rng(0)
-        users = [engine.user_ids[i] for i in rng.integers(0, len(engine.user_ids), n)]
-        with progress.step("One client"):
-            alone = measure(lambda user: engine.recommend(user, K), users)
-        yield {
-            **about,
-            "asked": "one client",
-            "queries_a_second": 1e3 / alone.mean,
-            **_ms(alone),
-            **_parts(engine, users[:SOME]),
-        }
-        with progress.step(f"{CLIENTS} clients"):
-            together, rate = _closed_loop(engine, users)
-        yield {
-            **about,
-            "asked": f"{CLIENTS} clients",
-            "queries_a_second": rate,
-            "times_one_client": rate * alone.mean / 1e3,
-            **_ms(together),
-        }
-        for size in BATCHES[: 4 if quick else None]:
-            with progress.step(f"A batch of {size:,}"):
-                yield {**about, "asked": f"batch of {size}", **_batch(engine, size)}
-        with progress.step(f"Within {BUDGET_MS:.0f} ms at {LOAD:.0%} of capacity"):
-            found = _open_loop(engine, users, LOAD * rate)
-        yield {**about, "asked": "budget", "budget_ms": BUDGET_MS, "load": LOAD, **found}
+    def cell(name: str, ask: Asking, *needs: str) -> Cell:
+        also = {"budget_ms": BUDGET_MS, "load": LOAD} if name == BUDGET else {}
+        return Cell(name, _Asked(plan, name, ask), settings, also, SOURCES, needs)
+
+    batches = [
+        cell(f"batch of {size}", _Batch(size))
+        for size in BATCHES[: QUICK_BATCHES if plan.quick else None]
+    ]
+    return [
+        cell(ONE, _one_client),
+        cell(MANY, _many_clients, ONE),
+        *batches,
+        cell(BUDGET, _within_budget, MANY),
+    ]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Loads an engine and asks it in one way."""
+
+    plan: Plan
+    name: str
+    ask: Asking
+
+    def __call__(self, place: Place) -> Iterator[Row]:
+        plan = self.plan
+        with short_engine(plan.data, short_overrides(plan), plan.progress) as engine:
+            rng, known = np.random.default_rng(0), engine.user_ids
+            n = QUICK_ASKED if plan.quick else ASKED
+            users = [known[i] for i in rng.integers(0, len(known), n)]
+            ranker = engine.stages.ranker
+            yield {
+                "max_item_tokens": longest_text(engine),
+                "runtime": None if ranker is None else ranker.runtime.name,
+                "candidates": engine.stages.rerank,
+                "k": K,
+                "asked": self.name,
+                **self.ask(engine, users, place),
+            }
+
+
+def _one_client(engine: Engine, users: Sequence[str], place: Place) -> Row:
+    """Return how long single requests take. None is made again: what it was made of is kept."""
+    calls = {"recommend": lambda user: engine.recommend(user, K)}
+    alone = timed(in_rounds(take_turns(calls, users, rounds=1)["recommend"][0]))
+    rate = Spread(1e3 / alone.mean.value, 1e3 / alone.mean.high, 1e3 / alone.mean.low)
+    parts = _parts(engine, users[: len(users) // PARTED])
+    return {**rate.told("queries_a_second"), **alone.told(), **parts}
 
 
 def _parts(engine: Engine, users: Sequence[str]) -> dict[str, float]:
@@ -100,41 +111,59 @@ def _parts(engine: Engine, users: Sequence[str]) -> dict[str, float]:
     return {"rerank_ms": float(reranking), "bare_calls_ms": float(bare), "bound_ms": bound}
 
 
-def _closed_loop(engine: Engine, users: Sequence[str]) -> tuple[Latency, float]:
+def _many_clients(engine: Engine, users: Sequence[str], place: Place) -> Row:
     """Return latency and answers a second of clients that ask again once they are answered."""
 
-    def ask(user: str) -> float:
+    def ask(user: str) -> tuple[float, float]:
         begun = time.perf_counter()
         engine.recommend(user, K)
-        return 1e3 * (time.perf_counter() - begun)
+        end = time.perf_counter()
+        return 1e3 * (end - begun), end
 
     with ThreadPoolExecutor(CLIENTS) as pool:
         list(pool.map(ask, users[: 4 * CLIENTS]))
         begun = time.perf_counter()
-        spent = list(pool.map(ask, users))
-        seconds = time.perf_counter() - begun
-    return Latency.of(np.array(spent)), len(users) / seconds
+        spent, ends = np.array(list(pool.map(ask, users))).T
+    rate = _rate(begun, np.sort(ends))
+    alone = place.rows(ONE)[0]["queries_a_second"]
+    return {
+        **rate.told("queries_a_second"),
+        "times_one_client": rate.value / alone,
+        **timed(in_rounds(spent)).told(),
+    }
 
 
-def _batch(engine: Engine, size: int) -> dict[str, float]:
-    """Return users a second of one call for many, users repeated where there are too few."""
-    known = engine.user_ids
-    users = [known[i % len(known)] for i in range(size)]
-    engine.recommend_batch(users[:10], K)
-    best = float("inf")
-    for _ in range(3 if size <= 1000 else 1):
-        begun = time.perf_counter()
-        engine.recommend_batch(users, K)
-        best = min(best, time.perf_counter() - begun)
-    return {"queries_a_second": size / best, "seconds": best}
+def _rate(begun: float, ends: Floats) -> Spread:
+    """Return answers a second from when each came, in order: of all, and round by round."""
+    parts = in_rounds(np.diff(ends, prepend=begun))
+    return spread(len(ends) / float(ends[-1] - begun), 1 / parts.mean(axis=1))
 
 
-def _open_loop(engine: Engine, users: Sequence[str], rate: float) -> dict[str, float]:
+@dataclass(frozen=True)
+class _Batch:
+    """Asks for many in one call, users repeated where there are too few."""
+
+    size: int
+
+    def __call__(self, engine: Engine, users: Sequence[str], place: Place) -> Row:
+        known = engine.user_ids
+        some = [known[i % len(known)] for i in range(self.size)]
+        engine.recommend_batch(some[:10], K)
+        calls = {"batch": lambda many: engine.recommend_batch(many, K)}
+        rounds = 3 if self.size <= 1000 else 1
+        spent = take_turns(calls, [some], rounds=rounds, warm_up=0)["batch"][:, 0] / 1e3
+        best = float(spent.min())
+        rate = spread(self.size / best, self.size / spent)
+        return {**rate.told("queries_a_second"), "seconds": best, "rounds": rounds}
+
+
+def _within_budget(engine: Engine, users: Sequence[str], place: Place) -> Row:
     """Return how requests fare that come at random times, answered or not.
 
-    Arrivals are a Poisson process; a request that finds no client thread free has its clock running
-    all the same.
+    Arrivals are a Poisson process at a share of what many clients were answered; a request that
+    finds no client thread free has its clock running all the same.
     """
+    rate = LOAD * place.rows(MANY)[0]["queries_a_second"]
     gaps = np.random.default_rng(1).exponential(1.0 / rate, len(users))
     arrivals = np.cumsum(gaps)
     start = time.perf_counter() + 0.05
@@ -152,12 +181,18 @@ def _open_loop(engine: Engine, users: Sequence[str], rate: float) -> dict[str, f
             asked.append(pool.submit(ask, number))
         spent, reranked, candidates = np.array([one.result() for one in asked]).T
     return {
+        "budget_ms": BUDGET_MS,
+        "load": LOAD,
         "arrivals_a_second": rate,
-        **_ms(Latency.of(spent)),
+        **timed(in_rounds(spent)).told(),
         "reranked_share": float(reranked.sum() / candidates.sum()),
         "none_reranked_share": float((reranked == 0).mean()),
     }
 
 
-def _ms(latency: Latency) -> dict[str, float]:
-    return {f"{name}_ms": value for name, value in latency.percentiles().items()}
+SERVING = Suite(
+    "serving",
+    "how an engine serves: one client, many, batches, and within a time budget",
+    _cells,
+    (MOVIELENS, BEAUTY),
+)

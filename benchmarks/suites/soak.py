@@ -8,21 +8,34 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.data.datasets import DataSet
-from benchmarks.stands.engines import circumstances, short_engine
+from benchmarks.data.datasets import MOVIELENS
+from benchmarks.harness.cells import Cell, Option, Place, Plan, Row, Suite
+from benchmarks.stands.engines import (
+    ENGINE,
+    longest_text,
+    short_engine,
+    short_overrides,
+    short_settings,
+)
 from twofold.engine import Engine
-from twofold.indexing.progress import Progress
 
 CLIENTS, USERS, K = 16, 400, 10
+QUICK_USERS, QUICK_MINUTES = 40, 0.1
 # So small that histories push each other out all the time.
 CACHE_MB = 2
 CLOSE, STORED_CLOSE = 1e-3, 0.1
 SAMPLED_EVERY = 2.0
+SOURCES = (*ENGINE, "benchmarks/suites/soak.py")
+
+
+def _cells(plan: Plan) -> list[Cell]:
+    overrides = short_overrides(plan, f"ranker.history_cache_mb={CACHE_MB}")
+    settings = short_settings(plan.data, overrides)
+    return [Cell("soak", _Soaked(plan, overrides), settings, sources=SOURCES)]
 
 
 @dataclass(frozen=True)
@@ -42,56 +55,59 @@ class Expected:
         return any(abs(self.scores[one.item_id] - one.score) > CLOSE for one in found)
 
 
-def soak(
-    data: DataSet, overrides: tuple[str, ...], *, minutes: float, progress: Progress
-) -> Iterator[dict[str, Any]]:
-    """Yield one record: requests, wrong answers, and memory over time.
+@dataclass(frozen=True)
+class _Soaked:
+    """Counts requests and wrong answers, and tells memory over time.
 
-    Parameters
-    ----------
-    data
-        The data set.
-    overrides
-        Settings beside its own.
-    minutes
-        How long; the first fifth is for the caches to fill.
-    progress
-        Told of every step.
+    The first fifth of the time is for the caches to fill.
     """
-    settings = (f"ranker.history_cache_mb={CACHE_MB}", *overrides)
-    with short_engine(data, settings, progress, runtime="float32") as engine:
-        with progress.step("Reading what the answers must be"):
-            expected = _expected(engine)
-        end = time.perf_counter() + 60 * minutes
-        counts, memory = np.zeros((CLIENTS, 2), dtype=np.int64), []
 
-        def ask(client: int) -> None:
-            rng = np.random.default_rng(client)
-            while time.perf_counter() < end:
-                wrong = expected[rng.integers(len(expected))].wrong(engine)
-                counts[client] += (1, wrong)
+    plan: Plan
+    overrides: tuple[str, ...]
 
-        with (
-            progress.step(f"{CLIENTS} clients for {minutes:g} minutes"),
-            ThreadPoolExecutor(CLIENTS) as pool,
-        ):
-            asking = [pool.submit(ask, client) for client in range(CLIENTS)]
-            while time.perf_counter() < end:
-                memory.append(_resident_mb())
-                time.sleep(SAMPLED_EVERY)
-            for one in asking:
-                one.result()
-        yield {
-            **circumstances("soak", data, engine),
-            "clients": CLIENTS,
-            "minutes": minutes,
-            "requests": int(counts[:, 0].sum()),
-            "wrong": int(counts[:, 1].sum()),
-            **_growth(np.array(memory)),
-        }
+    def __call__(self, place: Place) -> Iterator[Row]:
+        plan = self.plan
+        minutes = float(plan.options["minutes"])
+        minutes = min(QUICK_MINUTES, minutes) if plan.quick else minutes
+        with short_engine(plan.data, self.overrides, plan.progress, runtime="float32") as engine:
+            with plan.progress.step("Reading what the answers must be"):
+                expected = _expected(engine, QUICK_USERS if plan.quick else USERS)
+            with plan.progress.step(f"{CLIENTS} clients for {minutes:g} minutes"):
+                counts, memory = _under_load(engine, expected, minutes)
+            yield {
+                "max_item_tokens": longest_text(engine),
+                "clients": CLIENTS,
+                "minutes": minutes,
+                "requests": int(counts[:, 0].sum()),
+                "wrong": int(counts[:, 1].sum()),
+                **_growth(memory),
+            }
 
 
-def _expected(engine: Engine) -> list[Expected]:
+def _under_load(
+    engine: Engine, expected: list[Expected], minutes: float
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return requests and wrong answers of each client, and samples of resident memory, MiB."""
+    end = time.perf_counter() + 60 * minutes
+    counts, memory = np.zeros((CLIENTS, 2), dtype=np.int64), []
+
+    def ask(client: int) -> None:
+        rng = np.random.default_rng(client)
+        while time.perf_counter() < end:
+            wrong = expected[rng.integers(len(expected))].wrong(engine)
+            counts[client] += (1, wrong)
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        asking = [pool.submit(ask, client) for client in range(CLIENTS)]
+        while time.perf_counter() < end:
+            memory.append(_resident_mb())
+            time.sleep(SAMPLED_EVERY)
+        for one in asking:
+            one.result()
+    return counts, np.array(memory)
+
+
+def _expected(engine: Engine, n: int) -> list[Expected]:
     """Return the answers for some users: one at a time, in one thread, nothing kept."""
     stages, users = engine.stages, engine.histories
     if stages.ranker is None:
@@ -101,7 +117,7 @@ def _expected(engine: Engine) -> list[Expected]:
     slowest = replace(slow, digests=None)
     ids = engine.items["item_id"].to_list()
     out = []
-    for user in np.random.default_rng(0).permutation(np.flatnonzero(users.lengths()))[:USERS]:
+    for user in np.random.default_rng(0).permutation(np.flatnonzero(users.lengths()))[:n]:
         asked = users.take(np.array([user]))
         served = stages.retriever.retrieve(asked, stages.rerank)
         logits, wanted = (one.logits(asked, served)[0] for one in (slow, slowest))
@@ -129,3 +145,12 @@ def _growth(memory: npt.NDArray[np.float64]) -> dict[str, float]:
         "rss_mb_most": float(memory.max()),
         "growth_mb_a_minute": slope,
     }
+
+
+SOAK = Suite(
+    "soak",
+    "every answer of a long time under load checked, and memory watched",
+    _cells,
+    (MOVIELENS,),
+    (Option("minutes", 10.0, "how long", float),),
+)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from benchmarks.data.datasets import BEAUTY, IFDB, MOVIELENS
 from benchmarks.harness.cells import Cell, Place, Plan, Row, Suite
+from benchmarks.harness.exercised import told_settings
 from benchmarks.stands.bench import Bench
 from benchmarks.suites.techniques import CELLS
 from twofold.evaluation.classification import classify
@@ -109,7 +110,7 @@ class _Measured:
             "n_epochs": about["epochs"][-1]["number"],
             "n_trained": about["n_trained"],
             "encoder_share": about["encoder_share"],
-            "init_from": self.settings.ranker.training.init_from,
+            "init_from": told_settings(self.settings)["ranker"]["training"]["init_from"],
         }
 
 

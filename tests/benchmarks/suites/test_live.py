@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.data.datasets import DataSet
 from benchmarks.suites import live as suite
-from twofold.indexing.progress import Silent
+from tests.benchmarks.measuring import rows_of
 from twofold.live_users import LiveUsers
 
 
@@ -29,9 +29,7 @@ def test_wrong_answers_are_counted(
             take_in(users, list(events)[::2])
 
         monkeypatch.setattr(LiveUsers, "take_in", halved)
-    (found,) = suite.measure_live(
-        small_data, ("ranker.train=false",), quick=True, progress=Silent()
-    )
+    (found,) = rows_of(suite.LIVE, small_data, quick=True)
     assert found["events"] == 400
     assert found["item_changes"] == 120
     assert found["meanwhile_requests"] > 10

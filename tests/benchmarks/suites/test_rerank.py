@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from benchmarks.data.datasets import DataSet
 from benchmarks.stands.floor import matrix_rate, operations
 from benchmarks.suites import rerank
-from twofold.indexing.progress import Silent
+from tests.benchmarks.measuring import rows_of
 from twofold.ranking.layers import BackboneShape
 from twofold.ranking.model import ModelShape
 
@@ -40,9 +41,9 @@ def test_all_runtimes_and_the_peer_are_timed_on_the_same_lists(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(rerank, "HISTORY", 3)
-    monkeypatch.setattr(rerank, "CANDIDATES", 10)
+    monkeypatch.setattr(rerank, "QUICK", replace(rerank.QUICK, candidates=10))
     monkeypatch.setattr("benchmarks.stands.floor.SIZE", 256)
-    found = list(rerank.measure_reranking(small_data, (), quick=True, progress=Silent()))
+    found = rows_of(rerank.RERANK, small_data, quick=True)
     peers, ours = found[:2], found[2:]
     assert [one["runtime"] for one in peers] == [
         "sentence-transformers float32",
@@ -55,13 +56,19 @@ def test_all_runtimes_and_the_peer_are_timed_on_the_same_lists(
     }
     for one in found:
         assert 0 < one["p50_ms"] <= one["p95_ms"] <= one["p99_ms"]
+        assert one["p50_ms_low"] < one["p50_ms"] < one["p50_ms_high"]
+        assert one["candidates"] == 10
+    assert {(one["n_lists"], one["rounds"]) for one in peers} == {(1, 2)}
+    assert {(one["n_lists"], one["rounds"]) for one in ours} == {(10, 3)}
+    single = next(o for o in ours if (o["runtime"], o["history"]) == ("float32", "vectors"))
+    assert single["speedup_vs_float32"] == 1.0
     for one in ours:
         speedup = peers[0]["p50_ms"] / one["p50_ms"]
         assert one["speedup_vs_sentence_transformers"] == pytest.approx(speedup)
         if one["history"] == "vectors":
             assert one["times_floor"] == pytest.approx(one["p50_ms"] / one["floor_ms"])
     # The artefact is kept for the next run.
-    (kept,) = (tmp_path / "twofold" / "benchmarks").iterdir()
+    (kept,) = (tmp_path / "twofold" / "benchmarks").glob("small-*")
     before = (kept / "CURRENT").stat().st_mtime_ns
-    list(rerank.measure_reranking(small_data, (), quick=True, progress=Silent()))
+    rows_of(rerank.RERANK, small_data, quick=True)
     assert (kept / "CURRENT").stat().st_mtime_ns == before

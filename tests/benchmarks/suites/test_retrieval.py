@@ -12,7 +12,7 @@ from benchmarks.data.datasets import DataSet
 from benchmarks.data.grown import EVENTS, grown_log, grown_vectors
 from benchmarks.stands import nearest
 from benchmarks.suites import retrieval
-from twofold.indexing.progress import Silent
+from tests.benchmarks.measuring import rows_of
 from twofold.indexing.vectors import VectorIndex, normalised
 
 
@@ -44,15 +44,8 @@ def test_a_grown_log_is_a_log() -> None:
 
 
 def test_cells_of_a_catalogue_as_it_is(small_data: DataSet) -> None:
-    rows = list(
-        retrieval.measure_retrieval(
-            small_data,
-            (),
-            n_items=None,
-            cells=("index", "stage-one", "filters", "batch", "recall"),
-            progress=Silent(),
-        )
-    )
+    asked = ("index", "stage-one", "filters", "batch", "recall")
+    rows = rows_of(retrieval.RETRIEVAL, small_data, cells=asked)
     cells = {row["cell"] for row in rows}
     assert cells == {"index", "stage-one", "filters", "batch", "recall"}
     assert rows[0]["index"] == "exact"
@@ -60,6 +53,7 @@ def test_cells_of_a_catalogue_as_it_is(small_data: DataSet) -> None:
     assert whole["raw_ms"] == pytest.approx(sum(whole["raw_parts_ms"].values()))
     assert whole["ratio_vs_raw"] == pytest.approx(whole["p50_ms"] / whole["raw_ms"])
     assert {"collaborative", "neighbours", "text"} <= set(whole["raw_parts_ms"])
+    assert whole["p50_ms_low"] < whole["p50_ms"] < whole["p50_ms_high"]
     filtered = [row for row in rows if row["cell"] == "filters" and row["share"] < 1]
     assert [row["share"] for row in filtered] == list(retrieval.SHARES)
     assert all(row["all_k_came"] for row in filtered)
@@ -89,23 +83,20 @@ def test_peers_reach_the_recall_on_a_grown_catalogue(
         pytest.skip(f"{peer} is not installed")
     monkeypatch.setattr(nearest, "ROUNDS", 2)
     own = ("index.kind=IVF64,SQ8", "index.recall_target=0.9")
-    rows = list(
-        retrieval.measure_retrieval(
-            small_data, own, n_items=4000, cells=("index", peer), progress=Silent()
-        )
-    )
+    rows = rows_of(retrieval.RETRIEVAL, small_data, *own, items=4000, cells=("index", peer))
     chosen = rows[0]
     assert chosen["chosen"]
     assert chosen["index"] == "IVF64,SQ8"
     beside = rows[1:]
-    assert {row["threads"] for row in beside} == {1, 2}
+    assert {row["askers"] for row in beside} == {1, 2}
     assert [row["peer"] for row in beside].count(False) == 2
     for row in beside:
         # Four-bit codes of so few numbers do not reach it with any effort, and say so.
         assert row["recall"] >= (0.9 if row["peer"] else 0.85) or "PQ" in row["index"]
-        assert row["qps"] > 0
+        assert 0 < row["qps_low"] < row["qps"] < row["qps_high"]
+        assert row["rounds"] == 2
         assert row["n_items"] == 4000
     ours = next(row for row in beside if not row["peer"])
     assert ours["ours_over_this"] == 1.0
-    other = next(row for row in beside if row["peer"] and row["threads"] == ours["threads"])
+    other = next(row for row in beside if row["peer"] and row["askers"] == ours["askers"])
     assert other["ours_over_this"] == pytest.approx(ours["qps"] / other["qps"])

@@ -12,8 +12,8 @@ import pytest
 
 from benchmarks.data.datasets import DataSet
 from benchmarks.suites import retrieval_slices as slices
-from benchmarks.suites.retrieval import measure_retrieval
-from twofold.indexing.progress import Silent
+from benchmarks.suites.retrieval import RETRIEVAL
+from tests.benchmarks.measuring import rows_of
 from twofold.indexing.vectors import normalised
 from twofold.ranking.shaping import centre_of
 
@@ -24,7 +24,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _rows(data: DataSet, cell: str) -> list[dict[str, Any]]:
-    return list(measure_retrieval(data, (), n_items=None, cells=(cell,), progress=Silent()))
+    return rows_of(RETRIEVAL, data, cells=(cell,))
 
 
 def test_likeness_is_the_mean_cosine_of_two_items() -> None:

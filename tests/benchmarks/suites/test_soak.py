@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks.data.datasets import DataSet
 from benchmarks.suites import soak as suite
+from tests.benchmarks.measuring import rows_of
 from twofold.asking import Asking
-from twofold.indexing.progress import Silent
 
 
 @pytest.mark.parametrize("mixed_up", [False, True])
@@ -21,7 +21,8 @@ def test_wrong_answers_are_counted(
     if mixed_up:
         of_user = Asking.user
         monkeypatch.setattr(Asking, "user", lambda asking, _: of_user(asking, "u1"))
-    (found,) = suite.soak(small_data, (), minutes=0.03, progress=Silent())
+    (found,) = rows_of(suite.SOAK, small_data, minutes=0.03)
+    assert found["minutes"] == 0.03
     assert found["requests"] > 20
     assert (found["wrong"] > 0) == mixed_up
     assert found["rss_mb_most"] >= found["rss_mb_last"] > 100
