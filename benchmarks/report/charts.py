@@ -6,7 +6,7 @@ Colours are classes of the page's style, so that they follow a light or a dark s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.report.markup import Markup, joined, tag
@@ -14,8 +14,9 @@ from benchmarks.report.scales import Scale, scale, short
 
 WIDTH = 860.0
 LINE = 25.0
-LEFT, RIGHT, TOP, BOTTOM = 236.0, 196.0, 12.0, 48.0
-LETTER = 7.4  # about how wide a letter of 13 pixels is
+TOP, BOTTOM, RIGHT = 12.0, 48.0, 150.0
+LEAST, MOST = 18, 42  # letters of labels at the left
+LETTER = 7.1  # about how wide a letter of 13 pixels is
 SERIES = 6  # how many series have a colour and a shape of their own
 
 Format = Callable[[float], str]
@@ -63,7 +64,7 @@ def panels(alt: str, charts: Sequence[tuple[str, Chart]]) -> Chart:
     """Return charts one below another, each under its title."""
     marks, y = [], 0.0
     for title, chart in charts:
-        marks.append(_text(LEFT, y + 22, title, "start", "panel"))
+        marks.append(_text(20, y + 22, title, "start", "panel"))
         marks.append(tag("g", chart.marks, transform=f"translate(0 {y + 26:g})"))
         y += chart.height + 34
     return Chart(alt, y, joined(marks))
@@ -99,6 +100,7 @@ def dots(
     axis: str,
     *,
     form: Format = four,
+    ticks: Format = short,
     zero: bool = False,
     ours: bool = False,
     log: bool = False,
@@ -114,7 +116,9 @@ def dots(
     axis
         Name of the numbers.
     form
-        How they are written.
+        How they are written to the right.
+    ticks
+        How they are written along the axis.
     zero
         Whether a line marks 0, as differences want it.
     ours
@@ -123,15 +127,18 @@ def dots(
         Whether the axis is logarithmic.
     """
     bottom = TOP + LINE * len(rows)
-    across = scale(_ends(rows), LEFT, WIDTH - RIGHT - _notes(rows), zero=zero, log=log)
-    marks = [_axis_below(across, bottom, TOP, axis, form if form is not four else short)]
+    told = [_told(one, form) for one in rows]
+    left = _left(one.label for one in rows)
+    right = WIDTH - 24 - LETTER * max((len(text) for text in told), default=0)
+    across = scale(_ends(rows), left, right, zero=zero, log=log)
+    marks = [_axis_below(across, bottom, TOP, axis, ticks)]
     if zero:
         marks.append(_line(across(0), TOP, across(0), bottom, "zero"))
     for one in rows if ours else ():
         if one.look == "ours":
             marks.append(_line(across(one.mean), TOP, across(one.mean), bottom, "mark"))
     for number, one in enumerate(rows):
-        marks.append(_dot(one, TOP + LINE * (number + 0.5), across, form))
+        marks.append(_dot(one, told[number], TOP + LINE * (number + 0.5), across))
     return Chart(alt, bottom + BOTTOM, joined(marks))
 
 
@@ -139,23 +146,30 @@ def _ends(rows: Sequence[Dot]) -> list[float]:
     return [end for one in rows for end in (one.mean, one.low, one.high)]
 
 
-def _notes(rows: Sequence[Dot]) -> float:
-    longest = max((len(one.note) for one in rows), default=0)
-    return longest * LETTER + 10 if longest else 0.0
+def _left(labels: Iterable[str]) -> float:
+    """Return how wide the labels at the left are, at most so many letters."""
+    longest = max((len(label) for label in labels), default=0)
+    return 20 + LETTER * min(max(longest, LEAST), MOST)
 
 
-def _dot(one: Dot, y: float, across: Scale, form: Format) -> Markup:
-    x, told = across(one.mean), form(one.mean)
-    known = math.isfinite(one.low)
-    if known:
+def _told(one: Dot, form: Format) -> str:
+    """Return a number as text, with its interval and its note."""
+    told = form(one.mean)
+    if math.isfinite(one.low):
         told += f" [{form(one.low)}, {form(one.high)}]"
+    return f"{told}  {one.note}".strip()
+
+
+def _dot(one: Dot, told: str, y: float, across: Scale) -> Markup:
+    x = across(one.mean)
+    known = math.isfinite(one.low)
     return tag(
         "g",
-        tag("title", f"{one.label}: {told} {one.note}".strip()),
-        _text(LEFT - 12, y + 4, cut(one.label, 31), "end", "label"),
+        tag("title", f"{one.label}: {told}"),
+        _text(across.begin - 12, y + 4, cut(one.label, MOST), "end", "label"),
         _line(across(one.low), y, across(one.high), y, "whisker") if known else None,
         tag("circle", cx=x, cy=y, r=5, class_="dot"),
-        _text(across.end + 14, y + 4, f"{told}  {one.note}".strip(), "start"),
+        _text(across.end + 14, y + 4, told, "start", "told"),
         class_=f"row {one.look}".strip(),
     )
 
@@ -312,7 +326,8 @@ def waterfall(alt: str, parts: Sequence[tuple[str, float]], unit: str) -> Chart:
     """Return parts one below another, each beginning where the last ended, and their sum."""
     whole = sum(value for _, value in parts)
     bottom = TOP + LINE * (len(parts) + 1)
-    across = scale([whole], LEFT, WIDTH - RIGHT, zero=True)
+    left = _left(name for name, _ in parts)
+    across = scale([whole], left, WIDTH - RIGHT, zero=True)
     marks, done = [_axis_below(across, bottom, TOP, unit, short)], 0.0
     for number, (name, value) in enumerate([*parts, ("all together", whole)]):
         begin = 0.0 if number == len(parts) else done
@@ -323,7 +338,7 @@ def waterfall(alt: str, parts: Sequence[tuple[str, float]], unit: str) -> Chart:
             tag(
                 "g",
                 tag("title", f"{name}: {told}"),
-                _text(LEFT - 12, y + 16.5, cut(name, 31), "end", "label"),
+                _text(left - 12, y + 16.5, cut(name, MOST), "end", "label"),
                 tag(
                     "rect",
                     x=across(begin),

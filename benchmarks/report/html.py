@@ -9,9 +9,9 @@ from benchmarks.report.markup import Markup, Part, joined, tag
 from benchmarks.report.parts import Section
 from benchmarks.report.quality_sections import quality_sections
 from benchmarks.report.recorded import Recorded
-from benchmarks.report.speed_sections import PEERS, index_rows, speed_sections
+from benchmarks.report.speed_sections import speed_sections
 from benchmarks.report.style import PAGE_STYLE
-from benchmarks.report.verdicts import index_verdicts, verdicts
+from benchmarks.report.verdicts import all_verdicts
 from twofold.indexing.errors import InputError
 
 TITLE = "twofold, measured"
@@ -57,11 +57,9 @@ def page(recorded: Recorded) -> str:
 
 def _first(recorded: Recorded) -> Markup:
     """Return the first lines: where twofold is not first, before where it is."""
-    rows = [row for row in index_rows(recorded) if row["cell"] in PEERS]
-    told = [*verdicts(recorded.quality), *index_verdicts(rows)]
+    told = all_verdicts(recorded)
     if not told:
         return tag("p", "No quality is recorded yet, so nothing is said of who is first.")
-    told.sort(key=lambda one: ("behind", "tied", "ahead").index(one[0]))
     worst = told[0][0]
     head = {
         "behind": "Where twofold is not first",

@@ -81,7 +81,9 @@ def _training(recorded: Recorded) -> Section:
             if row["cell"] != "default"
         ]
         alt = f"Relative difference of NDCG@10 of each training technique to the default, {dataset}"
-        chart = dots(alt, shown, "NDCG@10 relative to the default's", form=percent, zero=True)
+        chart = dots(
+            alt, shown, "NDCG@10 relative to the default's", form=percent, ticks=percent, zero=True
+        )
         see = (
             "Right of 0 a technique helps. Grey intervals hold 0: nothing was shown. Paired over "
             "users, one training each, and not corrected for how many were tried."

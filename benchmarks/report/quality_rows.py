@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from twofold.evaluation.intervals import Interval
-from twofold.evaluation.report import Circumstances, Row, read_line
+from twofold.evaluation.report import Circumstances, read_line
 from twofold.indexing.errors import InputError
 
 OURS = "reranked"
@@ -150,6 +150,9 @@ class Trial:
     seconds: float
 
 
+Told = QualityRow | Pair | Trial
+
+
 @dataclass(frozen=True)
 class QualityRun:
     """All that stands recorded of one data set under one protocol and the same overrides.
@@ -198,8 +201,15 @@ class QualityRun:
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
-        """Names of groups and slices beside all users, as recorded."""
-        named = (r.group for r in self.rows if r.kind in ("quality", "slice"))
+        """Names of groups and slices, as recorded; no group of users that is all of them."""
+        whole = {
+            row.n_users for row in self.rows if row.kind == "quality" and row.group == EVERYBODY
+        }
+        named = (
+            row.group
+            for row in self.rows
+            if row.kind == "slice" or (row.kind == "quality" and row.n_users not in whole)
+        )
         return tuple(name for name in dict.fromkeys(named) if name != EVERYBODY)
 
     def pair(self, other: str, metric: str = MAIN) -> Pair | None:
@@ -210,7 +220,7 @@ class QualityRun:
     @property
     def abouts(self) -> tuple[About, ...]:
         """Of each cell, once."""
-        every = [*self.rows, *self.pairs, *self.trials]
+        every: list[Told] = [*self.rows, *self.pairs, *self.trials]
         return tuple({one.about.cell: one.about for one in every}.values())
 
 
@@ -232,7 +242,7 @@ def read_quality(file: Path) -> list[QualityRun]:
 
 def runs_of(lines: Iterable[str], name: str = "quality rows") -> list[QualityRun]:
     """Return :func:`read_quality` of lines; `name` is told in errors."""
-    cells: dict[tuple[Any, ...], dict[tuple[str, bool], list[Any]]] = {}
+    cells: dict[tuple[Any, ...], dict[tuple[str, bool], list[Told]]] = {}
     for number, line in enumerate(lines, 1):
         try:
             told = json.loads(line)
@@ -258,7 +268,7 @@ def _mark(about: About) -> tuple[str, str | None]:
     return about.run, about.commit
 
 
-def _run(cells: Mapping[tuple[str, bool], Sequence[Any]]) -> QualityRun:
+def _run(cells: Mapping[tuple[str, bool], Sequence[Told]]) -> QualityRun:
     """Return a run of the latest rows of its cells."""
     replaced = (TWOFOLD, False) in cells
     found = [one for (_, old), rows in cells.items() if not (old and replaced) for one in rows]
@@ -269,11 +279,11 @@ def _run(cells: Mapping[tuple[str, bool], Sequence[Any]]) -> QualityRun:
     )
 
 
-def _old(line: str) -> list[QualityRow | Pair | Trial]:
+def _old(line: str) -> list[Told]:
     """Return a row of the form of :func:`twofold.evaluation.report.json_line`, and its pair."""
     row, told = read_line(line)
     about = _old_about(told)
-    kind = _old_kind(row)
+    kind = old_kind(row.name, row.group, timed=bool(row.latency_ms))
     mine = QualityRow(about, row.name, row.group, kind, row.n_users, row.metrics, row.latency_ms)
     pairs = [
         Pair(about, OURS, row.name, metric, _turned(gap))
@@ -299,21 +309,22 @@ def _old_about(told: Circumstances) -> About:
     )
 
 
-def _old_kind(row: Row) -> str:
-    if row.latency_ms:
+def old_kind(name: str, group: str, *, timed: bool) -> str:
+    """Return the kind of a row from before rows told theirs."""
+    if timed:
         return "latency"
-    if row.name == "probabilities":
+    if name == "probabilities":
         return "probabilities"
-    if row.name.startswith("ceiling"):
+    if name.startswith("ceiling"):
         return "ceiling"
-    return "quality" if row.group in (EVERYBODY, "warm", "new") else "slice"
+    return "quality" if group in (EVERYBODY, "warm", "new") else "slice"
 
 
 def _turned(gap: Interval) -> Interval:
     return Interval(-gap.mean, -gap.high, -gap.low, gap.n_users)
 
 
-def _new(told: Mapping[str, Any]) -> list[QualityRow | Pair | Trial]:
+def _new(told: Mapping[str, Any]) -> list[Told]:
     """Return a row as the harness records it."""
     about = About(
         told["dataset"],
@@ -335,8 +346,8 @@ def _new(told: Mapping[str, Any]) -> list[QualityRow | Pair | Trial]:
         spent = told["ndcg@10"], told["seconds"]
         return [Trial(about, told["system"], told["trial"], *spent)]
     metrics = {name: interval(one) for name, one in told.get("metrics", {}).items()}
-    who = told["system"], told["group"], kind, told["n_users"]
-    return [QualityRow(about, *who, metrics, told.get("latency_ms") or {})]
+    times = told.get("latency_ms") or {}
+    return [QualityRow(about, told["system"], told["group"], kind, told["n_users"], metrics, times)]
 
 
 def _protocol(told: Mapping[str, Any]) -> str:

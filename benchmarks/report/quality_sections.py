@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from benchmarks.report.charts import Chart, Dot, Point, Series, dots, scatter
 from benchmarks.report.markup import Markup, Part, joined, table, tag
@@ -34,13 +34,30 @@ def title_of(run: QualityRun) -> str:
     return f"{about.dataset}, {about.split}{over}"
 
 
-def quality_chart(run: QualityRun, names: Sequence[str] | None = None) -> Chart:
-    """Return NDCG@10 of all systems, the best first, twofold marked."""
+def quality_chart(
+    run: QualityRun, names: Sequence[str] | None = None, stale: Collection[str] = ()
+) -> Chart:
+    """Return NDCG@10 of all systems, the best first, twofold marked.
+
+    Parameters
+    ----------
+    run
+        What was measured.
+    names
+        Which systems; all otherwise.
+    stale
+        Cells whose systems carry a dagger.
+    """
     rows = [row for row in run.kind("quality") if MAIN in row.metrics]
     rows = [row for row in rows if names is None or row.system in names]
     rows.sort(key=lambda row: -row.metrics[MAIN].mean)
-    shown = [_dot(row.system, row, "ours" if row.system == OURS else "") for row in rows]
+    shown = [_dot(marked(row, stale), row, "ours" if row.system == OURS else "") for row in rows]
     return dots(f"NDCG@10 of {len(shown)} systems on {title_of(run)}", shown, "NDCG@10", ours=True)
+
+
+def marked(row: QualityRow, stale: Collection[str]) -> str:
+    """Return a system's name, with a dagger where its cell is out of date."""
+    return f"{row.system} †" if row.about.cell in stale else row.system
 
 
 def _dot(label: str, row: QualityRow, look: str = "") -> Dot:
@@ -52,13 +69,14 @@ def _quality(recorded: Recorded) -> Section:
     parts: list[Part] = [outdated(recorded.stale("quality"))]
     for run in recorded.quality:
         command = _command(run)
+        old = {one.cell for one in recorded.stale("quality", run.about.dataset)}
         n = max((row.n_users for row in run.kind("quality")), default=0)
         parts.append(tag("h3", f"{title_of(run)}: {n:,} users"))
         parts.append(
             figure(
-                quality_chart(run),
+                quality_chart(run, stale=old),
                 "The further right the better; bars are 95 % intervals over users, the dashed line "
-                "is twofold's.",
+                "is twofold's" + ("; † is out of date." if old else "."),
                 command,
             )
         )
@@ -69,7 +87,7 @@ def _quality(recorded: Recorded) -> Section:
                 "does not tell them apart. Differences are paired over users, p after Holm."
             )
             parts.append(figure(_forest(run, pairs), see, command))
-        parts.append(folded("All numbers", _numbers(run), _trials(run)))
+        parts.append(folded("All numbers", _numbers(run, old), _trials(run)))
         parts.append(made(_made(run)))
     if not recorded.quality:
         parts.append(nothing_yet("quality", AGAIN))
@@ -98,11 +116,11 @@ def signed(value: float) -> str:
     return f"{value:+.4f}"
 
 
-def _numbers(run: QualityRun) -> Markup:
+def _numbers(run: QualityRun, stale: Collection[str]) -> Markup:
     named = [name for name in SHOWN if any(name in row.metrics for row in run.kind("quality"))]
     lines = [
         [
-            row.system,
+            marked(row, stale),
             f"{row.n_users:,}",
             *(spelt(row.metrics[name]) if name in row.metrics else "–" for name in named),
         ]

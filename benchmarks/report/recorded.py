@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,9 @@ from benchmarks.harness.stale import Standing
 from benchmarks.report.quality_rows import QualityRun, read_quality
 
 Row = Mapping[str, Any]
+LONG = 60  # letters
+PEERS = ("faiss", "hnswlib", "usearch")
+"""Cells of the suite ``retrieval`` in which other indexes take turns with twofold's."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,16 @@ class Recorded:
             mine.append(row)
         return [row for rows in found.values() for row in rows]
 
+    def indexes(self) -> list[Row]:
+        """Return the rows of the suite ``retrieval``, the latest of each catalogue and cell."""
+        return self.latest(
+            "retrieval", lambda row: (row["dataset"], row["grown"], row["n_items"], row["cell"])
+        )
+
+    def peers_of_indexes(self) -> list[Row]:
+        """Return the rows in which twofold's index took turns with others."""
+        return [row for row in self.indexes() if row["cell"] in PEERS]
+
     def stale(self, suite: str, dataset: str | None = None) -> list[Standing]:
         """Return the cells of a suite that no longer hold."""
         return [
@@ -57,9 +71,17 @@ class Recorded:
 
 
 def command_of(suite: str, told: Row) -> str:
-    """Return the command line that measures a row again and records it."""
+    """Return the command line that measures a row again and records it.
+
+    A long list of cells is left out: all cells are run without it, and recorded ones only if they
+    no longer hold.
+    """
     given = str(told["command"])
     words = given if given.startswith("python ") else f"python -m benchmarks {suite} {given}"
+    split = shlex.split(words)
+    if "--cells" in split and len(split[split.index("--cells") + 1]) > LONG:
+        at = split.index("--cells")
+        words = shlex.join(split[:at] + split[at + 2 :])
     return words if words.endswith("--record") else f"{words} --record"
 
 

@@ -65,8 +65,10 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
+    if high / low < 5:
+        return [value for value in _ticks(low, high) if value > 0]
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for heads in ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 4, 5, 6, 7, 8, 9)):
+    for heads in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
         found = [h * 10.0**p for p in powers for h in heads if low <= h * 10.0**p <= high]
         if len(found) >= 3:
             return found

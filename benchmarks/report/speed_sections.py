@@ -9,12 +9,11 @@ from typing import Any
 from benchmarks.report.charts import Chart, Dot, Point, Series, dots, scatter, waterfall
 from benchmarks.report.markup import Part, joined, table, tag
 from benchmarks.report.parts import Section, figure, made, nothing_yet, outdated
-from benchmarks.report.recorded import Recorded, Row, by_dataset, circumstances, command_of
-from benchmarks.report.verdicts import spelt
+from benchmarks.report.recorded import PEERS, Recorded, Row, by_dataset, circumstances, command_of
+from benchmarks.report.verdicts import n_threads, spelt
 from twofold.evaluation.intervals import Interval
 
 PERCENTILES = ("p50", "p95", "p99")
-PEERS = ("faiss", "hnswlib", "usearch")
 
 
 def speed_sections(recorded: Recorded) -> Iterator[Section]:
@@ -25,16 +24,9 @@ def speed_sections(recorded: Recorded) -> Iterator[Section]:
     yield _layers(recorded)
 
 
-def index_rows(recorded: Recorded) -> list[Row]:
-    """Return the latest rows of the suite ``retrieval``, a run of each catalogue and cell."""
-    return recorded.latest(
-        "retrieval", lambda row: (row["dataset"], row["grown"], row["n_items"], row["cell"])
-    )
-
-
 def _indexes(recorded: Recorded) -> Section:
     catalogues: dict[str, list[Row]] = {}
-    for row in index_rows(recorded):
+    for row in recorded.indexes():
         if row["cell"] in (*PEERS, "index"):
             name = f"{row['dataset']}{' grown' if row['grown'] else ''}, {row['n_items']:,} items"
             catalogues.setdefault(name, []).append(row)
@@ -98,12 +90,12 @@ def _peers(name: str, rows: Sequence[Row]) -> Part:
         Series("other indexes, tuned to the same recall", tuple(map(point, theirs.values()))),
     ]
     chart = scatter(
-        f"Queries a second against recall on {name}, {least} thread(s)",
+        f"Queries a second against recall on {name}, {n_threads(least)}",
         [one for one in series if one.points],
         "recall@100",
         "queries a second",
     )
-    see = f"Up answers more, right finds more; {least} thread(s), taking turns in one process."
+    see = f"Up answers more, right finds more; {n_threads(least)}, taking turns in one process."
     head = ["index", "threads", "recall@100", "queries/s", "p50 ms", "p99 ms", "twofold's rate/it"]
     lines = [
         [
@@ -273,8 +265,10 @@ def _layers_chart(dataset: str, rows: Sequence[Row]) -> Chart:
         for one in row["runtimes"]:
             spent = f"{one['runtime']} {one['milliseconds']:.2f} ms"
             told = f"{_shape(row)}: NDCG@10 {spelt(quality)}, {spent}"
-            label = _shape(row) if one is row["runtimes"][0] else ""
-            place = Point(one["milliseconds"], quality.mean, label, quality.low, quality.high, told)
+            first = one is row["runtimes"][0]  # the quality is one, and is told once
+            label = _shape(row) if first else ""
+            ends = (quality.low, quality.high) if first else (math.nan, math.nan)
+            place = Point(one["milliseconds"], quality.mean, label, *ends, told)
             found.setdefault(one["runtime"], []).append(place)
     series = [Series(name, tuple(points)) for name, points in found.items()]
     alt = f"NDCG@10 against milliseconds of rankers with more and fewer layers on {dataset}"

@@ -22,7 +22,8 @@ _SERIES = "\n".join(f".chart .s{number} {{ --c: var(--s{number}); }}" for number
 
 _CHART = f"""
 .chart {{ font: 13px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }}
-.chart text {{ fill: var(--ink); }}
+.chart text {{ fill: var(--ink); stroke: var(--paper); stroke-width: 3; paint-order: stroke;
+  stroke-linejoin: round; }}
 .chart .tick {{ fill: var(--soft); font-size: 12px; }}
 .chart .name {{ fill: var(--soft); font-size: 13px; }}
 .chart .panel {{ font-weight: 600; font-size: 15px; }}
@@ -61,6 +62,7 @@ p {{ margin: .5rem 0; }}
 .first {{ border: 1px solid var(--line); border-left: 6px solid var(--bad);
   background: var(--panel); border-radius: 6px; padding: .5rem 1rem; }}
 .first.ahead {{ border-left-color: var(--good); }}
+.first h3 {{ margin: .5rem 0 .2rem; }}
 .first li {{ margin: .35rem 0; }}
 .first ul {{ padding-left: 1.1rem; margin: .4rem 0; }}
 .word {{ font-weight: 700; margin-right: .35rem; }}

@@ -7,9 +7,17 @@ from typing import Any
 
 from benchmarks.report.published import PUBLISHED
 from benchmarks.report.quality_rows import FUSED, MAIN, OURS, Pair, QualityRow, QualityRun
+from benchmarks.report.recorded import Recorded
 from twofold.evaluation.intervals import Interval
 
 WORSE = "not first"
+WORDS = ("behind", "tied", "ahead")
+
+
+def all_verdicts(recorded: Recorded) -> list[tuple[str, str]]:
+    """Return everything that is told first, where twofold is behind before where it is ahead."""
+    told = [*verdicts(recorded.quality), *index_verdicts(recorded.peers_of_indexes())]
+    return sorted(told, key=lambda one: WORDS.index(one[0]))
 
 
 def verdicts(runs: Iterable[QualityRun]) -> Iterator[tuple[str, str]]:
@@ -84,8 +92,8 @@ def _published(run: QualityRun, where: str) -> Iterator[tuple[str, str]]:
     table = PUBLISHED.get((run.about.dataset, run.about.split))
     if ours is None or table is None:
         return
-    for name, metric in table.columns.items():
-        mine = ours.metrics.get(metric)
+    for name in table.compared:
+        mine = ours.metrics.get(table.columns[name])
         better = [
             f"{row.system} {row.numbers[name]:.4f}"
             for row in table.rows
@@ -95,7 +103,7 @@ def _published(run: QualityRun, where: str) -> Iterator[tuple[str, str]]:
             yield (
                 "behind",
                 f"{where}: published numbers above ours by {name}, {spelt(mine)}: "
-                f"{', '.join(better)}.",
+                f"{', '.join(better)}. {table.notes[0]}",
             )
 
 
@@ -109,32 +117,27 @@ def index_verdicts(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str
     """
     places: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
-        places.setdefault((row["dataset"], row["n_items"], row["threads"]), []).append(row)
-    for (dataset, n_items, threads), mine in places.items():
-        least = min((one["recall"] for one in mine if not one["peer"]), default=None)
-        faster = [
-            one
-            for one in mine
-            if one["peer"]
-            and one["ours_over_this"] < 1
-            and least is not None
-            and one["recall"] >= least
-        ]
+        places.setdefault((row["dataset"], row["n_items"]), []).append(row)
+    for (dataset, n_items), mine in places.items():
+        least = min((one["recall"] for one in mine if not one["peer"]), default=1.0)
+        peers = [one for one in mine if one["peer"]]
+        faster = [one for one in peers if one["ours_over_this"] < 1 and one["recall"] >= least]
         if faster:
             best = min(faster, key=lambda one: one["ours_over_this"])
+            n, whole = (len({one["index"] for one in some}) for some in (faster, peers))
             yield (
                 "behind",
-                f"{dataset}, search among {n_items:,} vectors, {threads} thread(s): {WORSE}, "
-                f"{len(faster)} of {sum(one['peer'] for one in mine)} other indexes find as much "
-                f"and answer more queries a second; {best['index']} answers "
-                f"{1 / best['ours_over_this']:.2f} times as many (recall@100 {best['recall']:.4f} "
-                f"against {least:.4f}).",
+                f"{dataset}, search among {n_items:,} vectors: {WORSE}, {n} of {whole} other "
+                "indexes find as much and answer more queries a second; the fastest, "
+                f"{best['index']}, answers {1 / best['ours_over_this']:.2f} times as many on "
+                f"{n_threads(best['threads'])} (recall@100 {best['recall']:.4f} against "
+                f"{least:.4f}; no interval was recorded).",
             )
 
 
 def _gap(pair: Pair) -> str:
     p = "" if pair.p_holm is None else f", p {spelt_p(pair.p_holm)} after Holm"
-    return f"ours − it {spelt(pair.gap, '+')}{p}"
+    return f"ours − theirs {spelt(pair.gap, '+')}{p}"
 
 
 def spelt(one: Interval, plus: str = "", digits: int = 4) -> str:
@@ -143,6 +146,11 @@ def spelt(one: Interval, plus: str = "", digits: int = 4) -> str:
     if one.low != one.low:
         return text
     return f"{text} [{one.low:{plus}.{digits}f}, {one.high:{plus}.{digits}f}]"
+
+
+def n_threads(n: int) -> str:
+    """Return a number of threads in words."""
+    return f"{n} thread{'' if n == 1 else 's'}"
 
 
 def spelt_p(p: float) -> str:
