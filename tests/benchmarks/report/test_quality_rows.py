@@ -125,6 +125,6 @@ def test_a_malformed_row_is_refused_with_its_line(tmp_path: Path) -> None:
     lacking = quality("twofold", "reranked", 0.3)
     del lacking["n_users"]
     file = write(tmp_path / "quality.jsonl", [quality("twofold", "reranked", 0.3), lacking])
-    with pytest.raises(InputError, match="line 2.*n_users"):
+    with pytest.raises(InputError, match=r"line 2.*n_users"):
         read_quality(file)
     assert read_quality(tmp_path / "none.jsonl") == []
