@@ -138,9 +138,8 @@ def _compare_systems(given: argparse.Namespace) -> None:
     say(f"{metric} of {found.gap.n_users:,} users")
     say(f"{given.a}: {found.mean_a:.4f}")
     say(f"{given.b}: {found.mean_b:.4f}")
-    p = "" if found.p is None else f", p {found.p:.4f}"
     word = "told apart" if found.gap.excludes_zero else "not told apart"
-    say(f"difference {spelt(found.gap, '+')}{p}: {word}")
+    say(f"difference {spelt(found.gap, '+')}, p {found.p:.4f}: {word}")
 
 
 def _json(one: Side) -> str:

@@ -15,8 +15,11 @@ from benchmarks.data.datasets import DATA_SETS
 from benchmarks.harness.records import RESULTS, Records
 from benchmarks.harness.users import UserResults
 from benchmarks.report.quality_rows import TWOFOLD, old_kind
+from benchmarks.stands.kept_lists import lists_of
 from twofold.evaluation.intervals import Interval, paired_difference
 from twofold.evaluation.metrics import METRICS, Truth, judge
+from twofold.evaluation.quality import Ranked
+from twofold.evaluation.significance import permutation_test
 from twofold.indexing.errors import InputError
 
 Row = Mapping[str, Any]
@@ -25,7 +28,7 @@ Key = tuple[str, ...]
 Test = Callable[[Floats, int], float]
 """Takes differences of users and a seed, and returns a p value."""
 
-NAMED = ("suite", "dataset", "cell", "system", "other", "group", "kind", "metric", "split")
+NAMED = ("suite", "dataset", "cell", "system", "other", "group", "kind", "metric", "split", "part")
 """What tells rows of a suite apart, where they have it."""
 
 SHAPES = ("asked", "runtime", "history", "index", "threads", "share", "slice", "n_items", "depth")
@@ -150,7 +153,7 @@ class Compared:
     gap
         The first minus the second, with its paired interval.
     p
-        Of the permutation test; ``None`` where none was made.
+        Of the permutation test.
     """
 
     metric: str
@@ -159,7 +162,7 @@ class Compared:
     mean_a: float
     mean_b: float
     gap: Interval
-    p: float | None
+    p: float
 
     def told(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -174,7 +177,7 @@ def compare_systems(
     users: UserResults,
     results: Path = RESULTS,
     seed: int = 0,
-    test: Test | None = None,
+    test: Test = permutation_test,
 ) -> Compared:
     """Return how two systems of the suite ``quality`` differ, from every user's kept lists.
 
@@ -191,7 +194,7 @@ def compare_systems(
     seed
         Of the interval and the test.
     test
-        The permutation test; none is made otherwise.
+        Makes the p value, from differences of users who hold something out.
 
     Raises
     ------
@@ -217,7 +220,8 @@ def compare_systems(
         )
     one, two = left.values(metric)[at], right.values(metric)[other]
     gap = paired_difference(one, two, seed)
-    p = None if test is None else test(one - two, seed)
+    known = (one - two)[~np.isnan(one - two)]
+    p = test(known, seed)
     return Compared(metric, a, b, float(np.nanmean(one)), float(np.nanmean(two)), gap, p)
 
 
@@ -243,8 +247,7 @@ def _again(dataset: str) -> str:
 @dataclass(frozen=True)
 class _Lists:
     users: npt.NDArray[np.int64]
-    items: npt.NDArray[np.int64]
-    scores: npt.NDArray[np.floating] | None
+    ranked: Ranked
     truth: Truth
 
     @classmethod
@@ -279,17 +282,18 @@ class _Lists:
                 f"the lists of '{system}' on {dataset} were kept without {', '.join(missing)}; "
                 f"run: {_again(dataset)} --cells '{rows[-1]['cell']}'"
             )
-        truth = Truth(kept["truth_indptr"], kept["truth_items"])
-        return cls(kept["users"], kept[f"items/{system}"], kept.get(f"scores/{system}"), truth)
+        lists, truth = lists_of(kept)
+        return cls(kept["users"], lists[system], truth)
 
     def values(self, metric: str) -> Floats:
         """Return each user's value."""
         name, _, k = metric.partition("@")
         if name not in METRICS or not k.isdigit() or int(k) < 1:
             raise InputError(f"'{metric}' is no metric; there are {', '.join(METRICS)}, with @k")
-        if int(k) > self.items.shape[1]:
-            raise InputError(f"{metric} looks beyond the {self.items.shape[1]} ranks that are kept")
-        return METRICS[name](judge(self.items, self.truth, self.scores), int(k))
+        depth = self.ranked.items.shape[1]
+        if int(k) > depth:
+            raise InputError(f"{metric} looks beyond the {depth} ranks that are kept")
+        return METRICS[name](judge(self.ranked.items, self.truth, self.ranked.scores), int(k))
 
 
 def _systems(dataset: str, results: Path) -> Sequence[str]:

@@ -71,7 +71,7 @@ def _plain(recorded: Recorded) -> list[QualityRun]:
 
 
 def _readme_systems(run: QualityRun) -> tuple[str, ...]:
-    return ("popularity", *run.peers, FUSED, "LambdaRank", OURS)
+    return tuple(dict.fromkeys(["popularity", *run.peers, FUSED, "LambdaRank", OURS]))
 
 
 def _title(run: QualityRun) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +20,9 @@ TWOFOLD = "twofold"  # the cell of the suite that measures twofold and its own o
 INSIDE = "same g, text zeroed"
 OPPONENTS = ("popularity", "logistic regression", "LambdaRank")
 """What the cell of twofold measures beside itself: everything else in it is a part of twofold."""
+
+KINDS = ("quality", "slice", "ceiling", "latency", "probabilities")
+UNSHOWN = ("leaks", "learned")  # kinds that are told elsewhere
 
 MAIN = "ndcg@10"
 EVERYBODY = "all"
@@ -138,7 +142,7 @@ class Trial:
     settings
         What was set.
     ndcg
-        NDCG@10 on validation.
+        NDCG@10 on validation; ``None`` where the search had taken all of its time before.
     seconds
         What it took.
     """
@@ -146,7 +150,7 @@ class Trial:
     about: About
     system: str
     settings: Mapping[str, Any]
-    ndcg: float
+    ndcg: float | None
     seconds: float
 
 
@@ -197,7 +201,8 @@ class QualityRun:
     def opponents(self) -> tuple[str, ...]:
         """Whatever is not twofold's or a part of it."""
         there = {row.system for row in self.kind("quality")}
-        return (*(name for name in OPPONENTS if name in there), *self.peers)
+        own = (name for name in OPPONENTS if name in there)
+        return tuple(dict.fromkeys([*own, *self.peers]))
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
@@ -242,26 +247,27 @@ def read_quality(file: Path) -> list[QualityRun]:
 
 def runs_of(lines: Iterable[str], name: str = "quality rows") -> list[QualityRun]:
     """Return :func:`read_quality` of lines; `name` is told in errors."""
-    cells: dict[tuple[Any, ...], dict[tuple[str, bool], list[Told]]] = {}
+    cells: dict[tuple[str, ...], dict[tuple[str, bool], list[Told]]] = {}
+    marks: dict[tuple[Any, ...], tuple[str, str | None]] = {}
     for number, line in enumerate(lines, 1):
         try:
             told = json.loads(line)
             old = "circumstances" in told
-            found = _old(line) if old else _new(told)
+            key, about, found = _old(line) if old else _new(told)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{name}, line {number}: a row of the suite quality was expected ({error!r}); "
                 "take the line out, or measure again"
             ) from error
-        about = found[0].about
         if about.quick:
             continue
-        mine = cells.setdefault((about.dataset, about.split, about.overrides), {})
-        before = mine.setdefault((about.cell, old), [])
-        if before and _mark(before[0].about) != _mark(about):
+        before = cells.setdefault(key, {}).setdefault((about.cell, old), [])
+        if marks.setdefault((key, about.cell, old), _mark(about)) != _mark(about):
+            marks[key, about.cell, old] = _mark(about)
             before.clear()
         before.extend(found)
-    return [_run(mine) for mine in cells.values()]
+    runs = (_run(mine) for mine in cells.values())
+    return [run for run in runs if run.rows]
 
 
 def _mark(about: About) -> tuple[str, str | None]:
@@ -272,15 +278,18 @@ def _run(cells: Mapping[tuple[str, bool], Sequence[Told]]) -> QualityRun:
     """Return a run of the latest rows of its cells."""
     replaced = (TWOFOLD, False) in cells
     found = [one for (_, old), rows in cells.items() if not (old and replaced) for one in rows]
+    rows = [one for one in found if isinstance(one, QualityRow)]
+    # A system that is a peer as well is paired by the peer's lists, and so shown by its numbers.
+    peers = {(one.system, one.group) for one in rows if one.about.cell != TWOFOLD}
     return QualityRun(
-        tuple(one for one in found if isinstance(one, QualityRow)),
+        tuple(r for r in rows if r.about.cell != TWOFOLD or (r.system, r.group) not in peers),
         tuple(one for one in found if isinstance(one, Pair)),
         tuple(one for one in found if isinstance(one, Trial)),
     )
 
 
-def _old(line: str) -> list[Told]:
-    """Return a row of the form of :func:`twofold.evaluation.report.json_line`, and its pair."""
+def _old(line: str) -> tuple[tuple[str, ...], About, list[Told]]:
+    """Return a row of the form of :func:`twofold.evaluation.report.json_line`, and its pairs."""
     row, told = read_line(line)
     about = _old_about(told)
     kind = old_kind(row.name, row.group, timed=bool(row.latency_ms))
@@ -290,7 +299,7 @@ def _old(line: str) -> list[Told]:
         for metric, gap in row.differences.items()
         if row.baseline == OURS and row.group == EVERYBODY and row.name != OURS
     ]
-    return [mine, *pairs]
+    return (about.dataset, about.split, *about.overrides), about, [mine, *pairs]
 
 
 def _old_about(told: Circumstances) -> About:
@@ -324,30 +333,38 @@ def _turned(gap: Interval) -> Interval:
     return Interval(-gap.mean, -gap.high, -gap.low, gap.n_users)
 
 
-def _new(told: Mapping[str, Any]) -> list[Told]:
-    """Return a row as the harness records it."""
+def _new(told: Mapping[str, Any]) -> tuple[tuple[str, ...], About, list[Told]]:
+    """Return a row as the harness records it; not every kind tells the split."""
+    protocol = _protocol(told)
     about = About(
         told["dataset"],
-        told.get("split") or _protocol(told),
-        tuple(told.get("overrides", ())),
+        told.get("split") or protocol,
+        tuple(told["overrides"]),
         told["cell"],
-        told.get("commit"),
+        told["commit"],
         told["hardware"],
         told["run"],
         told["command"],
         told["quick"],
     )
+    return (about.dataset, protocol, *about.overrides), about, _new_rows(about, told)
+
+
+def _new_rows(about: About, told: Mapping[str, Any]) -> list[Told]:
     kind = told["kind"]
+    if kind in UNSHOWN:
+        return []
     if kind == "pair":
-        gap = interval(told)
         who = told["system"], told["other"], told["metric"]
-        return [Pair(about, *who, gap, told.get("p"), told.get("p_holm"))]
+        return [Pair(about, *who, interval(told), told["p"], told["p_holm"])]
     if kind == "trial":
-        spent = told["ndcg@10"], told["seconds"]
-        return [Trial(about, told["system"], told["trial"], *spent)]
-    metrics = {name: interval(one) for name, one in told.get("metrics", {}).items()}
-    times = told.get("latency_ms") or {}
-    return [QualityRow(about, told["system"], told["group"], kind, told["n_users"], metrics, times)]
+        seconds = told.get("seconds", told.get("cell_seconds", math.nan))
+        return [Trial(about, told["system"], told["trial"], told["ndcg@10"], seconds)]
+    if kind not in KINDS:
+        raise ValueError(f"kind {kind!r}")
+    metrics = {name: interval(one) for name, one in told["metrics"].items()}
+    system, group = told["system"], told["group"]
+    return [QualityRow(about, system, group, kind, told["n_users"], metrics, told["latency_ms"])]
 
 
 def _protocol(told: Mapping[str, Any]) -> str:
@@ -357,5 +374,5 @@ def _protocol(told: Mapping[str, Any]) -> str:
 
 def interval(told: Mapping[str, Any]) -> Interval:
     """Return a recorded number; ends that were not finite stand as ``None`` and are NaN here."""
-    ends = {name: float("nan") if told[name] is None else float(told[name]) for name in _ENDS}
+    ends = {name: math.nan if told[name] is None else float(told[name]) for name in _ENDS}
     return Interval(**ends, n_users=int(told.get("n_users", 0)))

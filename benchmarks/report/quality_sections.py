@@ -137,10 +137,10 @@ def _trials(run: QualityRun) -> Markup:
         [
             one.system,
             ", ".join(f"{name} {value}" for name, value in one.settings.items()),
-            f"{one.ndcg:.4f}",
+            "skipped" if one.ndcg is None else f"{one.ndcg:.4f}",
             f"{one.seconds:.0f}",
         ]
-        for one in sorted(run.trials, key=lambda one: (one.system, -one.ndcg))
+        for one in sorted(run.trials, key=lambda one: (one.system, -(one.ndcg or 0.0)))
     ]
     head = tag("p", "Settings of peers tried on validation, one number each and no interval:")
     return joined([head, table(["peer", "settings", "NDCG@10", "seconds"], lines)])

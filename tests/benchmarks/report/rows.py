@@ -51,7 +51,7 @@ def quality(cell: str, system: str, ndcg: float, **more: Any) -> dict[str, Any]:
 
 def pair(other: str, mean: float, p_holm: float, half: float = 0.005) -> dict[str, Any]:
     """Return twofold's paired difference to another system."""
-    more = {"split": "leave-last-5", "metric": "ndcg@10", **around(mean, half)}
+    more = {"metric": "ndcg@10", **around(mean, half)}
     both = {"kind": "pair", "system": "reranked", "other": other, "p": p_holm / 2}
     return told("quality", "pairs", **both, p_holm=p_holm, **more)
 

@@ -27,12 +27,14 @@ def ndcg(run: QualityRun, system: str) -> float:
 
 
 def test_rows_of_the_harness_are_read() -> None:
-    trial = told("quality", "EASE", kind="trial", system="EASE", trial={"l2": 3}, seconds=4.0)
+    trial = told("quality", "EASE: trial 1", kind="trial", system="EASE", trial={"l2": 3})
     run = only(
         quality("twofold", "reranked", 0.3),
         quality("EASE", "EASE", 0.2, latency_ms={"p99": 7.0}),
         pair("EASE", 0.1, 0.03),
-        trial | {"ndcg@10": 0.19, "split": "leave-last-5"},
+        trial | {"ndcg@10": 0.19, "cell_seconds": 4.0},
+        trial | {"ndcg@10": None, "cell_seconds": 0.0, "cell": "EASE: trial 2"},
+        told("quality", "leaks", kind="leaks", part="test"),
     )
     assert (run.about.dataset, run.about.split) == ("movielens-100k", "leave-last-5")
     assert ndcg(run, "EASE") == 0.2
@@ -42,7 +44,8 @@ def test_rows_of_the_harness_are_read() -> None:
     gap = run.pair("EASE")
     assert gap is not None
     assert (gap.gap.mean, gap.p, gap.p_holm) == (0.1, 0.015, 0.03)
-    (one,) = run.trials
+    one, skipped = run.trials
+    assert skipped.ndcg is None
     assert (one.settings, one.ndcg, one.seconds) == ({"l2": 3}, 0.19, 4.0)
     assert run.peers == ("EASE",)
 
@@ -87,7 +90,7 @@ def test_overrides_and_protocols_are_runs_of_their_own() -> None:
     runs = read(
         quality("twofold", "reranked", 0.3),
         quality("twofold", "reranked", 0.2, overrides=["seed=1"]),
-        quality("twofold", "reranked", 0.1, split="global-time"),
+        quality("twofold", "reranked", 0.1, split="global-time", protocol=["global-time", 1]),
     )
     assert [(run.plain, run.about.split) for run in runs] == [
         (True, "leave-last-5"),
@@ -112,6 +115,17 @@ def test_a_difference_counts_where_interval_and_test_agree(
     assert run.pairs[0].word == word
 
 
+def test_a_system_that_is_a_peer_as_well_is_shown_by_the_peers_numbers() -> None:
+    run = only(
+        quality("twofold", "popularity", 0.10),
+        quality("twofold", "reranked", 0.3),
+        quality("popularity", "popularity", 0.11),
+    )
+    assert [row.system for row in run.kind("quality")] == ["reranked", "popularity"]
+    assert ndcg(run, "popularity") == 0.11
+    assert run.opponents == ("popularity",)
+
+
 def test_a_group_that_is_all_users_is_none() -> None:
     run = only(
         quality("twofold", "reranked", 0.3),
@@ -119,6 +133,11 @@ def test_a_group_that_is_all_users_is_none() -> None:
         quality("twofold", "reranked", 0.1, group="new", n_users=7),
     )
     assert run.groups == ("new",)
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(InputError, match=r"line 1.*odd"):
+        read(quality("twofold", "reranked", 0.3, kind="odd"))
 
 
 def test_a_malformed_row_is_refused_with_its_line(tmp_path: Path) -> None:
