@@ -15,19 +15,17 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from benchmarks.commands import add_commands
 from benchmarks.data.datasets import DATA_SETS, DataSet, data_set, own_data_set
 from benchmarks.harness.cells import Plan, Suite
 from benchmarks.harness.records import Records, records_of
 from benchmarks.harness.running import Run
-from benchmarks.harness.stale import standings
 from benchmarks.harness.users import user_results
 from benchmarks.suites import SUITES
 from twofold.console import make_console, make_progress, set_up_logging
 from twofold.indexing.errors import InputError, TwofoldError
 from twofold.indexing.splits import PROTOCOLS
 from twofold.terminal import say
-
-STALE = 1  # exit code where rows no longer hold
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,13 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     for suite in SUITES.values():
         one = commands.add_parser(suite.name, help=suite.about, description=suite.about)
         _add_suite_options(one, suite)
-    listing = commands.add_parser("list", help="the suites, and the cells of one")
-    listing.add_argument("suite", nargs="?", choices=list(SUITES))
-    listing.add_argument("dataset", nargs="?", choices=list(DATA_SETS))
-    listing.set_defaults(do=_list)
-    stale = commands.add_parser("stale", help="recorded rows that no longer hold, and why")
-    stale.add_argument("suite", nargs="*", choices=[*SUITES, []])
-    stale.set_defaults(do=_stale)
+    add_commands(commands)
     return parser
 
 
@@ -138,37 +130,6 @@ def _command(suite: Suite, data: DataSet, given: argparse.Namespace) -> str:
             words += [f"--{option.name}", *([] if value is True else [str(value)])]
     words += ["--cells", given.cells] if given.cells else []
     return shlex.join(words)
-
-
-def _list(given: argparse.Namespace) -> int:
-    """Print the suites; or the cells of one on a data set, and which stand recorded."""
-    if given.suite is None:
-        for suite in SUITES.values():
-            say(f"{suite.name}: {suite.about}")
-            say(f"    {', '.join(suite.datasets)}")
-        return 0
-    suite = SUITES[given.suite]
-    for name in [given.dataset] if given.dataset else suite.datasets:
-        options = {option.name: option.default for option in suite.options}
-        plan = Plan(data_set(name), options=options)
-        run = Run(suite, plan, user_results(), records_of(suite.name))
-        missing = set(run.missing())
-        for cell in suite.named(plan):
-            state = "to run" if cell in missing else "recorded"
-            say(f"{name}: {cell}: {run.fingerprint(cell)}: {state}")
-    return 0
-
-
-def _stale(given: argparse.Namespace) -> int:
-    """Print each recorded cell that no longer holds, and why; 1 where there is one."""
-    found = 0
-    for name in given.suite or SUITES:
-        for one in standings(SUITES[name], records_of(name), data_set):
-            if one.reasons:
-                found += 1
-                say(f"{one.suite}: {one.dataset}: {one.cell}: {'; '.join(one.reasons)}")
-    sys.stderr.write(f"{found} recorded cells no longer hold\n" if found else "all cells hold\n")
-    return STALE if found else 0
 
 
 if __name__ == "__main__":

@@ -13,6 +13,9 @@ from typing import Any
 import typer
 
 from benchmarks.report.pages import readme, sections
+from benchmarks.report.quality_pages import ASSETS, DRAWING, drawing
+from benchmarks.report.recorded import Recorded
+from benchmarks.report.style import CHART_STYLE
 from twofold.cli import app
 from twofold.settings import Settings
 from twofold.settings_file import default_toml
@@ -88,6 +91,11 @@ def main() -> None:
         sys.stderr.write(f"wrote docs/{name}\n")
     README.write_text(readme(README.read_text(encoding="utf-8")), encoding="utf-8")
     sys.stderr.write("wrote the results of README.md\n")
+    assets = README.parent / ASSETS
+    assets.mkdir(exist_ok=True)
+    svg = drawing(Recorded()).svg(CHART_STYLE)
+    (assets / DRAWING).write_text(f"{svg}\n", encoding="utf-8")
+    sys.stderr.write(f"wrote {ASSETS}/{DRAWING}\n")
 
 
 if __name__ == "__main__":

@@ -2,49 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.harness.records import (
-    RESULTS,
-    commands,
-    latest,
-    latest_cells,
-    ran_on,
-    recorded,
-)
+from benchmarks.harness.records import commands, latest, latest_cells, ran_on, recorded
+from benchmarks.report.quality_pages import quality_pages, readme_quality
+from benchmarks.report.recorded import Recorded
 from benchmarks.report.retrieval_pages import live_pages, retrieval_pages
 from benchmarks.report.training_pages import training_pages
-from twofold.evaluation.report import Circumstances, Row, markdown_table, read_line
 from twofold.ranking.runtime import RUNTIMES
 
-SYSTEMS = (
-    "popularity",
-    "collaborative",
-    "neighbours",
-    "covisits",
-    "text",
-    "fused stage one",
-    "logistic regression",
-    "LambdaRank",
-    "same g, text zeroed",
-    "reranked",
-)
 ALS_SHOWN = 8
-README_SYSTEMS = (
-    "popularity",
-    "fused stage one",
-    "logistic regression",
-    "LambdaRank",
-    "reranked",
-)
-METRICS = ("ndcg@10", "hit_rate@10", "recall@10", "mrr@10")
-
-Run = tuple[Circumstances, dict[str, Row]]
 
 
 def sections() -> Iterator[str]:
-    parts = (_quality, training_pages, _reranking, _layers, retrieval_pages, live_pages)
+    yield from quality_pages(Recorded())
+    parts = (training_pages, _reranking, _layers, retrieval_pages, live_pages)
     for part in (*parts, _serving, _als):
         yield from part()
 
@@ -54,14 +27,11 @@ def readme(text: str) -> str:
     start, end = "<!-- results -->\n", "<!-- /results -->"
     before, rest = text.split(start)
     after = rest.split(end)[1]
-    parts = []
-    for (dataset, skipped), (about, rows) in _runs().items():
-        if not skipped:
-            shown = [rows[name] for name in README_SYSTEMS]
-            table = markdown_table(shown, ("ndcg@10", "hit_rate@10"))
-            parts.append(f"{dataset}, {about.split}, {shown[-1].n_users:,} users:\n\n{table}")
-    told = "\n".join([*parts, *_speeds()])
-    more = "More rows, the commands and all intervals: [results](docs/results.md)."
+    told = "\n".join([*readme_quality(Recorded()), *_speeds()])
+    more = (
+        "More rows, the commands and all intervals: [results](docs/results.md). As one page of "
+        "drawings: `python -m benchmarks report --out report.html`."
+    )
     return f"{before}{start}\n{told}\n{more}\n\n{end}{after}"
 
 
@@ -79,64 +49,6 @@ def _speeds() -> Iterator[str]:
             f"{best['speedup_vs_sentence_transformers']:.0f} times as long "
             f"({best['speedup_vs_fastest_sentence_transformers']:.0f} times in its own bfloat16).\n"
         )
-
-
-def _runs() -> dict[tuple[str, int], Run]:
-    """Return the latest run of each data set and variant on its test."""
-    runs: dict[tuple[str, int], Run] = {}
-    for line in (RESULTS / "quality.jsonl").read_text(encoding="utf-8").splitlines():
-        row, about = read_line(line)
-        key = about.dataset, int(about.settings.get("skip_labels", 0))
-        if key not in runs or runs[key][0].commit != about.commit:
-            runs[key] = about, {}
-        if row.group == "all":
-            runs[key][1][row.name] = row
-    return runs
-
-
-def _quality() -> Iterator[str]:
-    """Return a section a run of the quality suite."""
-    for (dataset, skipped), (about, rows) in _runs().items():
-        variant = f" --set skip_labels={skipped}" if skipped else ""
-        title = f"{dataset}, {about.split}"
-        if skipped:
-            title += f", stage two trained without each user's latest {skipped} labels"
-        shown = [rows[name] for name in SYSTEMS]
-        yield f"## {title}\n"
-        yield f"```sh\npython -m benchmarks quality {dataset}{variant} --record\n```\n"
-        yield markdown_table(shown, METRICS)
-        yield _comparisons(rows)
-        yield f"Commit {str(about.commit)[:10]}, {_machine(about)}.\n"
-
-
-def _comparisons(rows: Mapping[str, Row]) -> str:
-    """Return what the reranker gains and how its probabilities do, in sentences."""
-    lines = []
-    for name in ("fused stage one", "logistic regression", "LambdaRank", "same g, text zeroed"):
-        gap = rows[name].differences["ndcg@10"]
-        lines.append(
-            f"- NDCG@10, reranked − {name}: {-gap.mean:+.4f} [{-gap.high:+.4f}, {-gap.low:+.4f}]"
-        )
-    told = rows["probabilities"].metrics
-    for measure in ("log_loss", "brier"):
-        for other in ("base rate", "stage one"):
-            gap = told[f"{measure} - {other}"]
-            spelt = f"{gap.mean:+.5f} [{gap.low:+.5f}, {gap.high:+.5f}]"
-            lines.append(f"- {measure}, reranked − {other}: {spelt}")
-    ece, rate = told["ece"].mean, told["base_rate"].mean
-    lines.append(f"- ece {ece:.4f}, {ece / rate:.1%} of the base rate {rate:.4f}")
-    ceiling = rows["ceiling of the served candidates"].metrics
-    lines += [f"- ceiling: {name} {one.mean:.4f}" for name, one in sorted(ceiling.items())]
-    for stage in ("stage one latency", "stage two latency"):
-        times = rows[stage].latency_ms
-        spelt = " / ".join(f"{times[p]:.1f}" for p in ("p50", "p95", "p99"))
-        lines.append(f"- {stage}, p50 / p95 / p99: {spelt} ms a query")
-    return "\n".join(lines) + "\n"
-
-
-def _machine(about: Circumstances) -> str:
-    hardware = about.hardware
-    return f"{hardware['cores']} cores of {hardware['cpu']}, {hardware['gpu'] or 'no GPU'}"
 
 
 def _reranking() -> Iterator[str]:
