@@ -26,5 +26,19 @@ def forget_peak() -> None:
 
 def peak_mb() -> float:
     """Return the most memory held since :func:`forget_peak`, MiB."""
+    return _status_mb("VmHWM")
+
+
+def resident_mb() -> float:
+    """Return the memory held now, files that are mapped and read among it, MiB."""
+    return _status_mb("VmRSS")
+
+
+def own_mb() -> float:
+    """Return the memory held now that is no file's, so that nobody else can share it, MiB."""
+    return _status_mb("RssAnon")
+
+
+def _status_mb(name: str) -> float:
     lines = _STATUS.read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) / 1024
