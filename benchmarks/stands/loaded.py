@@ -1,6 +1,6 @@
-"""An engine in a process of its own: ``python -m benchmarks.stands.loaded ARTEFACT USERS THREADS``.
+"""An engine in a process of its own: ``python -m benchmarks.stands.loaded FOLDER USERS THREADS``.
 
-What it takes to load it and to answer, in time and memory, is told as one line of JSON: in a process
+What it takes to load it and to answer, in time and memory, is told as a line of JSON: in a process
 that did other things before, nobody could say whose the memory is.
 """
 

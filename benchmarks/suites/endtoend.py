@@ -1,8 +1,8 @@
 """A whole engine in one process: requests a second, where their time goes, and what memory holds.
 
-The engine knows nothing of the test, so that the very answers that are timed are judged as well. Its
-ranker had a short training: how long an answer takes does not depend on what was learned, how good
-it is does.
+The engine knows nothing of the test, so that the very answers that are timed are judged as well.
+Its ranker had a short training: how long an answer takes does not depend on what was learned, how
+good it is does.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ class _Stand:
     def stages(self, place: Place) -> Iterator[Row]:
         """Yield a row a part of the requests of one client, and one on the whole.
 
-        Each user is asked for twice, of an engine that is followed and of one that is not, in turns.
+        Each user is asked for twice, of an engine that is followed and of one that is not.
         """
         waterfall = Waterfall()
         with self.engine(waterfall) as followed, self.engine() as alone:
