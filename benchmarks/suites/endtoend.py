@@ -190,6 +190,7 @@ class _Stand:
         parts = sorted({part for one in spent for part in one})
         table = np.array([[one.get(part, 0.0) for part in parts] for one in spent])
         whole, untold = table.sum(axis=1), np.array(plain)
+        usual = _usual(whole)
         for column, part in enumerate(parts):
             yield {
                 **about,
@@ -199,6 +200,7 @@ class _Stand:
                 "median_ms": float(np.median(table[:, column])),
                 "mean_ms": float(table[:, column].mean()),
                 "p95_ms": float(np.percentile(table[:, column], 95)),
+                "usual_ms": float(table[usual, column].mean()),
                 "share": float(table[:, column].mean() / whole.mean()),
             }
         medians = float(np.median(table, axis=0).sum())
@@ -210,6 +212,7 @@ class _Stand:
             "median_ms": float(np.median(whole)),
             "mean_ms": float(whole.mean()),
             "p95_ms": float(np.percentile(whole, 95)),
+            "usual_ms": float(whole[usual].mean()),
             "share": 1.0,
             "medians_sum_ms": medians,
             "medians_of_whole": medians / float(np.median(whole)),
@@ -291,6 +294,17 @@ def agreement(first: dict[str, float], second: dict[str, float]) -> dict[str, An
         "interval_ms": max(widths),
         "agree": apart < max(widths),
     }
+
+
+def _usual(whole: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Return the fifth of all requests that took about as long as the median.
+
+    Over these the means of parts add up to the whole, however seldom and however much single ones
+    are held up.
+    """
+    n = max(1, len(whole) // 5)
+    first = (len(whole) - n) // 2
+    return np.argsort(whole, kind="stable")[first : first + n]
 
 
 def _interval(found: Interval) -> dict[str, float]:
