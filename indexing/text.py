@@ -182,7 +182,7 @@ class TextEncoder:
         distinct = sorted({text for text in texts if text.strip()}, key=lambda one: (len(one), one))
         numbers = {text: number for number, text in enumerate(distinct)}
         vectors = np.zeros((len(distinct) + 1, self.dimension), dtype=np.float32)
-        encoder = self._cache_key()
+        encoder = self.cache_key()
         known = {} if cache is None else cache.get(distinct, encoder)
         for text, vector in known.items():
             vectors[numbers[text]] = vector
@@ -249,7 +249,8 @@ class TextEncoder:
                 longest = min(length, self._model.max_seq_length or length)
         return batches
 
-    def _cache_key(self) -> str:
+    def cache_key(self) -> str:
+        """Return under what vectors are kept beside their texts: the hash of what shapes them."""
         shape = {key: self.identity[key] for key in self.identity if key not in INCIDENTAL[:2]}
         return hashlib.sha256(canonical_json(shape).encode()).hexdigest()
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twofold.indexing.compiled import compiled
+from twofold.indexing.tracing import UNTRACED, Tracer
 from twofold.retrieval.admission import Admission
 from twofold.retrieval.answers import Answer
 from twofold.retrieval.boards import boards_of
@@ -43,6 +44,7 @@ def merge(
     *,
     least: int = 0,
     also: Int64s | None = None,
+    tracer: Tracer = UNTRACED,
 ) -> Merged:
     """Return what sources propose to queries, each item once.
 
@@ -58,20 +60,25 @@ def merge(
         Rows hold at least so many items wherever as many may be proposed.
     also
         As of :func:`with_asked`; ``None`` asks for none.
+    tracer
+        Told of what each source proposes and says, and of the union.
     """
     n, n_items = admission.excluded.shape
     boards = boards_of(answers)
     told = np.full((len(answers), n, min(per_source, n_items)), -1, dtype=np.int32)
     for numbers, board in boards:
-        found = board.proposals(per_source)
+        with tracer.span("propose", numbers):
+            found = board.proposals(per_source)
         told[numbers, :, : found.shape[2]] = found
-    items, proposed = _united(told, n_items)
-    if also is not None:
-        items, proposed = with_asked(items, proposed, admission, also)
-    items, proposed = filled(items, proposed, admission, least)
+    with tracer.span("unite"):
+        items, proposed = _united(told, n_items)
+        if also is not None:
+            items, proposed = with_asked(items, proposed, admission, also)
+        items, proposed = filled(items, proposed, admission, least)
     scores = np.empty((len(answers), *items.shape), dtype=np.float32)
     for numbers, board in boards:
-        scores[numbers] = board.at(items)
+        with tracer.span("look up", numbers):
+            scores[numbers] = board.at(items)
     return Merged(items, proposed, scores)
 
 

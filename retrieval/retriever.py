@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
+from twofold.indexing.tracing import UNTRACED, Tracer
 from twofold.retrieval.candidates import Candidates, rank
 from twofold.retrieval.features import feature_names, standardise
 from twofold.retrieval.fusion import Fusion
@@ -74,6 +75,7 @@ class Retriever:
         features: bool = True,
         threads: int = 1,
         progress: Progress | None = None,
+        tracer: Tracer = UNTRACED,
     ) -> Candidates:
         """Return the best `k` merged candidates a query, with features and source bits.
 
@@ -99,6 +101,8 @@ class Retriever:
             Cores to use; the answer is the same with any number.
         progress
             Told of every chunk.
+        tracer
+            Told of every part of the work.
 
         Raises
         ------
@@ -111,7 +115,7 @@ class Retriever:
 
         def found(part: Queries, rows: npt.NDArray[np.int64]) -> Candidates:
             asked = None if also is None else also[rows]
-            whole = self._chunk(part, k, least, asked)
+            whole = self._chunk(part, k, least, asked, tracer)
             return whole if features else replace(whole, features=None)
 
         if 0 < len(queries) <= step:
@@ -138,6 +142,7 @@ class Retriever:
         k: int | None,
         least: int,
         also: npt.NDArray[np.int64] | None,
+        tracer: Tracer,
     ) -> Candidates:
         spoken = np.zeros(len(queries), dtype=bool)
         if queries.texts is not None:
@@ -160,9 +165,10 @@ class Retriever:
             part = queries if len(rows) == len(queries) else queries.take(rows)
             asked = None if also is None else also[rows]
             if source is None:
-                parts.append(self._fused(part, k, least, asked))
+                parts.append(self._fused(part, k, least, asked, tracer))
             else:
-                parts.append(self._single(part, source, k, least, asked))
+                with tracer.span("single source"):
+                    parts.append(self._single(part, source, k, least, asked))
         if len(parts) == 1:
             return parts[0]
         stacked = _stacked(parts, k or 1, len(self.feature_names))
@@ -174,16 +180,20 @@ class Retriever:
         k: int | None,
         least: int,
         also: npt.NDArray[np.int64] | None,
+        tracer: Tracer,
     ) -> Candidates:
-        answers = answers_of(self.sources, queries)
+        answers = answers_of(self.sources, queries, tracer)
         per_source = max(self.per_source, least)
         items, proposed, told = merge(
-            answers, queries.admission, per_source, least=least, also=also
+            answers, queries.admission, per_source, least=least, also=also, tracer=tracer
         )
-        features = standardise(told, proposed, items >= 0)
-        scores = np.where(items >= 0, self.fusion.score(features), -np.inf).astype(np.float32)
+        with tracer.span("features"):
+            features = standardise(told, proposed, items >= 0)
+        with tracer.span("fusion"):
+            scores = np.where(items >= 0, self.fusion.score(features), -np.inf).astype(np.float32)
         width = items.shape[1] if k is None else k
-        return rank(items, scores, max(1, width), features=features, sources=proposed)
+        with tracer.span("order"):
+            return rank(items, scores, max(1, width), features=features, sources=proposed)
 
     def _single(
         self,

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 
 from twofold.indexing.collaborative import Factors
 from twofold.indexing.inner_products import products
+from twofold.indexing.tracing import UNTRACED, Tracer
 from twofold.indexing.vectors import VectorIndex
 from twofold.retrieval.answers import (
     Answer,
@@ -228,7 +229,9 @@ class TextQuery:
 Viewing = Related | TextProfile
 
 
-def answers_of(sources: Sequence[Source], queries: Queries) -> list[Answer]:
+def answers_of(
+    sources: Sequence[Source], queries: Queries, tracer: Tracer = UNTRACED
+) -> list[Answer]:
     """Return what each source says; those that view the same table read it together."""
     out: dict[int, Answer] = {}
     kin: dict[int, list[int]] = {}
@@ -236,10 +239,12 @@ def answers_of(sources: Sequence[Source], queries: Queries) -> list[Answer]:
         if isinstance(one, Viewing):
             kin.setdefault(id(one.table), []).append(number)
         else:
-            out[number] = one.answer(queries)
+            with tracer.span("answer", (number,)):
+                out[number] = one.answer(queries)
     for numbers in kin.values():
         same = [one for one in (sources[n] for n in numbers) if isinstance(one, Viewing)]
-        told = same[0].answers([one.view for one in same], queries)
+        with tracer.span("answer", numbers):
+            told = same[0].answers([one.view for one in same], queries)
         out |= dict(zip(numbers, told, strict=True))
     return [out[number] for number in range(len(sources))]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,29 @@ def build(
     dataset = load_dataset(
         interactions, items, settings.data, seed=settings.seed, progress=progress
     )
+    return replace(
+        build_dataset(dataset, out, settings, progress), seconds=time.perf_counter() - begun
+    )
+
+
+def build_dataset(
+    dataset: Dataset, out: str | Path, settings: Settings, progress: Progress
+) -> BuildReport:
+    """Build one more generation of the artefact in `out` from a data set that was read before.
+
+    Parameters
+    ----------
+    dataset
+        The data set, perhaps with part of its interactions; its fingerprint tells it from others.
+    out, settings, progress
+        As of :func:`build`.
+
+    Raises
+    ------
+    TwofoldError
+        If the data set cannot be used, or the artefact cannot be written.
+    """
+    begun = time.perf_counter()
     models = _find_models(settings)
     if settings.ranker.train:
         check_trackers(settings.ranker.training.report_to)

@@ -14,13 +14,14 @@ from twofold.batching import Batcher
 from twofold.indexing.artefact import open_artefact
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
+from twofold.indexing.tracing import UNTRACED, Tracer
 from twofold.indexing.vectors import Device
 from twofold.moving import EngineError
-from twofold.opened import Opened
+from twofold.opened import Opened, answers_of
 from twofold.recommendation import Recommendation, Recommendations
 from twofold.retrieval.queries import Queries
 from twofold.rules import Rules
-from twofold.serving import Answers, Asked, Stages, deadline_in, usual_places
+from twofold.serving import Asked, Stages, at_least_one, deadline_in, usual_places
 from twofold.settings_file import from_values
 from twofold.updating import Updating
 
@@ -59,6 +60,8 @@ class Engine(Updating):
         Name of a runtime of the ranker, or ``"auto"``.
     device
         Where vectors are searched.
+    tracer
+        As in :meth:`load`.
     """
 
     def __init__(
@@ -68,10 +71,11 @@ class Engine(Updating):
         threads: int,
         runtime: str = "auto",
         device: Device = "auto",
+        tracer: Tracer = UNTRACED,
     ) -> None:
-        super().__init__(generation, settings, runtime, device)
+        super().__init__(generation, settings, runtime, device, tracer)
         self._batcher: Batcher[tuple[Opened, Asked], Recommendations] = Batcher(
-            _answers, places=threads, most=MOST_TOGETHER
+            answers_of, places=threads, most=MOST_TOGETHER
         )
         # More than the places, so that requests of one event loop meet.
         self._pool = ThreadPoolExecutor(threads + MOST_TOGETHER, thread_name_prefix="twofold")
@@ -84,6 +88,7 @@ class Engine(Updating):
         threads: int | None = None,
         runtime: str = "auto",
         device: Device = "auto",
+        tracer: Tracer = UNTRACED,
     ) -> Engine:
         """Return the engine over the current generation of an artefact.
 
@@ -101,6 +106,9 @@ class Engine(Updating):
         device
             Where texts' vectors are searched: ``"auto"`` takes a GPU where FAISS sees one,
             ``"cuda"`` insists on it, ``"cpu"`` never does. Any artefact will do.
+        tracer
+            Told when the parts of each request begin and end, for who wants to know where time
+            goes. Requests that are computed together are told of once, in the thread of one.
 
         Raises
         ------
@@ -117,7 +125,7 @@ class Engine(Updating):
             raise InputError(f"threads must be at least 1, not {threads}")
         generation = open_artefact(path)
         settings = from_values(Settings, generation.manifest["settings"])
-        return cls(generation, settings, threads or usual_places(), runtime, device)
+        return cls(generation, settings, threads or usual_places(), runtime, device, tracer)
 
     def __enter__(self) -> Engine:
         return self
@@ -284,7 +292,7 @@ class Engine(Updating):
         InputError
             If `k` is below 1, or a rule cannot be read.
         """
-        _at_least_one(k)
+        at_least_one(k)
         now = self._now()
         number = now.catalogue.items.number(item)
         terms = now.rules.read(**rules)
@@ -299,7 +307,7 @@ class Engine(Updating):
 
     def retrieve(self, user: str, k: int = 100, **rules: Unpack[Rules]) -> list[Recommendation]:
         """Return stage one's best `k` candidates for a user; raises as :meth:`similar_items`."""
-        _at_least_one(k)
+        at_least_one(k)
         now = self._now()
         terms = now.rules.read(**rules)
         asked = Asked(terms.limit(now.asking.user(user)), k, shape=terms.shape)
@@ -354,7 +362,7 @@ class Engine(Updating):
     def _batch(
         self, users: Sequence[str] | None, k: int, told: Progress | None, rules: Rules, rerank: bool
     ) -> pl.DataFrame:
-        _at_least_one(k)
+        at_least_one(k)
         now = self._now()
         terms = now.rules.read(**rules)
         stages = now.stages if rerank else replace(now.stages, ranker=None)
@@ -366,32 +374,26 @@ class Engine(Updating):
 
     def _recommended(self, user: str, k: int, deadline: float, rules: Rules) -> Recommendations:
         now = self._now()
-        return self._answer(now, now.asking.user(user), k, deadline, rules)
+        with now.stages.tracer.span("history"):
+            queries = now.asking.user(user)
+        return self._answer(now, queries, k, deadline, rules)
 
     def _answer(
         self, now: Opened, queries: Queries, k: int, deadline: float, rules: Rules
     ) -> Recommendations:
         """Return recommendations for one query by a moment, computed beside those that wait too."""
-        _at_least_one(k)
-        terms = now.rules.read(**rules)
-        limited = terms.limit(queries)
+        at_least_one(k)
+        tracer = now.stages.tracer
+        with tracer.span("rules"):
+            terms = now.rules.read(**rules)
+            limited = terms.limit(queries)
         # Together are computed only requests that began with the same items.
         kind = (k, queries.texts is not None, now)
-        return self._batcher.ask(kind, (now, Asked(limited, k, deadline, terms.shape)))
+        with tracer.span("answer together"):
+            return self._batcher.ask(kind, (now, Asked(limited, k, deadline, terms.shape)))
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
         self._check()
         with self._batcher.place():
             yield
-
-
-def _at_least_one(k: int) -> None:
-    if k < 1:
-        raise InputError(f"k must be at least 1, not {k}")
-
-
-def _answers(asked: Sequence[tuple[Opened, Asked]]) -> list[Recommendations]:
-    """Return the answers to requests that began with the same items."""
-    now = asked[0][0]
-    return Answers(now.stages, now.names).find([one for _, one in asked])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from twofold.compact import CompactReport
     from twofold.indexing.generation import Generation
     from twofold.indexing.progress import Progress
+    from twofold.indexing.tracing import Tracer
     from twofold.indexing.vectors import Device
     from twofold.settings import Settings
 
@@ -40,12 +41,19 @@ class Moving:
         Name of a runtime of the ranker, or ``"auto"``.
     device
         Where vectors are searched.
+    tracer
+        Told of every part of requests.
     """
 
     def __init__(
-        self, generation: Generation, settings: Settings, runtime: str, device: Device
+        self,
+        generation: Generation,
+        settings: Settings,
+        runtime: str,
+        device: Device,
+        tracer: Tracer,
     ) -> None:
-        self._how: tuple[str, Device] = (runtime, device)
+        self._how: tuple[str, Device, Tracer] = (runtime, device, tracer)
         self._shift = Shift(generation, settings, *self._how)
         self._turning = threading.Lock()
         self._process, self._closed = os.getpid(), False

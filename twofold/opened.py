@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,15 +13,16 @@ from twofold.catalogue import Catalogue
 from twofold.indexing.dataset import Dataset
 from twofold.indexing.generation import Generation
 from twofold.indexing.live_log import REMOVED
+from twofold.indexing.tracing import UNTRACED, Tracer
 from twofold.indexing.vectors import Device, VectorIndex
 from twofold.query_encoder import QueryEncoder
 from twofold.ranking.ranker import Ranker
-from twofold.recommendation import Names
+from twofold.recommendation import Names, Recommendations
 from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.stage_one import StageOne
 from twofold.rules import RuleBook
 from twofold.runtimes import open_ranker
-from twofold.serving import Stages
+from twofold.serving import Answers, Asked, Stages
 from twofold.settings import Settings
 
 
@@ -58,7 +60,14 @@ class Opened:
     asking: Asking
 
     @classmethod
-    def of(cls, generation: Generation, settings: Settings, runtime: str, device: Device) -> Opened:
+    def of(
+        cls,
+        generation: Generation,
+        settings: Settings,
+        runtime: str,
+        device: Device,
+        tracer: Tracer = UNTRACED,
+    ) -> Opened:
         """Open a generation.
 
         Parameters
@@ -71,6 +80,8 @@ class Opened:
             Name of a runtime of the ranker, or ``"auto"``.
         device
             Where vectors are searched.
+        tracer
+            Told of every part of requests.
         """
         dataset = Dataset.open(generation)
         removed = generation.json(REMOVED) if generation.has(REMOVED) else ()
@@ -89,7 +100,7 @@ class Opened:
             catalogue=catalogue,
             encoder=encoder,
             stage_one=stage_one,
-            stages=Stages(retriever, ranker, settings.ranker.rerank),
+            stages=Stages(retriever, ranker, settings.ranker.rerank, tracer=tracer),
             names=Names(catalogue.items, stage_one, retriever.source_names),
             rules=RuleBook(catalogue, index.vectors),
             asking=asking,
@@ -137,3 +148,9 @@ class Opened:
             rules=RuleBook(catalogue, stage_one.index.vectors),
             asking=self.asking.over(catalogue.items),
         )
+
+
+def answers_of(asked: Sequence[tuple[Opened, Asked]]) -> list[Recommendations]:
+    """Return the answers to requests that began with the same items, computed together."""
+    now = asked[0][0]
+    return Answers(now.stages, now.names).find([one for _, one in asked])

@@ -15,6 +15,7 @@ from twofold.evaluation.hardware import usable_cores
 from twofold.indexing.errors import InputError
 from twofold.indexing.item_set import ItemSet
 from twofold.indexing.progress import Progress
+from twofold.indexing.tracing import UNTRACED, Tracer
 from twofold.ranking.deadlines import Pace, rerank_until
 from twofold.ranking.ranker import Ranker
 from twofold.ranking.shaping import Picks, Shape
@@ -62,12 +63,15 @@ class Stages:
         How many candidates are reranked at least.
     pace
         What is known of the time that reranking takes.
+    tracer
+        Told of every part of requests that are found together.
     """
 
     retriever: Retriever
     ranker: Ranker | None
     rerank: int
     pace: Pace = field(default_factory=Pace)
+    tracer: Tracer = UNTRACED
 
     def width(self, k: int) -> int:
         """Return how many candidates a list of `k` is made from."""
@@ -130,14 +134,16 @@ class Stages:
         self, queries: Queries, k: int, depth: int, deadlines: npt.NDArray[np.float64]
     ) -> _Ordered:
         """Return the best `depth` of each query's candidates, reranked as far as time allows."""
-        found = self.retriever.retrieve(queries, self.width(k), least=k)
+        with self.tracer.span("stage one"):
+            found = self.retriever.retrieve(queries, self.width(k), least=k, tracer=self.tracer)
         lengths = found.lengths()
         if self.ranker is None:
             return _Ordered(found.top(0), None, found.top(depth), np.zeros_like(lengths), lengths)
-        partly = rerank_until(
-            self.ranker, queries, found, depth, deadlines=deadlines, pace=self.pace
-        )
-        chances = self.ranker.probabilities(queries, partly.ranked.scores)
+        with self.tracer.span("stage two"):
+            partly = rerank_until(
+                self.ranker, queries, found, depth, deadlines=deadlines, pace=self.pace
+            )
+            chances = self.ranker.probabilities(queries, partly.ranked.scores)
         return _Ordered(partly.ranked, chances, partly.rest, partly.reranked, lengths)
 
     def _shaped(
@@ -209,8 +215,11 @@ class Answers:
         """Return the answers to requests for lists of one length, computed together."""
         out = []
         for one, found in zip(asked, self.stages.find(asked), strict=True):
-            named = self.names.told(one.query, found.listed)
-            answer = Recommendations(named, reranked=found.reranked, candidates=found.candidates)
+            with self.stages.tracer.span("naming"):
+                named = self.names.told(one.query, found.listed)
+                answer = Recommendations(
+                    named, reranked=found.reranked, candidates=found.candidates
+                )
             out.append(answer)
         return out
 
@@ -220,6 +229,12 @@ def usual_places() -> int:
     import torch
 
     return max(1, usable_cores() // torch.get_num_threads())
+
+
+def at_least_one(k: int) -> None:
+    """Refuse to make a list of no items."""
+    if k < 1:
+        raise InputError(f"k must be at least 1, not {k}")
 
 
 def deadline_in(budget_ms: float | None) -> float:

@@ -10,6 +10,7 @@ from twofold.opened import Opened
 
 if TYPE_CHECKING:
     from twofold.indexing.generation import Generation
+    from twofold.indexing.tracing import Tracer
     from twofold.indexing.vectors import Device
     from twofold.settings import Settings
 
@@ -30,13 +31,20 @@ class Shift:
         Name of a runtime of the ranker, or ``"auto"``.
     device
         Where vectors are searched.
+    tracer
+        Told of every part of requests.
     """
 
     def __init__(
-        self, generation: Generation, settings: Settings, runtime: str, device: Device
+        self,
+        generation: Generation,
+        settings: Settings,
+        runtime: str,
+        device: Device,
+        tracer: Tracer,
     ) -> None:
         self.generation, self.settings = generation, settings
-        opened = Opened.of(generation, settings, runtime, device)
+        opened = Opened.of(generation, settings, runtime, device, tracer)
         self.live = Live(generation, opened, settings)
         self._lock = threading.Lock()
         self._inside, self._relieved = 0, False

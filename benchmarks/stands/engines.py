@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.data.datasets import DataSet
 from benchmarks.harness.cells import Plan
-from twofold.build import build
+from twofold.build import build, build_dataset
 from twofold.cache import cache_folder
 from twofold.engine import Engine
+from twofold.indexing.dataset import Dataset
 from twofold.indexing.durable import sha256_of
 from twofold.indexing.manifest import FORMAT_VERSION
 from twofold.indexing.progress import Progress
+from twofold.indexing.splits import Split
 from twofold.settings import Settings, load_settings
 
 # A short training: how long scoring takes does not depend on what was learned.
@@ -92,3 +95,37 @@ def longest_text(engine: Engine) -> int:
     """
     ranker = engine.stages.ranker
     return 0 if ranker is None else int(ranker.tables.tokens.lengths().max())
+
+
+def held_out_artefact(
+    data: DataSet, dataset: Dataset, split: Split, settings: Settings, progress: Progress
+) -> Path:
+    """Return the folder of an artefact that knows nothing of a test, built where it is not there.
+
+    So what its engine answers may be timed and judged at once.
+
+    Parameters
+    ----------
+    data
+        The data set.
+    dataset
+        Its tables, read.
+    split
+        What is held out.
+    settings
+        All settings.
+    progress
+        Told of every step of a build.
+    """
+    told = repr((data.name, dataset.fingerprint, split.name, data.n_labels, settings))
+    key = hashlib.sha256(f"{told} {FORMAT_VERSION}".encode()).hexdigest()[:12]
+    folder = cache_folder() / "benchmarks" / f"{data.name}-known-{key}"
+    if not (folder / "CURRENT").exists():
+        known = replace(
+            dataset,
+            interactions=dataset.interactions.take(split.known_at_test),
+            split=None,
+            fingerprint=hashlib.sha256(told.encode()).hexdigest(),
+        )
+        build_dataset(known, folder, settings, progress)
+    return folder

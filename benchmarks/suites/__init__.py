@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from benchmarks.harness.cells import Suite
 from benchmarks.suites.als import ALS
+from benchmarks.suites.build import BUILD
+from benchmarks.suites.endtoend import ENDTOEND
 from benchmarks.suites.layers import LAYERS
 from benchmarks.suites.live import LIVE
 from benchmarks.suites.quality import QUALITY
@@ -17,5 +19,8 @@ from benchmarks.suites.training import TRAINING
 
 SUITES: Mapping[str, Suite] = {
     suite.name: suite
-    for suite in (QUALITY, TRAINING, LAYERS, ALS, RETRIEVAL, RERANK, SERVING, SOAK, LIVE)
+    for suite in (
+        *(QUALITY, RETRIEVAL, RERANK, TRAINING, ENDTOEND, BUILD),
+        *(SERVING, LIVE, SOAK, LAYERS, ALS),
+    )
 }

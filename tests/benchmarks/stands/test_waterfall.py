@@ -1,0 +1,69 @@
+"""The own time of the parts of a request: nested ones count for the innermost alone."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from benchmarks.stands.loops import Loop, closed_loop
+from benchmarks.stands.waterfall import REST, Part, Waterfall
+
+
+def test_parts_add_up_to_the_whole_and_requests_are_apart() -> None:
+    waterfall = Waterfall()
+
+    def ask() -> None:
+        time.sleep(0.01)
+        with waterfall.span("outer"):
+            time.sleep(0.02)
+            for _ in range(2):
+                with waterfall.span("inner", [1, 2]):
+                    time.sleep(0.015)
+
+    for _ in range(2):
+        begun = time.perf_counter()
+        told = waterfall.followed(ask)
+        whole = 1e3 * (time.perf_counter() - begun)
+        assert set(told) == {Part(REST), Part("outer"), Part("inner", (1, 2))}
+        assert told[Part(REST)] >= 10
+        assert told[Part("outer")] >= 20
+        assert told[Part("inner", (1, 2))] >= 30
+        assert sum(told.values()) == pytest.approx(whole, abs=2)
+
+
+def test_a_part_that_raises_is_closed() -> None:
+    waterfall = Waterfall()
+
+    def ask() -> None:
+        with waterfall.span("broken"):
+            raise KeyError("broken")
+
+    with pytest.raises(KeyError):
+        waterfall.followed(ask)
+    assert set(waterfall.followed(lambda: None)) == {Part(REST)}
+
+
+def test_clients_ask_at_once_and_answers_stand_in_the_order_of_requests() -> None:
+    def ask(number: int) -> int:
+        time.sleep(0.01)
+        return number
+
+    alone, four = (closed_loop(ask, range(40), clients) for clients in (1, 4))
+    for loop in (alone, four):
+        assert list(loop.answers) == list(range(40))
+        assert (loop.ms >= 10).all()
+    assert four.ended.max() < 0.7 * alone.ended.max()
+
+
+def test_intervals_are_wider_where_the_machine_was_held_up_for_a_while() -> None:
+    ended = np.arange(1, 401) / 100.0
+    steady = Loop([None] * 400, np.tile([9.0, 10.0, 11.0, 10.0], 100), ended).figures()
+    assert steady["requests_a_second"] == pytest.approx(100)
+    assert (steady["p50_ms_low"], steady["p50_ms"], steady["p50_ms_high"]) == (10, 10, 10)
+    slow = np.where(np.arange(400) < 180, 30.0, 10.0)
+    held_up = Loop([None] * 400, slow, ended).figures()
+    assert held_up["p50_ms"] == 10
+    assert held_up["p50_ms_low"] == 10
+    assert held_up["p50_ms_high"] == 30
