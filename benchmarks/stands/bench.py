@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.data.datasets import DataSet
+from twofold.cache import cache_folder
 from twofold.embedding import embedded
 from twofold.evaluation.held_out import truth_of, users_held_out
 from twofold.evaluation.lambdarank import fit_lambdarank
@@ -78,7 +79,7 @@ class Bench:
         split = choose_split(dataset, data.protocol, n=data.n_labels)
         log = dataset.interactions
         known = log.take(split.known_at_test)
-        index, _ = embedded(dataset, settings, None, progress)
+        index, _ = embedded(dataset, settings, cache_folder() / "benchmarks", progress)
         lessons = lessons_of(dataset, known, index, settings, progress)
         final = lessons.final()
         users = users_held_out(log, split.test)

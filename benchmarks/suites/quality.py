@@ -24,8 +24,10 @@ from benchmarks.stands.held_out import DEPTH, HeldOut, final_of, split_of, valid
 from benchmarks.stands.kept_lists import arrays_of, lists_of
 from benchmarks.stands.pairing import paired_rows
 from benchmarks.suites.quality_cross_encoder import cross_encoder_cells
+from twofold.cache import cache_folder
 from twofold.evaluate import FUSED, RERANKED, evaluate
 from twofold.evaluation.leaks import checked_known
+from twofold.evaluation.metrics import Truth
 from twofold.evaluation.quality import Ranked, measure_users, quality_rows
 from twofold.evaluation.report import Row as Found
 from twofold.evaluation.surroundings import Surroundings
@@ -41,7 +43,7 @@ MEASURES = (
     *("benchmarks/stands/kept_lists.py", "benchmarks/suites/quality.py"),
 )
 LEARNERS = ("indexing", "retrieval", "ranking", "twofold/learning.py", "twofold/lessons.py")
-QUICK_USERS, QUICK_PEERS, QUICK_TRIALS = 200, ("popularity", "ALS", "buy again"), 1
+QUICK_USERS, QUICK_PEERS, QUICK_TRIALS = 200, ("popularity", "implicit ALS", "buy again"), 1
 QUICK = (
     *("windows=1", "ranker.rerank=20", "ranker.training.max_epochs=1"),
     *("ranker.training.negatives=7", "ranker.training.max_lists=64"),
@@ -66,7 +68,8 @@ def _cells(plan: Plan) -> list[Cell]:
     for peer in stand.peers:
         cells += stand.of_peer(peer)
         names.append(peer.name)
-    cells += cross_encoder_cells(plan, settings, OURS, n_users=20 if plan.quick else USERS)
+    if not plan.quick:
+        cells += cross_encoder_cells(plan, settings, OURS, n_users=USERS)
     return [*cells, Cell(PAIRS, stand.pairs(names), settings, sources=MEASURES, needs=tuple(names))]
 
 
@@ -142,6 +145,7 @@ class _Stand:
             name=data.name,
             quick=self.plan.quick,
             most=self.most,
+            cache=cache_folder() / "benchmarks",
             work=Workplace(place.folder, place.fingerprint, progress=self.plan.progress),
             progress=self.plan.progress,
         )
@@ -246,7 +250,8 @@ class _Pairs:
     cells: list[str]
 
     def __call__(self, place: Place) -> Iterator[Row]:
-        systems, truth = {}, None
+        systems: dict[str, Ranked] = {}
+        truth: Truth | None = None
         for name in self.cells:
             lists, truth = lists_of(place.kept(name))
             systems |= lists

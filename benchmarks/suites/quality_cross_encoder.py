@@ -38,7 +38,6 @@ SOURCES = (
     *("indexing", "retrieval", "ranking/lists.py", "twofold/lessons.py", "evaluation/metrics.py"),
     *("benchmarks/peers/cross_encoder.py", "benchmarks/suites/quality_cross_encoder.py"),
 )
-QUICK = Recipe(steps=2, lists=2, negatives=2, max_length=64)
 
 
 def cross_encoder_cells(
@@ -55,7 +54,7 @@ def cross_encoder_cells(
     n_users
         How many users to ask for, fewer where there are fewer.
     """
-    recipe = QUICK if plan.quick else Recipe()
+    recipe = Recipe()
     also = {"recipe": asdict(recipe), "n_users": n_users}
     yield Cell(TRAINING, _Trained(plan, settings, recipe), settings, also, SOURCES)
     parts = []

@@ -15,9 +15,10 @@ from benchmarks.harness.cells import Plan, Row
 from benchmarks.harness.records import Records
 from benchmarks.harness.running import Run
 from benchmarks.harness.users import UserResults
+from benchmarks.peers.cross_encoder import Recipe
 from benchmarks.peers.task import Task
-from benchmarks.suites import quality
-from benchmarks.suites.quality import QUALITY
+from benchmarks.suites import quality, quality_cross_encoder
+from benchmarks.suites.quality import QUALITY, QUICK
 from twofold.evaluation.quality import Ranked
 
 
@@ -55,10 +56,11 @@ class Stand:
 @pytest.fixture
 def stand(small_data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stand:
     monkeypatch.setattr(quality, "peers_of", lambda *_, **__: (Countdown(),))
-    monkeypatch.setattr(quality, "QUICK_PEERS", ("countdown",))
-    monkeypatch.setattr(quality, "QUICK_TRIALS", 2)
+    monkeypatch.setattr(quality, "USERS", 20)
+    monkeypatch.setattr(quality_cross_encoder, "Recipe", lambda: Recipe(2, 2, 2))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     records = Records(tmp_path / "rows.jsonl")
-    return Stand(Plan(small_data, quick=True), UserResults(tmp_path / "users"), records)
+    return Stand(Plan(small_data, QUICK), UserResults(tmp_path / "users"), records)
 
 
 def test_a_peer_ranks_the_test_with_the_best_of_its_trials(stand: Stand) -> None:
@@ -80,7 +82,6 @@ def test_a_search_ends_when_its_time_is_spent(
 ) -> None:
     monkeypatch.setattr(quality, "MINUTES", 0.0)
     # The first trial is always run: without one there would be nothing to choose.
-    monkeypatch.setattr(quality, "QUICK_TRIALS", 2)
     first, second, last = stand.rows("countdown")
     assert first["ndcg@10"] is not None
     assert second["skipped"] == "0 minutes are spent"
@@ -130,3 +131,10 @@ def test_ours_and_peers_are_paired_user_by_user(stand: Stand) -> None:
     (learned,) = [row for row in rows if row.get("kind") == "learned"]
     assert learned["about"]["ranker"]["n_trained"] > 0
     assert not list(stand.users.work("x").parent.iterdir())
+
+
+def test_asked_less_only_some_peers_are_tried(stand: Stand) -> None:
+    quick = Plan(stand.plan.data, quick=True)
+    cells = QUALITY.named(quick)
+    assert list(cells) == ["leaks", "twofold", "pairs"]
+    assert cells["twofold"].settings.ranker.training.max_lists == 64
