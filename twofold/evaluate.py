@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twofold.embedding import embedded
+from twofold.evaluation.buy_again import fit_buy_again
 from twofold.evaluation.classification import classify, loss_differences
 from twofold.evaluation.hardware import describe_hardware, library_versions, source_commit
 from twofold.evaluation.held_out import history_groups, truth_of, users_held_out
@@ -51,6 +52,7 @@ from twofold.threads import torch_threads
 DEPTH = 100
 LATENCY_QUERIES = 100
 RERANKED, FUSED, TEXT_ZEROED = "reranked", "fused stage one", "same g, text zeroed"
+BUY_AGAIN = "buy again"
 CEILING = "ceiling of the served candidates"
 
 
@@ -176,7 +178,8 @@ def evaluate(
 class _Asked:
     """The test's users and what both stages answered them.
 
-    `logits` is ``None`` without a ranker; `popularity` counts each item's known labels.
+    `logits` is ``None`` without a ranker; `popularity` counts each item's known labels; `again` is
+    what "buy again" answers, ``None`` where items may not come back.
     """
 
     users: npt.NDArray[np.int64]
@@ -186,6 +189,7 @@ class _Asked:
     served: Candidates
     logits: npt.NDArray[np.float32] | None
     popularity: npt.NDArray[np.int64]
+    again: Candidates | None
 
 
 def _ask(
@@ -206,7 +210,11 @@ def _ask(
     served = retriever.retrieve(
         queries, settings.ranker.rerank, threads=n_threads(settings), progress=progress
     )
-    ranker = learned.ranker
+    ranker, again = learned.ranker, None
+    popularity = np.bincount(known.items[known.labels], minlength=known.n_items)
+    if settings.stage_one.repeat:
+        opponent = fit_buy_again(log, split.train, split.validation)
+        again = opponent.ranking(known, users, popularity, DEPTH)
     return _Asked(
         users=users,
         truth=truth_of(log, split.test, users),
@@ -214,7 +222,8 @@ def _ask(
         retriever=retriever,
         served=served,
         logits=None if ranker is None else ranker.logits(queries, served, progress=progress),
-        popularity=np.bincount(known.items[known.labels], minlength=known.n_items),
+        popularity=popularity,
+        again=again,
     )
 
 
@@ -230,6 +239,8 @@ def _systems(
     """Return the lists of every system, worst known first: sources, stage one, opponents, ours."""
     systems = _each_source(asked.retriever, asked.queries)
     systems["popularity"] = popularity_ranking(asked.popularity, asked.queries.excluded, DEPTH)
+    if asked.again is not None:
+        systems[BUY_AGAIN] = asked.again
     systems[FUSED] = asked.served
     with progress.step("Tuning the feature-only rerankers"):
         systems |= _opponents(dealt, asked.served, quick=quick)
