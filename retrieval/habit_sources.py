@@ -66,7 +66,8 @@ class Returns:
 
         Every user's latest hundred occasions are gone through, and every item that was taken before
         one is a trial of the cell that it is in by then. A cell's chance is its share of takings,
-        as if it had 20 trials more at the share of all; an item's factor is its number of takings
+        as if it had 20 trials more at the share of all cells alike but for the number of takings,
+        and those 20 more at the share of all; an item's factor is its number of takings
         over what the cells of its trials let expect, as if it had 5 more of both, with an occasion
         counting half after 60 days.
 
@@ -80,13 +81,16 @@ class Returns:
         habits = habits_of_log(log, raising_in(log))
         order = np.lexsort((habits.items, habits.occasions, habits.rows()))
         end = int(log.times.max(initial=0))
-        faded = np.exp2(-(end - habits.times[order]) / MS_PER_DAY / FADE_DAYS)
+        ages = (end - habits.times[order]) / MS_PER_DAY if has_times else np.zeros(len(order))
+        faded = np.exp2(-ages / FADE_DAYS)
         taken = (habits.indptr, habits.items[order], habits.occasions[order], faded)
         trials, hits = np.zeros((2, *CELLS), dtype=np.float64)
         told = np.zeros((2, log.n_items), dtype=np.float64)
         _count(*taken, np.zeros(CELLS, dtype=np.float64), trials, hits, told)
         usual = (hits.sum() + 1.0) / (trials.sum() + 2.0)
-        chances = (hits + CELL_PRIOR * usual) / (trials + CELL_PRIOR)
+        # However often it was taken: what was taken oftener than anything before is no other case.
+        told_less = (hits.sum(axis=0) + CELL_PRIOR * usual) / (trials.sum(axis=0) + CELL_PRIOR)
+        chances = (hits + CELL_PRIOR * told_less) / (trials + CELL_PRIOR)
         told[:] = 0
         _count(*taken, chances, trials, hits, told)
         factors = (told[0] + ITEM_PRIOR) / (told[1] + ITEM_PRIOR)

@@ -75,8 +75,8 @@ class StageOneSettings:
     least_hits
         See `fusion`.
     repeat
-        Whether items that a user has seen may be recommended again. What the user took, how often
-        and when, is then known whole, and has sources of its own, from 'taken_often' to 'due'; label
+        Whether items that a user has seen may be recommended again. What users took, how often and
+        when, is then known whole and has sources of its own, 'taken_often' to 'due', and label
         windows hold out whole occasions, such as baskets.
     habit_half_life_days, lately_half_life_days
         After so many days a taking counts half for the sources 'taken_long' and 'returning', and

@@ -103,6 +103,28 @@ def test_hold_out_last_and_its_limits() -> None:
             hold_out_last(rows, **bad)
 
 
+def test_whole_steps_are_held_out_and_counted() -> None:
+    # Baskets of 2, 1 and 3, a view that is no label before the last.
+    baskets = [("a", 0), ("b", 0), ("c", 1), ("x", 2), ("a", 3), ("d", 3), ("e", 3)]
+    rows = [("u", i, "impression" if i == "x" else "view", t) for i, t in baskets]
+    log = _data([*rows, ("v", "a", "view", 0), ("v", "b", "view", 0)]).interactions
+
+    def held(n: int, **more: int) -> tuple[list[int], list[int]]:
+        fit, labels = hold_out_last(log, n, whole=True, **more)
+        mine = log.users == 0
+        return log.steps[fit & mine].tolist(), log.steps[labels & mine].tolist()
+
+    assert held(1) == ([0, 0, 1, 2], [3, 3, 3])
+    assert held(2) == ([0, 0], [1, 3, 3, 3])
+    assert held(1, skip=1) == ([0, 0], [1])
+    assert held(3) == ([0, 0, 1, 2, 3, 3, 3], [])
+    assert held(3, keep=0) == ([], [0, 0, 1, 3, 3, 3])
+    # Of one basket alone nothing can be held out.
+    fit, labels = hold_out_last(log, 1, whole=True)
+    assert (fit & (log.users == 1)).sum() == 2
+    assert not (labels & (log.users == 1)).any()
+
+
 def test_global_time_by_eye() -> None:
     rows = [("u" if t % 2 else "v", f"i{t}", "view", t) for t in range(10)]
     rows += [("u", "x", "dislike", 8), ("u", "y", "dislike", 9), ("u", "z", "dislike", 3)]
