@@ -130,7 +130,8 @@ class Returns:
         """Return what a generation holds."""
         end, has_times = generation.array(CLOCK)
         chances = np.asarray(generation.array(CHANCES))
-        return cls(chances, generation.array(FACTORS), int(end), bool(has_times))
+        factors = np.asarray(generation.array(FACTORS))
+        return cls(chances, factors, int(end), bool(has_times))
 
 
 @dataclass(frozen=True)
