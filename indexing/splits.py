@@ -72,7 +72,9 @@ class HoldOut(NamedTuple):
     labels: Mask
 
 
-def hold_out_last(interactions: Interactions, n: int, *, skip: int = 0, keep: int = 1) -> HoldOut:
+def hold_out_last(
+    interactions: Interactions, n: int, *, skip: int = 0, keep: int = 1, whole: bool = False
+) -> HoldOut:
     """Return each user's last `n` labels, and what lies before them.
 
     Parameters
@@ -87,6 +89,9 @@ def hold_out_last(interactions: Interactions, n: int, *, skip: int = 0, keep: in
     keep
         A user takes part if at least this many labels remain before those held out; the rows of
         others (all but the skipped) stay in ``fit``.
+    whole
+        Whether all numbers count steps with labels instead, so that what was taken together, as
+        with one basket, is held out together: no tie is cut.
 
     Raises
     ------
@@ -96,9 +101,10 @@ def hold_out_last(interactions: Interactions, n: int, *, skip: int = 0, keep: in
     if n < 1 or skip < 0 or keep < 0:
         raise InputError(f"hold_out_last needs n >= 1, skip >= 0, keep >= 0; came {n, skip, keep}")
     labels = interactions.labels
-    taking_part = (_n_labels(interactions) - skip >= n + keep)[interactions.users]
-    unskipped = _before(interactions, skip)
-    before = _before(interactions, skip + n)
+    counted = _first_of_steps(interactions) if whole else labels
+    taking_part = (_n_counted(interactions, counted) - skip >= n + keep)[interactions.users]
+    unskipped = _before(interactions, skip, counted)
+    before = _before(interactions, skip + n, counted)
     return HoldOut(
         fit=np.where(taking_part, before, unskipped),
         labels=labels & taking_part & unskipped & ~before,
@@ -375,16 +381,27 @@ def _share_with_history(rows: Interactions, split: Split) -> float:
     return float((tested & known).sum() / max(1, tested.sum()))
 
 
-def _n_labels(rows: Interactions) -> npt.NDArray[np.int64]:
-    return np.bincount(rows.users[rows.labels], minlength=rows.n_users)
+def _n_counted(rows: Interactions, counted: Mask) -> npt.NDArray[np.int64]:
+    return np.bincount(rows.users[counted], minlength=rows.n_users)
 
 
-def _before(rows: Interactions, n: int) -> Mask:
-    """Return the rows before their user's n-th last label (the first, where there are fewer)."""
-    n_labels = _n_labels(rows)
-    counted = np.cumsum(rows.labels)
-    at_end = np.cumsum(n_labels)[rows.users]
-    from_here_on = at_end - counted + rows.labels
-    limit = np.minimum(n, n_labels)[rows.users]
-    before: Mask = (from_here_on > limit) | ((from_here_on == limit) & ~rows.labels)
+def _first_of_steps(rows: Interactions) -> Mask:
+    """Return the first label of every user's step that has one."""
+    labels = np.flatnonzero(rows.labels)
+    users, steps = rows.users[labels], rows.steps[labels]
+    fresh = np.ones(len(labels), dtype=bool)
+    fresh[1:] = (users[1:] != users[:-1]) | (steps[1:] != steps[:-1])
+    out = np.zeros(len(rows), dtype=bool)
+    out[labels[fresh]] = True
+    return out
+
+
+def _before(rows: Interactions, n: int, counted: Mask) -> Mask:
+    """Return the rows before their user's n-th last counted row (the first, if there are fewer)."""
+    n_counted = _n_counted(rows, counted)
+    so_far = np.cumsum(counted)
+    at_end = np.cumsum(n_counted)[rows.users]
+    from_here_on = at_end - so_far + counted
+    limit = np.minimum(n, n_counted)[rows.users]
+    before: Mask = (from_here_on > limit) | ((from_here_on == limit) & ~counted)
     return before

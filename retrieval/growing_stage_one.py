@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from twofold.indexing.growing import Growing
 from twofold.retrieval.freshness import UNDATED, Arrivals
+from twofold.retrieval.habit_sources import Returns
 from twofold.retrieval.stage_one import RELATIONS, StageOne
 
 Floats = npt.NDArray[np.float32]
@@ -37,6 +38,8 @@ class GrowingStageOne:
         self._popularity = Growing(base.popularity)
         arrivals = base.arrivals
         self._moments = None if arrivals is None else Growing(arrivals.moments)
+        returns = base.returns
+        self._returning = None if returns is None else Growing(returns.factors)
         self._starts = [Growing(getattr(base, name).indptr) for name in RELATIONS]
 
     def put(self, numbers: Int64s, vectors: Floats, dates: Int64s | None = None) -> StageOne:
@@ -70,8 +73,17 @@ class GrowingStageOne:
             popularity=self._popularity.put(came, nothing),
             index=index,
             arrivals=self._arrived(numbers, dates),
+            returns=self._returned(came),
         )
         return self.now
+
+    def _returned(self, came: Int64s) -> Returns | None:
+        """Return how items are taken again; of those that came nothing is known yet."""
+        before = self.now.returns
+        if before is None or self._returning is None:
+            return None
+        usual = np.ones(len(came), dtype=np.float32)
+        return replace(before, factors=self._returning.put(came, usual))
 
     def _arrived(self, numbers: Int64s, dates: Int64s | None) -> Arrivals | None:
         """Return when all items came."""

@@ -14,6 +14,13 @@ from twofold.indexing.errors import InputError
 from twofold.indexing.interactions import Interactions
 from twofold.indexing.item_set import ItemSet
 from twofold.retrieval.admission import Admission, joined_filters
+from twofold.retrieval.habits import (
+    Habits,
+    habits_of_events,
+    habits_of_log,
+    joined_habits,
+    ragged_rows,
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,9 @@ class Queries:
     asked_at
         When each query is asked, where that is not after all that the build knows, in milliseconds
         since 1970, ``int64 (n,)``; ``None`` where all are.
+    habits
+        All that the users took, as often as they did, where items may come back; ``None`` where
+        they may not. What shortens histories leaves it as it is.
     """
 
     users: npt.NDArray[np.int64]
@@ -54,6 +64,7 @@ class Queries:
     texts: tuple[str, ...] | None = None
     eligible: tuple[ItemSet | None, ...] | None = None
     asked_at: npt.NDArray[np.int64] | None = None
+    habits: Habits | None = None
 
     def __post_init__(self) -> None:
         if len(self.indptr) != len(self.users) + 1 or self.indptr[-1] != len(self.items):
@@ -68,6 +79,8 @@ class Queries:
             raise InputError("Queries: eligible must have one entry a query")
         if self.asked_at is not None and len(self.asked_at) != len(self.users):
             raise InputError("Queries: asked_at must have one moment a query")
+        if self.habits is not None and len(self.habits) != len(self.users):
+            raise InputError("Queries: habits must have one list of takings a query")
 
     def __len__(self) -> int:
         return len(self.users)
@@ -115,11 +128,7 @@ class Queries:
 
     def take(self, which: npt.NDArray[np.int64]) -> Queries:
         """Return the queries at positions `which`, in that order."""
-        lengths = self.lengths()[which]
-        starts = self.indptr[:-1][which]
-        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        within = np.arange(indptr[-1]) - np.repeat(indptr[:-1], lengths)
-        rows = np.repeat(starts, lengths) + within
+        indptr, rows = ragged_rows(self.indptr, which)
         return Queries(
             users=self.users[which],
             indptr=indptr,
@@ -132,6 +141,7 @@ class Queries:
             texts=None if self.texts is None else tuple(self.texts[i] for i in which),
             eligible=None if self.eligible is None else tuple(self.eligible[i] for i in which),
             asked_at=None if self.asked_at is None else self.asked_at[which],
+            habits=None if self.habits is None else self.habits.take(which),
         )
 
     def last(self, n: int) -> Queries:
@@ -169,12 +179,13 @@ def joined(parts: Sequence[Queries]) -> Queries:
     Parameters
     ----------
     parts
-        At least one batch; all over the same items, and all or none with moments of asking.
+        At least one batch; all over the same items, and all or none with moments of asking, and
+        with habits.
 
     Raises
     ------
     InputError
-        If some batches say when they are asked, and others do not.
+        If some batches say when they are asked, or what their users took, and others do not.
     """
     if len(parts) == 1:
         return parts[0]
@@ -196,6 +207,7 @@ def joined(parts: Sequence[Queries]) -> Queries:
         texts=texts if spoken else None,
         eligible=joined_filters([(part.eligible, len(part)) for part in parts]),
         asked_at=np.concatenate(moments) if moments else None,
+        habits=joined_habits([part.habits for part in parts]),
     )
 
 
@@ -213,12 +225,10 @@ def queries_of_users(
     max_history
         At most this many latest items a history.
     repeat
-        Whether seen items may come back; disliked items never do.
+        Whether seen items may come back; disliked items never do. Habits are then told.
     """
-    raises = log.matrix()
+    raising = raising_in(log)
     flat = log.users * np.int64(log.n_items) + log.items
-    keys = np.repeat(np.arange(log.n_users, dtype=np.int64), np.diff(raises.indptr))
-    raising = np.isin(flat, keys * log.n_items + raises.indices) & (log.signs > 0)
     rows = np.flatnonzero(raising)
     # Each item once, at its latest event: the first occurrence in reversed order.
     _, latest = np.unique(flat[rows][::-1], return_index=True)
@@ -233,8 +243,17 @@ def queries_of_users(
         times=kept.times,
         steps=kept.steps,
         excluded=log.disliked() if repeat else log.excluded(),
+        habits=habits_of_log(log, raising) if repeat else None,
     )
     return everyone.take(np.asarray(users, dtype=np.int64)).last(max_history)
+
+
+def raising_in(log: Interactions) -> npt.NDArray[np.bool_]:
+    """Return which rows of a log raise an item that is not disliked since, ``bool (n,)``."""
+    raises = log.matrix()
+    flat = log.users * np.int64(log.n_items) + log.items
+    keys = np.repeat(np.arange(log.n_users, dtype=np.int64), np.diff(raises.indptr))
+    return np.isin(flat, keys * log.n_items + raises.indices) & (log.signs > 0)
 
 
 def query_of_events(
@@ -258,7 +277,7 @@ def query_of_events(
     max_history
         At most this many latest items are kept.
     repeat
-        Whether seen items may come back; disliked items never do.
+        Whether seen items may come back; disliked items never do. Habits are then told.
     """
     # Each item once, at its latest event; a dislike takes it out and keeps it excluded.
     _, from_end = np.unique(items[::-1], return_index=True)
@@ -266,6 +285,7 @@ def query_of_events(
     kept = latest[signs[latest] > 0][-max_history:]
     banned = latest[signs[latest] < 0] if repeat else latest
     row = np.zeros(len(banned), dtype=np.int64)
+    taken = (signs > 0) & np.isin(items, items[latest[signs[latest] > 0]])
     return Queries(
         users=np.array([-1]),
         indptr=np.array([0, len(kept)]),
@@ -277,6 +297,7 @@ def query_of_events(
         excluded=sp.csr_matrix(
             (np.ones(len(banned), dtype=bool), (row, items[banned])), shape=(1, n_items)
         ),
+        habits=habits_of_events(items[taken], weights[taken]) if repeat else None,
     )
 
 

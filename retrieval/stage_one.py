@@ -30,6 +30,7 @@ from twofold.indexing.tuning import IndexSettings, with_proposer
 from twofold.indexing.vectors import VectorIndex
 from twofold.retrieval.freshness import Arrivals, FreshItems
 from twofold.retrieval.fusion import Fusion
+from twofold.retrieval.habit_sources import Returns, habit_sources
 from twofold.retrieval.lookup import Places, entries_of
 from twofold.retrieval.queries import Queries, queries_of_users
 from twofold.retrieval.retriever import Retriever
@@ -74,8 +75,12 @@ class StageOneSettings:
     least_hits
         See `fusion`.
     repeat
-        Whether items that a user has seen may be recommended again; 'bought_before' is then a
-        source.
+        Whether items that a user has seen may be recommended again. What users took, how often and
+        when, is then known whole and has sources of its own, 'taken_often' to 'due', and label
+        windows hold out whole occasions, such as baskets.
+    habit_half_life_days, lately_half_life_days
+        After so many days a taking counts half for the sources 'taken_long' and 'returning', and
+        for 'taken_lately', with `repeat` alone. Where there are no times an occasion is a day.
     fresh_half_life_days
         After so many days an item counts half for the source 'fresh', which proposes items that
         came lately by their text, taken by anybody or not; ``None`` leaves the source out. An item
@@ -92,6 +97,8 @@ class StageOneSettings:
     fusion: Literal["auto", "learned", "zscore", "reciprocal"] = "auto"
     least_hits: int = 200
     repeat: bool = False
+    habit_half_life_days: float = 120.0
+    lately_half_life_days: float = 21.0
     fresh_half_life_days: float | None = None
     collaborative: CollaborativeSettings = field(default_factory=CollaborativeSettings)
     neighbours: NeighbourSettings = field(default_factory=NeighbourSettings)
@@ -102,7 +109,12 @@ class StageOneSettings:
                 'stage_one.fresh_half_life_days must be above 0 or "none", not '
                 f"{self.fresh_half_life_days}"
             )
-        require(self, "stage_one", at_least_one=("per_source", "max_history", "least_hits"))
+        require(
+            self,
+            "stage_one",
+            at_least_one=("per_source", "max_history", "least_hits"),
+            positive=("habit_half_life_days", "lately_half_life_days"),
+        )
         if not 0 < self.decay <= 1:
             raise SettingsError(f"stage_one.decay must be in (0, 1], not {self.decay}")
 
@@ -128,6 +140,8 @@ class StageOne:
         Guesses an item's factor from its text; ``None`` where the build could not learn that.
     arrivals
         When the items came; ``None`` where the settings have no use for it.
+    returns
+        How items are taken again; ``None`` where they may not come back.
     """
 
     factors: Factors
@@ -140,6 +154,7 @@ class StageOne:
     settings: StageOneSettings
     text_map: TextToFactors | None = None
     arrivals: Arrivals | None = None
+    returns: Returns | None = None
 
     def retriever(
         self, fusion: Fusion, encode: Callable[[tuple[str, ...]], Floats] | None = None
@@ -174,12 +189,12 @@ class StageOne:
             TextProfile("text_last", self.index, View(last=1)),
             Trending(self.popularity),
         ]
-        if self.settings.repeat:
-            itself = sp.identity(len(self.popularity), dtype=np.float32, format="csr")
-            out += [
-                Related("bought_before", itself, View()),
-                Related("bought_lately", itself, fading),
-            ]
+        if self.returns is not None:
+            out += habit_sources(
+                self.returns,
+                long=self.settings.habit_half_life_days,
+                short=self.settings.lately_half_life_days,
+            )
         fresh = self.settings.fresh_half_life_days
         if fresh is not None and self.arrivals is not None:
             out.append(FreshItems(self.index, self.arrivals, fresh, fading))
@@ -265,6 +280,8 @@ class StageOne:
         writer.put_array("relations/popularity", self.popularity)
         if self.arrivals is not None:
             self.arrivals.save(writer)
+        if self.returns is not None:
+            self.returns.save(writer)
 
     @classmethod
     def open(
@@ -290,6 +307,7 @@ class StageOne:
             settings,
             TextToFactors.open(generation),
             None if settings.fresh_half_life_days is None else Arrivals.open(generation),
+            Returns.open(generation) if settings.repeat else None,
         )
 
 
@@ -357,13 +375,14 @@ def fit_stage_one(
             progress=progress,
         )
         factors = replace(factors, searched=index_of_factors)
+    returns = Returns.of(log, has_times=has_times) if settings.repeat else None
     with progress.step("Relating items"):
         neighbours = cosine_neighbours(matrix, settings.neighbours)
         followers = transitions(log, settings.neighbours)
         visits = covisits(log, settings.neighbours, has_times=has_times)
         relations = (neighbours, followers, visits, onward(followers, settings.neighbours))
         popularity = trending(log, settings.neighbours, has_times=has_times)
-    return StageOne(factors, *relations, popularity, index, settings, text_map, arrivals)
+    return StageOne(factors, *relations, popularity, index, settings, text_map, arrivals, returns)
 
 
 def users_to_ask(log: Interactions, max_history: int, seed: int) -> Queries:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twofold.embedding import embedded
+from twofold.evaluation.buy_again import fit_buy_again
 from twofold.evaluation.classification import classify, loss_differences
 from twofold.evaluation.hardware import describe_hardware, library_versions, source_commit
 from twofold.evaluation.held_out import history_groups, truth_of, users_held_out
@@ -60,6 +61,7 @@ from twofold.threads import torch_threads
 DEPTH = 100
 LATENCY_QUERIES = 100
 RERANKED, FUSED, TEXT_ZEROED = "reranked", "fused stage one", "same g, text zeroed"
+BUY_AGAIN = "buy again"
 CEILING = "ceiling of the served candidates"
 
 
@@ -201,7 +203,8 @@ def evaluate(
 class _Asked:
     """The test's users and what both stages answered them.
 
-    `logits` is ``None`` without a ranker.
+    `logits` is ``None`` without a ranker; `again` is what "buy again" answers, ``None`` where items
+    may not come back.
     """
 
     users: npt.NDArray[np.int64]
@@ -211,6 +214,7 @@ class _Asked:
     served: Candidates
     logits: npt.NDArray[np.float32] | None
     surroundings: Surroundings
+    again: Candidates | None
 
 
 def _ask(
@@ -238,7 +242,11 @@ def _ask(
     served = retriever.retrieve(
         queries, settings.ranker.rerank, threads=n_threads(settings), progress=progress
     )
-    ranker = learned.ranker
+    ranker, again = learned.ranker, None
+    around = Surroundings.of_known(known, users, queries.excluded, vectors, DEPTH)
+    if settings.stage_one.repeat:
+        opponent = fit_buy_again(log, split.train, split.validation)
+        again = opponent.ranking(known, users, around.popularity, DEPTH)
     return _Asked(
         users=users,
         truth=truth_of(log, split.test, users),
@@ -246,7 +254,8 @@ def _ask(
         retriever=retriever,
         served=served,
         logits=None if ranker is None else ranker.logits(queries, served, progress=progress),
-        surroundings=Surroundings.of_known(known, users, queries.excluded, vectors, DEPTH),
+        surroundings=around,
+        again=again,
     )
 
 
@@ -263,6 +272,8 @@ def _systems(
     systems = _each_source(asked.retriever, asked.queries)
     popularity = asked.surroundings.popularity
     systems["popularity"] = popularity_ranking(popularity, asked.queries.excluded, DEPTH)
+    if asked.again is not None:
+        systems[BUY_AGAIN] = asked.again
     systems[FUSED] = asked.served
     with progress.step("Tuning the feature-only rerankers"):
         systems |= _opponents(dealt, asked.served, quick=quick)

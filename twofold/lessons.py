@@ -71,7 +71,7 @@ def lessons_of(
         If a list knows what lies after its history.
     """
     learner = Learner(dataset, log, index, settings, progress)
-    n_labels = settings.window_labels or usual_labels(log)
+    n_labels = settings.window_labels or usual_labels(log, whole=settings.stage_one.repeat)
     before = learner.before(n_labels, settings.skip_labels)
     if not len(before.labels):
         raise InputError(
@@ -239,8 +239,13 @@ class Learner:
         )
 
     def before(self, n_labels: int, skip: int) -> Before:
-        """Return what there was before each user's `n_labels` labels ahead of the last `skip`."""
-        held = hold_out_last(self.log, n_labels, skip=skip)
+        """Return what there was before each user's `n_labels` labels ahead of the last `skip`.
+
+        Where items may come back, occasions are counted instead: somebody who fills a basket does
+        not take an item again that is in it, but may the next time.
+        """
+        whole = self.settings.stage_one.repeat
+        held = hold_out_last(self.log, n_labels, skip=skip, whole=whole)
         known, labels = self.log.take(held.fit), self.log.take(held.labels)
         queries = self.asked(known, np.unique(labels.users))
         if self.dataset.has_times:
@@ -328,9 +333,15 @@ def n_threads(settings: Settings) -> int:
     return settings.threads or usable_cores()
 
 
-def usual_labels(log: Interactions) -> int:
-    """Return how many labels a user to hold out: 5 where half of the users have 20, else 1."""
-    counts = np.bincount(log.users[log.labels], minlength=log.n_users)
+def usual_labels(log: Interactions, *, whole: bool = False) -> int:
+    """Return how many labels a user to hold out: 5 where half of the users have 20, else 1.
+
+    With `whole`, how many occasions, by the occasions with labels that users have.
+    """
+    users = log.users[log.labels]
+    if whole:
+        users = np.unique(np.stack([users, log.steps[log.labels]]), axis=1)[0]
+    counts = np.bincount(users, minlength=log.n_users)
     active = counts[counts > 0]
     return 5 if len(active) and np.median(active) >= MANY_LABELS else 1
 

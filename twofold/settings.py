@@ -29,13 +29,14 @@ class Settings:
         time.
     window_labels
         The latest labels of each user that stage two is trained on, with all before them as
-        history; ``None`` takes 5 where half of the users have 20 or more labels, otherwise 1.
+        history; ``None`` takes 5 where half of the users have 20 or more labels, otherwise 1. With
+        `stage_one.repeat` occasions with labels, such as baskets, are counted instead.
     windows
         How many such windows, one before the other, each with a stage one of its own; ``None``
         takes as many as make 8,000 lists, at most 8.
     skip_labels
         So many of each user's latest labels are in no window: stage one learns from them, stage two
-        does not.
+        does not. Occasions with `stage_one.repeat`.
     keep
         How many generations of an artefact are kept, the current one included.
     data

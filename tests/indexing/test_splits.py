@@ -98,9 +98,31 @@ def test_hold_out_last_and_its_limits() -> None:
     fit, labels = hold_out_last(rows, 1, skip=9)
     assert not fit.any()
     assert not labels.any()
-    for bad in ({"n": 0}, {"n": 1, "skip": -1}, {"n": 1, "keep": -1}):
+    for n, skip, keep in ((0, 0, 1), (1, -1, 1), (1, 0, -1)):
         with pytest.raises(InputError, match="needs n >= 1"):
-            hold_out_last(rows, **bad)
+            hold_out_last(rows, n, skip=skip, keep=keep)
+
+
+def test_whole_steps_are_held_out_and_counted() -> None:
+    # Baskets of 2, 1 and 3, a view that is no label before the last.
+    baskets = [("a", 0), ("b", 0), ("c", 1), ("x", 2), ("a", 3), ("d", 3), ("e", 3)]
+    rows = [("u", i, "impression" if i == "x" else "view", t) for i, t in baskets]
+    log = _data([*rows, ("v", "a", "view", 0), ("v", "b", "view", 0)]).interactions
+
+    def held(n: int, skip: int = 0, keep: int = 1) -> tuple[list[int], list[int]]:
+        fit, labels = hold_out_last(log, n, skip=skip, keep=keep, whole=True)
+        mine = log.users == 0
+        return log.steps[fit & mine].tolist(), log.steps[labels & mine].tolist()
+
+    assert held(1) == ([0, 0, 1, 2], [3, 3, 3])
+    assert held(2) == ([0, 0], [1, 3, 3, 3])
+    assert held(1, skip=1) == ([0, 0], [1])
+    assert held(3) == ([0, 0, 1, 2, 3, 3, 3], [])
+    assert held(3, keep=0) == ([], [0, 0, 1, 3, 3, 3])
+    # Of one basket alone nothing can be held out.
+    fit, labels = hold_out_last(log, 1, whole=True)
+    assert (fit & (log.users == 1)).sum() == 2
+    assert not (labels & (log.users == 1)).any()
 
 
 def test_global_time_by_eye() -> None:
