@@ -8,21 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from twofold.embedding import embedded
-from twofold.evaluation.buy_again import fit_buy_again
 from twofold.evaluation.classification import classify, loss_differences
 from twofold.evaluation.hardware import describe_hardware, library_versions, source_commit
-from twofold.evaluation.held_out import history_groups, truth_of, users_held_out
+from twofold.evaluation.held_out import history_groups
 from twofold.evaluation.intervals import Interval
 from twofold.evaluation.judgements import Judgements
-from twofold.evaluation.lambdarank import LambdaRankSettings, fit_lambdarank
 from twofold.evaluation.latency import measure_stages
 from twofold.evaluation.leaks import Border, known_of_split
-from twofold.evaluation.logistic import LogisticSettings, fit_logistic
 from twofold.evaluation.metrics import Truth, judge
-from twofold.evaluation.opponents import FeatureLists, popularity_ranking, rerank
 from twofold.evaluation.quality import (
     Ranked,
     UserValues,
@@ -38,30 +33,24 @@ from twofold.evaluation.slices import (
     popularity_slices,
     slice_rows,
 )
-from twofold.evaluation.surroundings import Surroundings
 from twofold.indexing.dataset import Dataset, load_dataset
-from twofold.indexing.interactions import Interactions
 from twofold.indexing.progress import Progress, Silent
 from twofold.indexing.splits import Protocol, Split, choose_split, leave_last_n
 from twofold.indexing.tables import Source
 from twofold.learning import Learned, learn
-from twofold.lessons import n_threads
 from twofold.ranking.calibration import calibrate, levelled
 from twofold.ranking.lists import pooled, share_of_hits, stacked
 from twofold.ranking.making import Groups, deal
 from twofold.ranking.members import Workplace
 from twofold.ranking.ranker import Ranker
-from twofold.retrieval.candidates import Candidates, rank
-from twofold.retrieval.freshness import asked_before
-from twofold.retrieval.queries import Queries, queries_of_users
+from twofold.retrieval.candidates import Candidates
+from twofold.retrieval.queries import Queries
 from twofold.retrieval.retriever import Retriever
 from twofold.settings import Settings
+from twofold.systems import DEPTH, FUSED, RERANKED, Asked, ask, systems_of
 from twofold.threads import torch_threads
 
-DEPTH = 100
 LATENCY_QUERIES = 100
-RERANKED, FUSED, TEXT_ZEROED = "reranked", "fused stage one", "same g, text zeroed"
-BUY_AGAIN = "buy again"
 CEILING = "ceiling of the served candidates"
 
 
@@ -173,9 +162,9 @@ def evaluate(
     with torch_threads(settings.threads):
         index, _ = embedded(dataset, settings, cache, progress)
         learned = learn(dataset, known, index, settings, progress, work)
-    asked = _ask(learned, dataset, split, known, index.vectors, settings, most, progress)
+    asked = ask(learned, dataset, split, known, index.vectors, settings, most, progress)
     dealt = deal(learned.lists, settings.ranker.training, settings.seed)
-    systems = _systems(learned, asked, dealt, settings, quick=quick, progress=progress)
+    systems = systems_of(learned, asked, dealt, settings, quick=quick, progress=progress)
     baseline = RERANKED if learned.ranker is not None else FUSED
     lists = {name: Ranked(one.items, one.scores) for name, one in systems.items()}
     values = measure_users(lists, asked.truth, asked.surroundings, ks)
@@ -199,96 +188,8 @@ def evaluate(
     )
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """The test's users and what both stages answered them.
-
-    `logits` is ``None`` without a ranker; `again` is what "buy again" answers, ``None`` where items
-    may not come back.
-    """
-
-    users: npt.NDArray[np.int64]
-    truth: Truth
-    queries: Queries
-    retriever: Retriever
-    served: Candidates
-    logits: npt.NDArray[np.float32] | None
-    surroundings: Surroundings
-    again: Candidates | None
-
-
-def _ask(
-    learned: Learned,
-    dataset: Dataset,
-    split: Split,
-    known: Interactions,
-    vectors: npt.NDArray[np.float32],
-    settings: Settings,
-    most: int | None,
-    progress: Progress,
-) -> _Asked:
-    log = dataset.interactions
-    users = users_held_out(log, split.test)
-    users = np.sort(np.random.default_rng(settings.seed).permutation(users)[:most])
-    queries = queries_of_users(
-        known,
-        users,
-        max_history=settings.stage_one.max_history,
-        repeat=settings.stage_one.repeat,
-    )
-    if dataset.has_times:
-        queries = asked_before(queries, log.take(split.test))
-    retriever = learned.stage_one.retriever(learned.fusion)
-    served = retriever.retrieve(
-        queries, settings.ranker.rerank, threads=n_threads(settings), progress=progress
-    )
-    ranker, again = learned.ranker, None
-    around = Surroundings.of_known(known, users, queries.excluded, vectors, DEPTH)
-    if settings.stage_one.repeat:
-        opponent = fit_buy_again(log, split.train, split.validation)
-        again = opponent.ranking(known, users, around.popularity, DEPTH)
-    return _Asked(
-        users=users,
-        truth=truth_of(log, split.test, users),
-        queries=queries,
-        retriever=retriever,
-        served=served,
-        logits=None if ranker is None else ranker.logits(queries, served, progress=progress),
-        surroundings=around,
-        again=again,
-    )
-
-
-def _systems(
-    learned: Learned,
-    asked: _Asked,
-    dealt: Groups,
-    settings: Settings,
-    *,
-    quick: bool,
-    progress: Progress,
-) -> dict[str, Candidates]:
-    """Return the lists of every system, worst known first: sources, stage one, opponents, ours."""
-    systems = _each_source(asked.retriever, asked.queries)
-    popularity = asked.surroundings.popularity
-    systems["popularity"] = popularity_ranking(popularity, asked.queries.excluded, DEPTH)
-    if asked.again is not None:
-        systems[BUY_AGAIN] = asked.again
-    systems[FUSED] = asked.served
-    with progress.step("Tuning the feature-only rerankers"):
-        systems |= _opponents(dealt, asked.served, quick=quick)
-    ranker = learned.ranker
-    if ranker is not None and asked.logits is not None:
-        for name, logits in (
-            (TEXT_ZEROED, ranker.without_text(asked.queries, asked.served)),
-            (RERANKED, asked.logits),
-        ):
-            systems[name] = ranker.ordered(asked.queries, asked.served, logits, asked.served.k)
-    return systems
-
-
 def _slices(
-    systems: Mapping[str, Candidates], asked: _Asked, dataset: Dataset, split: Split, seed: int
+    systems: Mapping[str, Candidates], asked: Asked, dataset: Dataset, split: Split, seed: int
 ) -> list[Row]:
     """Return the quality of stage one, and of both stages where there are two, slice by slice."""
     log = dataset.interactions
@@ -316,33 +217,8 @@ def _split(dataset: Dataset, protocol: Protocol, n: int, skip: int) -> Split:
     return choose_split(dataset, protocol, n=n)
 
 
-def _opponents(dealt: Groups, served: Candidates, *, quick: bool) -> dict[str, Candidates]:
-    """Return the served candidates in the order of rerankers that read features alone."""
-    train, validation = (FeatureLists(*pooled(part)) for part in (dealt.fit, dealt.stop))
-    logistic = LogisticSettings(strengths=(0.1,), interactions=("none",)) if quick else None
-    trees = LambdaRankSettings(n_leaves=(8,), min_rows=(200,)) if quick else None
-    return {
-        "logistic regression": rerank(fit_logistic(train, validation, logistic), served),
-        "LambdaRank": rerank(fit_lambdarank(train, validation, trees), served),
-    }
-
-
-def _each_source(retriever: Retriever, queries: Queries) -> dict[str, Candidates]:
-    out = {}
-    step = max(1, 8_000_000 // max(1, queries.n_items))
-    for source in retriever.sources:
-        parts = []
-        for start in range(0, len(queries), step):
-            part = queries.take(np.arange(start, min(start + step, len(queries))))
-            items, scores = source.answer(part).top(DEPTH)
-            parts.append(rank(items, scores, DEPTH))
-        items = np.concatenate([part.items for part in parts])
-        out[source.name] = Candidates(items, np.concatenate([part.scores for part in parts]))
-    return out
-
-
 def _probabilities(
-    learned: Learned, asked: _Asked, dealt: Groups, settings: Settings
+    learned: Learned, asked: Asked, dealt: Groups, settings: Settings
 ) -> dict[str, Interval]:
     """Return how good the probabilities are, beside the base rate's and calibrated stage one's."""
     ranker = learned.ranker

@@ -25,7 +25,7 @@ from benchmarks.stands.kept_lists import arrays_of, lists_of
 from benchmarks.stands.pairing import paired_rows
 from benchmarks.suites.quality_cross_encoder import cross_encoder_cells
 from twofold.cache import cache_folder
-from twofold.evaluate import FUSED, RERANKED, evaluate
+from twofold.evaluate import evaluate
 from twofold.evaluation.leaks import checked_known
 from twofold.evaluation.metrics import Truth
 from twofold.evaluation.quality import Ranked, measure_users, quality_rows
@@ -34,6 +34,7 @@ from twofold.evaluation.surroundings import Surroundings
 from twofold.indexing.errors import LeakError
 from twofold.ranking.members import Workplace
 from twofold.settings import Settings
+from twofold.systems import FUSED, RERANKED
 
 KS = (5, 10, 20)
 TRIALS, MINUTES = 8, 20.0  # what a peer's search may take on each data set
@@ -60,7 +61,7 @@ def _cells(plan: Plan) -> list[Cell]:
             OURS,
             stand.ours,
             settings,
-            sources=(*MEASURES, *LEARNERS, "twofold/evaluate.py"),
+            sources=(*MEASURES, *LEARNERS, "twofold/evaluate.py", "twofold/systems.py"),
             keeps=True,
         ),
     ]

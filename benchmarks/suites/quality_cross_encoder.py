@@ -18,7 +18,6 @@ from benchmarks.stands.bench import Bench
 from benchmarks.stands.kept_lists import arrays_of, lists_of
 from benchmarks.stands.pairing import paired_rows
 from twofold.cache import cache_folder
-from twofold.evaluate import FUSED, RERANKED
 from twofold.evaluation.leaks import known_of_split
 from twofold.evaluation.quality import Ranked, measure_users, quality_rows
 from twofold.evaluation.surroundings import Surroundings
@@ -29,6 +28,7 @@ from twofold.lessons import n_threads
 from twofold.retrieval.candidates import rank
 from twofold.retrieval.queries import queries_of_users
 from twofold.settings import Settings
+from twofold.systems import FUSED, RERANKED
 
 Int64s = npt.NDArray[np.int64]
 NAME = "plain cross-encoder"
