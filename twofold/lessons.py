@@ -18,9 +18,9 @@ import numpy.typing as npt
 from twofold.evaluation.hardware import usable_cores
 from twofold.indexing.dataset import Dataset
 from twofold.indexing.errors import InputError
+from twofold.indexing.holding_out import hold_out_last, refusals_in
 from twofold.indexing.interactions import Interactions
 from twofold.indexing.progress import Progress
-from twofold.indexing.splits import hold_out_last, refusals_in
 from twofold.indexing.vectors import VectorIndex
 from twofold.labels_file import LabelPairs, known_before, lists_of_pairs
 from twofold.ranking.alignment import align_factors

@@ -19,10 +19,10 @@ from twofold.embedding import embedded, well_searched
 from twofold.evaluation.hardware import cpu_model, usable_cores
 from twofold.indexing import efforts, proposers, tuning, vectors
 from twofold.indexing.dataset import Dataset, load_dataset
+from twofold.indexing.holding_out import hold_out_last
 from twofold.indexing.interactions import Interactions
 from twofold.indexing.progress import Progress
 from twofold.indexing.proposers import Proposer, faiss_module
-from twofold.indexing.splits import hold_out_last
 from twofold.indexing.vectors import VectorIndex
 from twofold.indexing.writer import GenerationWriter
 from twofold.retrieval import stage_one

@@ -40,7 +40,12 @@ KS = (5, 10, 20)
 TRIALS, MINUTES = 8, 20.0  # what a peer's search may take on each data set
 OURS, PAIRS, LEAKS = "twofold", "pairs", "leaks"
 MEASURES = (
-    *("indexing/splits.py", "evaluation", "benchmarks/stands/held_out.py"),
+    *(
+        "indexing/splits.py",
+        "indexing/holding_out.py",
+        "evaluation",
+        "benchmarks/stands/held_out.py",
+    ),
     *("benchmarks/stands/kept_lists.py", "benchmarks/suites/quality.py"),
 )
 LEARNERS = ("indexing", "retrieval", "ranking", "twofold/learning.py", "twofold/lessons.py")

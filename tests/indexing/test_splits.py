@@ -13,17 +13,15 @@ from hypothesis import strategies as st
 
 from twofold.indexing.dataset import Dataset, load_dataset
 from twofold.indexing.errors import InputError
+from twofold.indexing.holding_out import hold_out_last, hold_out_time, refusals_in
 from twofold.indexing.splits import (
     Mask,
     Split,
     choose_split,
     file_split,
     global_time,
-    hold_out_last,
-    hold_out_time,
     leave_last_n,
     leave_one_out,
-    refusals_in,
 )
 
 T = 1_700_000_000

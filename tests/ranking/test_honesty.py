@@ -18,8 +18,8 @@ from tests.twofold.small_world import small_tables
 from twofold.embedding import embedded
 from twofold.indexing.dataset import load_dataset
 from twofold.indexing.errors import InputError, LeakError
+from twofold.indexing.holding_out import hold_out_last
 from twofold.indexing.progress import Silent
-from twofold.indexing.splits import hold_out_last
 from twofold.lessons import lessons_of
 from twofold.ranking.honesty import check_honest, honesty_report, near_duplicates
 from twofold.ranking.lists import NEVER, Border, Lists, label_lists
