@@ -35,7 +35,8 @@ from twofold.retrieval.choices import learn_weights
 from twofold.retrieval.freshness import asked_before, dates_of
 from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.queries import Queries, queries_of_users
-from twofold.retrieval.stage_one import StageOne, StageOneSettings, fit_stage_one
+from twofold.retrieval.settings import StageOneSettings
+from twofold.retrieval.stage_one import StageOne, fit_stage_one
 from twofold.settings import Settings
 
 FUSION_USERS = 4000

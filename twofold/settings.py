@@ -12,7 +12,7 @@ from twofold.indexing.text import TextSettings
 from twofold.indexing.tuning import IndexSettings
 from twofold.presets import preset as values_of
 from twofold.ranking.settings import RankerSettings
-from twofold.retrieval.stage_one import StageOneSettings
+from twofold.retrieval.settings import StageOneSettings
 from twofold.settings_file import load_toml
 
 

@@ -14,8 +14,9 @@ from twofold.indexing.artefact import begin_generation, open_artefact
 from twofold.indexing.collaborative import CollaborativeSettings
 from twofold.indexing.vectors import VectorIndex, normalised
 from twofold.retrieval.queries import Queries, queries_of_users
+from twofold.retrieval.settings import StageOneSettings
 from twofold.retrieval.sources import Collaborative, View
-from twofold.retrieval.stage_one import StageOne, StageOneSettings, fit_stage_one
+from twofold.retrieval.stage_one import StageOne, fit_stage_one
 
 N_USERS, N_ITEMS, N_TASTES, NEW = 120, 240, 4, 24
 SETTINGS = StageOneSettings(collaborative=CollaborativeSettings(factors=8, iterations=8))

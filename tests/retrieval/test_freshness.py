@@ -26,8 +26,9 @@ from twofold.retrieval.freshness import (
 from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.growing_stage_one import GrowingStageOne
 from twofold.retrieval.queries import Queries, joined, queries_of_users
+from twofold.retrieval.settings import StageOneSettings
 from twofold.retrieval.sources import View
-from twofold.retrieval.stage_one import StageOne, StageOneSettings, fit_stage_one
+from twofold.retrieval.stage_one import StageOne, fit_stage_one
 
 DAY = MS_PER_DAY
 # Item 0 is the history; the cosines of the others with it.

@@ -18,7 +18,8 @@ from twofold.indexing.vectors import VectorIndex, normalised
 from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.growing_stage_one import GrowingStageOne
 from twofold.retrieval.queries import Queries
-from twofold.retrieval.stage_one import StageOne, StageOneSettings
+from twofold.retrieval.settings import StageOneSettings
+from twofold.retrieval.stage_one import StageOne
 
 N, D, F = 40, 8, 4
 SETTINGS = StageOneSettings(per_source=7, collaborative=CollaborativeSettings(factors=F))

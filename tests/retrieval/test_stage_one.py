@@ -19,7 +19,8 @@ from twofold.indexing.tuning import IndexSettings
 from twofold.indexing.vectors import VectorIndex, normalised
 from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.queries import Queries, queries_of_users
-from twofold.retrieval.stage_one import StageOne, StageOneSettings, fit_stage_one, texts_to_ask
+from twofold.retrieval.settings import StageOneSettings
+from twofold.retrieval.stage_one import StageOne, fit_stage_one, texts_to_ask
 
 N_USERS, N_ITEMS = 60, 400
 SETTINGS = StageOneSettings(

@@ -23,7 +23,8 @@ from twofold.retrieval.features import standardise
 from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.merging import merge
 from twofold.retrieval.queries import queries_of_users
-from twofold.retrieval.stage_one import StageOneSettings, fit_stage_one
+from twofold.retrieval.settings import StageOneSettings
+from twofold.retrieval.stage_one import fit_stage_one
 
 T = 1_700_000_000
 N_USERS, N_ITEMS = 8, 30
