@@ -141,7 +141,7 @@ def _online_retail() -> DataSet:
 def _complete_journey() -> DataSet:
     folder = _folder(COMPLETE_JOURNEY)
     tables = folder / "interactions.parquet", folder / "items.parquet"
-    repeat = ("stage_one.repeat=true", TITLES)
+    repeat = ("stage_one.repeat=true", TITLES, "data.drop_unknown_items=true")
     return DataSet(COMPLETE_JOURNEY, *tables, "global-time", 1, repeat)
 
 

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -64,7 +64,7 @@ STAGES = {
 def _cells(plan: Plan) -> list[Cell]:
     """Return the cells: numbers of clients, parts, memory, and one number twice."""
     stand = _Stand(plan)
-    measures = {
+    measures: dict[str, Callable[[Place], Iterable[Row]]] = {
         **{_of_clients(n): _Clients(stand, n) for n in CLIENTS},
         "stages": stand.stages,
         "memory": stand.memory,
