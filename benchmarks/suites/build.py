@@ -126,15 +126,16 @@ class _Grown:
 
     def __call__(self, place: Place) -> Iterator[Row]:
         n, data = number_of(self.size), self.plan.data
+        table, columns = read_table(data.items, "items"), _columns(data.interactions)
+        item = map_columns(table, ("item",), {})["item"]
         log = read_table(data.interactions, "interactions").frame
+        log = log.filter(pl.col(columns["item"]).is_in(table.frame[item].implode()))
         made = f"the earliest {n:,} of {len(log):,} interactions"
         if n > len(log):
             made = f"{n:,} interactions grown from {len(log):,} by copies; see data/grown.py"
-        columns = _columns(data.interactions)
         with _folder() as folder:
             interactions, items = folder / "interactions.parquet", folder / "items.parquet"
             log = grown_interactions(log, columns, n, seed=SEED)
-            item = map_columns(table := read_table(data.items, "items"), ("item",), {})["item"]
             catalogue = grown_items(table.frame, item, TEXT, log[columns["item"]])
             log.write_parquet(interactions)
             catalogue.write_parquet(items)
