@@ -216,8 +216,20 @@ def test_a_published_number_above_ours_is_among_the_first_lines(tmp_path: Path) 
 def test_without_rows_every_section_says_what_would_make_them(tmp_path: Path) -> None:
     text = page(Recorded(tmp_path))
     Read(text)
-    for suite in ("quality", "retrieval", "endtoend", "rerank", "layers", "build", "training"):
-        assert f"python -m benchmarks {suite} DATASET --record" in text
+    suites = {
+        "quality": "quality",
+        "quality-latency": "quality",
+        "buckets": "quality",
+        "indexes": "retrieval",
+        "serving": "endtoend",
+        "reranking": "rerank",
+        "layers": "layers",
+        "build": "build",
+        "training": "training",
+    }
+    for name, suite in suites.items():
+        assert f"python -m benchmarks {suite} DATASET --record" in section(text, name)
+    assert "python -m benchmarks quality ifdb --record" in section(text, "published")
 
 
 def test_rows_that_no_longer_hold_are_marked(recorded: Recorded) -> None:
