@@ -15,6 +15,8 @@ from benchmarks.report.recorded import Recorded
 from tests.benchmarks.report.rows import around, behind, quality, told, write
 from twofold.indexing.errors import InputError
 
+OTHERS = {"Faster": "row bad", "Alike": "row", "popularity": "row good"}
+
 
 class Read(HTMLParser):
     """Reads a page, and complains of tags that are not closed in their order."""
@@ -150,6 +152,12 @@ def test_sections_hold_their_numbers(recorded: Recorded, name: str, numbers: lis
     for number in numbers:
         assert number in found
     assert "commit 0123456789, 2 cores of Made-up 9, no GPU, 2026-05-04" in found
+
+
+def test_differences_look_as_they_are(recorded: Recorded) -> None:
+    rows = section(page(recorded), "quality").split("<g class=")
+    looks = {other: row for row in rows for other in OTHERS if f">ours − {other}<" in row}
+    assert {other: looks[other].split('"')[1] for other in OTHERS} == OTHERS
 
 
 def test_the_page_is_whole_and_loads_nothing(recorded: Recorded) -> None:
