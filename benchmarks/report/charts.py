@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.report.markup import Markup, joined, tag
+from benchmarks.report.markup import Markup, cut, joined, tag
 from benchmarks.report.scales import Scale, scale, short
 
 WIDTH = 860.0
@@ -393,8 +393,3 @@ def _line(x1: float, y1: float, x2: float, y2: float, look: str) -> Markup:
 
 def _text(x: float, y: float, text: str, anchor: str, look: str = "") -> Markup:
     return tag("text", text, x=x, y=y, text_anchor=anchor, class_=look or None)
-
-
-def cut(text: str, most: int) -> str:
-    """Return a text that is no longer than `most` letters."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"

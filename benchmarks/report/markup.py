@@ -68,3 +68,8 @@ def _text(value: str | float) -> str:
     if isinstance(value, str):
         return value
     return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+
+
+def cut(text: str, most: int) -> str:
+    """Return a text that is no longer than `most` letters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -70,7 +70,7 @@ def test_a_scatter_has_a_legend_where_there_are_several_series() -> None:
     two = [
         Series(name, (Point(1.0, 2.0), Point(3.0, 4.0)), line=True) for name in ("ours", "other")
     ]
-    assert "other" in scatter("what", two, "x", "y").svg()
+    assert ">other</text>" in scatter("what", two, "x", "y").svg()
     svg = scatter("what", two[:1], "x", "y").svg()
     assert ">ours</text>" not in svg
     assert len(re.findall(r'class="curve"', svg)) == 1

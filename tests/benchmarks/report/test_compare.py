@@ -165,9 +165,13 @@ def test_other_held_out_items_are_no_comparison(kept: UserResults, tmp_path: Pat
         compare_systems(*names, "ndcg@3", users=kept, results=tmp_path)
 
 
-def test_a_file_in_a_folder_is_no_system(tmp_path: Path) -> None:
+def test_a_file_in_a_folder_is_no_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     assert is_system("movielens-100k/reranked")
-    assert not is_system(str(write(tmp_path / "rows.jsonl", [])))
+    (tmp_path / "movielens-100k").mkdir()
+    write(tmp_path / "movielens-100k" / "reranked", [])
+    assert not is_system("movielens-100k/reranked")
+    assert not is_system("other/reranked")
 
 
 @pytest.mark.parametrize(

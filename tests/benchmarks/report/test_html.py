@@ -15,6 +15,8 @@ from benchmarks.report.recorded import Recorded
 from tests.benchmarks.report.rows import around, behind, quality, told, write
 from twofold.indexing.errors import InputError
 
+OTHERS = {"Faster": "row bad", "Alike": "row", "popularity": "row good"}
+
 
 class Read(HTMLParser):
     """Reads a page, and complains of tags that are not closed in their order."""
@@ -152,6 +154,12 @@ def test_sections_hold_their_numbers(recorded: Recorded, name: str, numbers: lis
     assert "commit 0123456789, 2 cores of Made-up 9, no GPU, 2026-05-04" in found
 
 
+def test_differences_look_as_they_are(recorded: Recorded) -> None:
+    rows = section(page(recorded), "quality").split("<g class=")
+    looks = {other: row for row in rows for other in OTHERS if f">ours − {other}<" in row}
+    assert {other: looks[other].split('"')[1] for other in OTHERS} == OTHERS
+
+
 def test_the_page_is_whole_and_loads_nothing(recorded: Recorded) -> None:
     text = page(recorded)
     read = Read(text)
@@ -216,8 +224,20 @@ def test_a_published_number_above_ours_is_among_the_first_lines(tmp_path: Path) 
 def test_without_rows_every_section_says_what_would_make_them(tmp_path: Path) -> None:
     text = page(Recorded(tmp_path))
     Read(text)
-    for suite in ("quality", "retrieval", "endtoend", "rerank", "layers", "build", "training"):
-        assert f"python -m benchmarks {suite} DATASET --record" in text
+    suites = {
+        "quality": "quality",
+        "quality-latency": "quality",
+        "buckets": "quality",
+        "indexes": "retrieval",
+        "serving": "endtoend",
+        "reranking": "rerank",
+        "layers": "layers",
+        "build": "build",
+        "training": "training",
+    }
+    for name, suite in suites.items():
+        assert f"python -m benchmarks {suite} DATASET --record" in section(text, name)
+    assert "python -m benchmarks quality ifdb --record" in section(text, "published")
 
 
 def test_rows_that_no_longer_hold_are_marked(recorded: Recorded) -> None:
