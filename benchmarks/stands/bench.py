@@ -91,7 +91,7 @@ class Bench:
             repeat=settings.stage_one.repeat,
         )
         if dataset.has_times:
-            queries = asked_before(queries, log.take(split.test))
+            queries = asked_before(queries, log.take(split.test & np.isin(log.users, users)))
         served = final.retriever(lessons.fusion).retrieve(
             queries, settings.ranker.rerank, threads=n_threads(settings), progress=progress
         )

@@ -88,6 +88,10 @@ def test_two_systems_are_told_apart_better_by_turns_than_alone() -> None:
     both, one = ratio(found["b"], found["a"]), timed(found["b"]).p50
     assert both.low < 2 < both.high
     assert both.high / both.low < one.high / one.low
+    # A round that is three times as slow for both tells nothing of their ratio.
+    under = np.array([[1.0, 1.0], [3.0, 3.0]])
+    sure = ratio(2 * under, under)
+    assert (sure.low, sure.value, sure.high) == (2.0, 2.0, 2.0)
 
 
 def test_identical_runs_differ_by_less_than_the_interval() -> None:
