@@ -44,9 +44,14 @@ class BuyAgain:
     trials: dict[float, float]
 
     def ranking(
-        self, known: Interactions, users: Int64s, popularity: npt.NDArray[np.number], k: int
+        self,
+        known: Interactions,
+        users: Int64s,
+        excluded: sp.csr_matrix,
+        popularity: npt.NDArray[np.number],
+        k: int,
     ) -> Candidates:
-        """Return each user's items, those never taken last; disliked ones are left out.
+        """Return each user's items, those never taken last.
 
         Parameters
         ----------
@@ -54,12 +59,14 @@ class BuyAgain:
             All that may be known.
         users
             Distinct users, ``int64 (n,)``.
+        excluded
+            What each must not be shown, such as what they dislike, ``bool (n, n_items)``.
         popularity
             Known labels of each item, ``(n_items,)``.
         k
             Length of the lists.
         """
-        return _ranking(known, users, popularity, k, self.half_life_days)
+        return _ranking(known, users, excluded, popularity, k, self.half_life_days)
 
 
 def fit_buy_again(
@@ -89,9 +96,10 @@ def fit_buy_again(
     before, users = log.take(known), users_held_out(log, held_out)
     truth = truth_of(log, held_out, users)
     popularity = np.bincount(before.items[before.labels], minlength=log.n_items)
+    disliked = before.disliked()[users]
     trials = {}
     for days in half_lives:
-        found = _ranking(before, users, popularity, 10 * K, days)
+        found = _ranking(before, users, disliked, popularity, 10 * K, days)
         trials[days] = float(np.nanmean(ndcg(judge(found.items, truth, found.scores), K)))
     return BuyAgain(max(trials, key=lambda days: trials[days]), trials)
 
@@ -99,12 +107,12 @@ def fit_buy_again(
 def _ranking(
     known: Interactions,
     users: Int64s,
+    excluded: sp.csr_matrix,
     popularity: npt.NDArray[np.number],
     k: int,
     half_life_days: float,
 ) -> Candidates:
     """Return the lists under one half-life."""
-    disliked = known.disliked()
     owners, items, logs = _pairs(known, half_life_days)
     starts = np.searchsorted(owners, np.arange(known.n_users + 1))
     # What is filled in stands below all that was taken.
@@ -117,13 +125,12 @@ def _ranking(
         columns = np.arange(int(lengths.max(initial=0)))
         there = columns < lengths[:, None]
         at = np.where(there, starts[:-1][some][:, None] + columns, 0)
-        left_out = disliked[some]
+        left_out = excluded[begin : begin + CHUNK]
         own = np.where(there, items[at] if len(items) else 0, -1)
         levels = _levels(np.where(there, logs[at] if len(logs) else 0.0, -np.inf))
         rows = np.nonzero(there)[0]
         shape = (len(some), known.n_items)
         taken = sp.csr_matrix((np.ones(len(rows), dtype=bool), (rows, own[there])), shape=shape)
-        left_out = disliked[some]
         barred = _held(rows, own[there], left_out)
         own[there] = np.where(barred, -1, own[there])
         rest = popularity_ranking(popularity, (taken + left_out).tocsr(), k)

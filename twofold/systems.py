@@ -109,7 +109,7 @@ def ask(
     around = Surroundings.of_known(known, users, queries.excluded, vectors, DEPTH)
     if settings.stage_one.repeat:
         opponent = fit_buy_again(log, split.train, split.validation)
-        again = opponent.ranking(known, users, around.popularity, DEPTH)
+        again = opponent.ranking(known, users, queries.excluded, around.popularity, DEPTH)
     return Asked(
         users=users,
         truth=truth_of(log, split.test, users),

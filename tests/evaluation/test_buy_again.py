@@ -25,7 +25,8 @@ ROWS: list[Event] = [
 
 
 def _listed(log: Interactions, days: float, user: int = 0, k: int = 6) -> list[int]:
-    found = BuyAgain(days, {}).ranking(log, np.array([user]), POPULARITY, k)
+    users = np.array([user])
+    found = BuyAgain(days, {}).ranking(log, users, log.disliked()[users], POPULARITY, k)
     return [int(item) for item in found.items[0]]
 
 
@@ -48,7 +49,7 @@ def test_old_takings_keep_their_order_under_a_short_half_life() -> None:
 def test_a_moment_counts_once_and_events_without_times_each() -> None:
     rows: list[Event] = [(0, 5, 0, LIKE), (0, 5, 0, LIKE), (0, 4, 1, LIKE)]
     log = log_of(rows, 1, 6)
-    found = BuyAgain(np.inf, {}).ranking(log, np.array([0]), POPULARITY, 6)
+    found = BuyAgain(np.inf, {}).ranking(log, np.array([0]), log.disliked()[:1], POPULARITY, 6)
     assert found.scores[0, 0] == found.scores[0, 1]
     untimed = replace(log, times=np.zeros_like(log.times))
     assert _listed(untimed, np.inf)[:2] == [5, 4]
