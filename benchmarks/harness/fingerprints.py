@@ -35,13 +35,14 @@ def fingerprint(
 
 
 def code_of(sources: Sequence[str]) -> str:
-    """Return the SHA-256 of what Python files do."""
+    """Return the SHA-256 of what Python files do, and of what other files say."""
     whole = hashlib.sha256()
     for name in sources:
         path = ROOT / name
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             whole.update(file.relative_to(ROOT).as_posix().encode())
-            whole.update(ast.dump(_bare(file.read_text(encoding="utf-8"))).encode())
+            text = file.read_text(encoding="utf-8")
+            whole.update((ast.dump(_bare(text)) if file.suffix == ".py" else text).encode())
     return whole.hexdigest()
 
 

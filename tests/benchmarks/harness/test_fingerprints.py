@@ -62,3 +62,11 @@ def test_settings_data_and_versions_count(root: Path) -> None:
     }
     assert len(found) == 4
     assert fingerprint(*plain) in found
+
+
+def test_files_that_are_no_python_count_as_they_are(root: Path) -> None:
+    pins = root / "pins.txt"
+    pins.write_text("annotated-types==0.8.0\n")
+    before = code_of(["pins.txt"])
+    pins.write_text("annotated-types==0.8.1\n")
+    assert code_of(["pins.txt"]) != before
