@@ -1,41 +1,24 @@
-"""What a recorded row depends on, as one short text that changes when any of it does."""
+"""What code does, as one short text that changes with it."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from twofold.indexing.durable import canonical_json
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def fingerprint(
-    sources: Sequence[str], settings: Mapping[str, Any], data: str, versions: Mapping[str, str]
-) -> str:
-    """Return 16 hexadecimal digits for what a measurement exercised.
+def code_of(sources: Sequence[str]) -> str:
+    """Return the SHA-256 of what Python files do, and of what other files say.
 
     Parameters
     ----------
     sources
-        Files and folders of Python code, relative to the root. What they say in comments and
-        docstrings does not count, nor does their layout.
-    settings
-        JSON values.
-    data
-        Fingerprint of the data.
-    versions
-        Versions of libraries.
+        Files, and folders of Python code, relative to the root. What code says in comments and
+        docstrings does not count, nor does its layout.
     """
-    told = [code_of(sources), dict(settings), data, dict(sorted(versions.items()))]
-    return hashlib.sha256(canonical_json(told).encode()).hexdigest()[:16]
-
-
-def code_of(sources: Sequence[str]) -> str:
-    """Return the SHA-256 of what Python files do, and of what other files say."""
     whole = hashlib.sha256()
     for name in sources:
         path = ROOT / name

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.harness import fingerprints
-from benchmarks.harness.fingerprints import code_of, fingerprint
+from benchmarks.harness.fingerprints import code_of
 
 CODE = '''"""What it is."""
 
@@ -50,18 +50,6 @@ def test_a_file_that_comes_or_is_renamed_counts(root: Path) -> None:
     assert more != before
     (root / "room" / "b.py").rename(root / "room" / "c.py")
     assert code_of(["room"]) not in (before, more)
-
-
-def test_settings_data_and_versions_count(root: Path) -> None:
-    plain = (["room"], {"x": 1}, "data", {"torch": "2"})
-    found = {
-        fingerprint(*plain),
-        fingerprint(["room"], {"x": 2}, "data", {"torch": "2"}),
-        fingerprint(["room"], {"x": 1}, "other", {"torch": "2"}),
-        fingerprint(["room"], {"x": 1}, "data", {"torch": "3"}),
-    }
-    assert len(found) == 4
-    assert fingerprint(*plain) in found
 
 
 def test_files_that_are_no_python_count_as_they_are(root: Path) -> None:
