@@ -77,6 +77,13 @@ def test_buying_again_by_hand() -> None:
     assert answer(10) == [5, 4, 6, 1, 0, 2, 3, 7]
 
 
+def test_only_labels_are_takings() -> None:
+    log = log_of([(0, 3, 1), (0, 2, 1), (0, 3, 2)], 1, 4)
+    viewed = replace(log, labels=log.items == 2)
+    task = task_of(viewed, [0], k=4, repeat=True)
+    assert BuyAgain().lists(task, {"half_life_days": None}).items[0].tolist() == [2, 0, 1, 3]
+
+
 def test_buying_again_leaves_out_what_is_excluded() -> None:
     log = log_of([(0, 1, 0), (0, 2, 0), (0, 1, 5)], 2, 4, dislikes=frozenset({2}))
     task = task_of(log, [0], k=4, repeat=True)
