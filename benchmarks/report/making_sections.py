@@ -21,15 +21,13 @@ def _build(recorded: Recorded) -> Section:
     parts: list[Part] = [outdated(recorded.stale("build"))]
     for dataset, mine in by_dataset(rows).items():
         parts.append(tag("h3", dataset))
-        sizes = [row for row in mine if "n_interactions" in row]
+        sizes = [row for row in mine if row["kind"] == "whole"]
         sizes.sort(key=lambda row: int(row["n_interactions"]))
         command = command_of("build", mine[0])
-        if sizes:
+        if len(sizes) > 1:
             parts += _growth(dataset, sizes, command)
-        for row in mine:
-            if "ratio" in row:
-                told = f"A whole build takes {row['ratio']:.2f} times what its parts take alone."
-                parts.append(tag("p", told))
+        parts.append(_steps(sizes, [row for row in mine if row["kind"] == "step"]))
+        parts += [tag("p", told) for row in sizes for told in _ratios(row)]
         parts.append(made(circumstances(mine)))
     if not rows:
         parts.append(nothing_yet("builds", "python -m benchmarks build DATASET --record"))
@@ -49,17 +47,33 @@ def _growth(dataset: str, rows: Sequence[Row], command: str) -> Iterator[Part]:
         chart = scatter(alt, [line], *axes, log_x=True, log_y=True, height=280)
         see = f"{what} as interactions grow; a slope of one decade a decade is in proportion."
         yield figure(chart, see, command)
-    names = list(dict.fromkeys(name for row in rows for name in row.get("steps", {})))
+
+
+def _steps(sizes: Sequence[Row], steps: Sequence[Row]) -> Part:
+    """Return each build with the seconds of its steps."""
+    names = list(dict.fromkeys(str(row["step"]) for row in steps))
+    spent = {(row["cell"], row["step"]): f"{row['seconds']:,.1f}" for row in steps}
     lines = [
         [
             f"{row['n_interactions']:,}",
+            row["made"],
             f"{row['seconds']:,.1f}",
             f"{row['peak_mb']:,.0f}",
-            *(f"{row['steps'][n]:,.1f}" if n in row.get("steps", {}) else "–" for n in names),
+            *(spent.get((row["cell"], name), "–") for name in names),
         ]
-        for row in rows
+        for row in sizes
     ]
-    yield table(["interactions", "seconds", "peak MiB", *(f"{n}, s" for n in names)], lines)
+    head = ["interactions", "made of", "seconds", "peak MiB", *(f"{name}, s" for name in names)]
+    return table(head, lines)
+
+
+def _ratios(row: Row) -> Iterator[str]:
+    if "ratio" in row:
+        yield (
+            f"A build of {row['n_interactions']:,} interactions takes {row['ratio']:.2f} times as "
+            f"long as the library calls in it take alone, {row['ratio_inside']:.2f} times as long "
+            "as they take inside it. One run each, without an interval."
+        )
 
 
 def _training(recorded: Recorded) -> Section:

@@ -128,7 +128,7 @@ def _serving(recorded: Recorded) -> Section:
 
 def _load(suite: str, dataset: str, rows: Sequence[Row]) -> Iterator[Part]:
     """Yield the percentiles under load of one data set, and where the time goes."""
-    clients = [row for row in rows if _clients(row) is not None]
+    clients = [r for r in rows if _clients(r) is not None and r.get("cell") != "twice"]
     command = command_of(suite, rows[0])
     yield tag("h3", f"{dataset} (suite {suite})")
     if clients:
@@ -139,24 +139,58 @@ def _load(suite: str, dataset: str, rows: Sequence[Row]) -> Iterator[Part]:
         bars = "Bars are 95 % intervals." if known else "Recorded without intervals."
         see = f"How long clients wait that ask again as soon as they are answered. {bars}"
         yield figure(chart, see, command)
-        head = ["clients", "queries/s", *(f"{p} ms" for p in PERCENTILES)]
+        head = ["clients", "histories", "queries/s", *(f"{p} ms" for p in PERCENTILES)]
         lines = [
-            [str(_clients(row)), _rate(row), *(_timed(row, p) for p in PERCENTILES)]
+            [
+                str(_clients(row)),
+                row.get("histories", "–"),
+                _rate(row),
+                *(_timed(row, p) for p in PERCENTILES),
+            ]
             for row in clients
         ]
         yield table(head, lines)
-    for row in rows:
-        if "stages" in row:
-            chart = waterfall(
-                f"Where a request's time goes on {dataset}", [*row["stages"].items()], "ms"
-            )
-            yield figure(chart, "Each stage begins where the one above it ends.", command)
-    memory = [row for row in rows if row.get("cell") == "memory"]
-    for row in memory:
-        told = [[name, f"{value:,.1f}"] for name, value in row.items() if name.endswith("_mb")]
-        yield table(["memory", "MiB"], [one for one in told if one[0] != "cell_peak_mb"])
+    yield from _parts(dataset, [row for row in rows if "part" in row], command)
+    for row in (row for row in rows if row.get("cell") == "memory"):
+        yield _memory(row)
     yield from _other_loads(rows)
     yield made(circumstances(rows))
+
+
+def _parts(dataset: str, rows: Sequence[Row], command: str) -> Iterator[Part]:
+    """Yield where the time of a request goes: means, which add up."""
+    parts = [row for row in rows if row["part"] != "whole"]
+    if not parts:
+        return
+    chart = waterfall(
+        f"Where a request's time goes on {dataset}",
+        [(_part(row), float(row["mean_ms"])) for row in parts],
+        "ms",
+    )
+    see = "Means over requests, one client: each part begins where the one above it ends."
+    yield figure(chart, see, command)
+    lines = [
+        [row["stage"], _part(row), *(f"{row[f'{name}_ms']:.2f}" for name in PART_TIMES)]
+        for row in rows
+    ]
+    yield table(["stage", "part", *(f"{name} ms" for name in PART_TIMES)], lines)
+
+
+def _part(row: Row) -> str:
+    of = f" ({', '.join(row['of'])})" if row["of"] else ""
+    return f"{row['part']}{of}"
+
+
+def _memory(row: Row) -> Part:
+    """Return what an engine takes: on the disk, and loaded, from the least to the most."""
+    lines = []
+    for name, value in row.items():
+        if isinstance(value, dict) and "median" in value:
+            ends = f"[{value['low']:,.1f}, {value['high']:,.1f}]"
+            lines.append([name, f"{value['median']:,.1f} {ends}"])
+        elif (name.endswith("_mb") and name != "cell_peak_mb") or name.startswith("bytes_"):
+            lines.append([name, f"{value:,.1f}"])
+    return table(["memory and loading", "median [least, most]"], lines)
 
 
 def _other_loads(rows: Sequence[Row]) -> Iterator[Part]:
@@ -187,13 +221,15 @@ def _clients(row: Row) -> int | None:
 
 def _percentile(row: Row, name: str) -> Dot:
     n = _clients(row)
-    low, high = (row.get(f"{name}_ms_{e}", row.get(f"{name}_{e}", math.nan)) for e in ENDS)
+    low, high = (row.get(f"{name}_ms_{e}", math.nan) for e in ENDS)
     look = {"p50": "series s0", "p95": "series s3", "p99": "series s4"}[name]
-    label = f"{n} client{'s' if n != 1 else ''} · {name}"
+    histories = f", {row['histories']} histories" if "histories" in row else ""
+    label = f"{n} client{'s' if n != 1 else ''}{histories} · {name}"
     return Dot(label, row[f"{name}_ms"], low, high, look)
 
 
 ENDS = ("low", "high")
+PART_TIMES = ("median", "mean", "p95")
 
 
 def milliseconds(value: float) -> str:
@@ -207,8 +243,9 @@ def _timed(row: Row, name: str) -> str:
 
 
 def _rate(row: Row) -> str:
-    ends = [row.get(f"queries_a_second_{end}", math.nan) for end in ENDS]
-    return spelt(Interval(row["queries_a_second"], ends[0], ends[1], 0), digits=0)
+    name = "requests_a_second" if "requests_a_second" in row else "queries_a_second"
+    ends = [row.get(f"{name}_{end}", math.nan) for end in ENDS]
+    return spelt(Interval(row[name], ends[0], ends[1], 0), digits=0)
 
 
 def _reranking(recorded: Recorded) -> Section:
