@@ -140,12 +140,15 @@ def grown_interactions(
     names = {part: columns[part] for part in ("user", "item")}
     log = log.with_columns(pl.col(name).cast(pl.String) for name in names.values())
     copies = -(-n // len(log))
-    pairs = log.select(pl.struct(*names.values()).rank("dense").cast(pl.Int64) - 1).to_series()
-    n_pairs = int(pairs.n_unique())
+    if copies == 1:
+        return earliest(log, columns, n)
+    users, items = (log[name].rank("dense").to_numpy().astype(np.int64) for name in names.values())
+    _, pairs = np.unique(users * (items.max() + 1) + items, return_inverse=True)
+    n_pairs = int(pairs.max()) + 1
     rng = np.random.default_rng(seed)
     turned = rng.integers(0, copies, n_pairs)
     turned[rng.random(n_pairs) < OWN] = 0
-    turns = turned[pairs.to_numpy()]
+    turns = turned[pairs]
     parts = [
         log.with_columns(
             _copied(names["user"], np.full(len(log), copy)),

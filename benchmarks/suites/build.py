@@ -26,7 +26,7 @@ from twofold.cache import cache_folder
 from twofold.indexing.columns import map_columns
 from twofold.indexing.embedding_cache import EmbeddingCache
 from twofold.indexing.errors import InputError, TwofoldError
-from twofold.indexing.tables import read_table
+from twofold.indexing.tables import Table, read_table
 from twofold.indexing.text import TextEncoder
 from twofold.indexing.vectors import normalised
 from twofold.indexing.writer import CACHE
@@ -88,9 +88,9 @@ class _Libraries:
             interactions, made = data.interactions, "all interactions"
             if self.plan.quick:
                 interactions = folder / "interactions.parquet"
-                log = read_table(data.interactions, "interactions").frame
-                user = _columns(data.interactions)["user"]
-                some_users(log, user, QUICK_EVENTS).write_parquet(interactions)
+                events = read_table(data.interactions, "interactions")
+                some = some_users(events.frame, _columns(events)["user"], QUICK_EVENTS)
+                some.write_parquet(interactions)
                 made = f"users by chance, at least {QUICK_EVENTS:,} interactions of them"
             told = _built(folder, interactions, data.items, self.overrides, watch=True)
         yield from _steps(told, {"made": made})
@@ -126,9 +126,15 @@ class _Grown:
 
     def __call__(self, place: Place) -> Iterator[Row]:
         n, data = number_of(self.size), self.plan.data
-        table, columns = read_table(data.items, "items"), _columns(data.interactions)
-        item = map_columns(table, ("item",), {})["item"]
-        log = read_table(data.interactions, "interactions").frame
+        table, events = (
+            read_table(data.items, "items"),
+            read_table(data.interactions, "interactions"),
+        )
+        item, columns, log = (
+            map_columns(table, ("item",), {})["item"],
+            _columns(events),
+            events.frame,
+        )
         log = log.filter(pl.col(columns["item"]).is_in(table.frame[item].implode()))
         made = f"the earliest {n:,} of {len(log):,} interactions"
         if n > len(log):
@@ -140,7 +146,7 @@ class _Grown:
             log.write_parquet(interactions)
             catalogue.write_parquet(items)
             self._embed(catalogue[TEXT], folder / "out" / CACHE)
-            del log, table, catalogue
+            del log, events, table, catalogue
             told = _built(folder, interactions, items, self.overrides, watch=False)
         about = {"made": made, "texts": EMBEDDED}
         yield from _steps(told, about)
@@ -190,8 +196,7 @@ def number_of(size: str) -> int:
     return int(found[1]) * UNITS.get(found[2], 1)
 
 
-def _columns(interactions: Path) -> dict[str, str]:
-    table = read_table(interactions, "interactions")
+def _columns(table: Table) -> dict[str, str]:
     return map_columns(table, ("user", "item", "time"), {})
 
 

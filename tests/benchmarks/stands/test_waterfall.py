@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import numpy as np
@@ -46,15 +47,21 @@ def test_a_part_that_raises_is_closed() -> None:
 
 
 def test_clients_ask_at_once_and_answers_stand_in_the_order_of_requests() -> None:
+    together = threading.Barrier(4, timeout=60)
+
     def ask(number: int) -> int:
-        time.sleep(0.01)
+        # Broken unless four ask at once.
+        together.wait()
+        time.sleep(0.01 * (number % 4))
         return number
 
-    alone, four = (closed_loop(ask, range(40), clients) for clients in (1, 4))
-    for loop in (alone, four):
-        assert list(loop.answers) == list(range(40))
-        assert (loop.ms >= 10).all()
-    assert four.ended.max() < 0.7 * alone.ended.max()
+    four = closed_loop(ask, range(16), 4)
+    assert list(four.answers) == list(range(16))
+    assert (four.ms >= 10 * (np.arange(16) % 4)).all()
+    one = closed_loop(str, range(5), 1)
+    assert list(one.answers) == list("01234")
+    assert (np.diff(one.ended) > 0).all()
+    assert (one.ms <= 1e3 * one.ended).all()
 
 
 def test_intervals_are_wider_where_the_machine_was_held_up_for_a_while() -> None:
