@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from twofold.embedding import embedded
 from twofold.evaluation.classification import classify, loss_differences
@@ -78,8 +79,8 @@ class Evaluation:
         The values of every user, for metrics and pairs that nobody has asked for yet.
     lists
         System -> its lists of the test's users, in the order of `truth`.
-    truth
-        What each of them holds out.
+    truth, test_users
+        What each of them holds out, and their numbers, ``int64 (n_users,)``.
     border
         Where what is known ends and the test begins.
     slices
@@ -96,6 +97,7 @@ class Evaluation:
     users: UserValues
     lists: Mapping[str, Ranked]
     truth: Truth
+    test_users: npt.NDArray[np.int64]
     border: Border
     slices: tuple[Row, ...] = ()
 
@@ -183,6 +185,7 @@ def evaluate(
         users=values,
         lists=lists,
         truth=asked.truth,
+        test_users=asked.users,
         border=border,
         slices=tuple(_slices(systems, asked, dataset, split, settings.seed)),
     )

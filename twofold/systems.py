@@ -8,12 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from twofold.evaluation.buy_again import fit_buy_again
-from twofold.evaluation.held_out import truth_of, users_held_out
+from twofold.evaluation.held_out import truth_of
 from twofold.evaluation.lambdarank import LambdaRankSettings, fit_lambdarank
 from twofold.evaluation.logistic import LogisticSettings, fit_logistic
 from twofold.evaluation.metrics import Truth
 from twofold.evaluation.opponents import FeatureLists, popularity_ranking, rerank
 from twofold.evaluation.surroundings import Surroundings
+from twofold.held_out_queries import held_out_queries
 from twofold.indexing.dataset import Dataset
 from twofold.indexing.interactions import Interactions
 from twofold.indexing.progress import Progress
@@ -23,8 +24,7 @@ from twofold.lessons import n_threads
 from twofold.ranking.lists import pooled
 from twofold.ranking.making import Groups
 from twofold.retrieval.candidates import Candidates, rank
-from twofold.retrieval.freshness import asked_before
-from twofold.retrieval.queries import Queries, queries_of_users
+from twofold.retrieval.queries import Queries
 from twofold.retrieval.retriever import Retriever
 from twofold.settings import Settings
 
@@ -91,16 +91,8 @@ def ask(
         Told of every step.
     """
     log = dataset.interactions
-    users = users_held_out(log, split.test)
-    users = np.sort(np.random.default_rng(settings.seed).permutation(users)[:most])
-    queries = queries_of_users(
-        known,
-        users,
-        max_history=settings.stage_one.max_history,
-        repeat=settings.stage_one.repeat,
-    )
-    if dataset.has_times:
-        queries = asked_before(queries, log.take(split.test))
+    queries = held_out_queries(dataset, known, split.test, settings, most=most)
+    users = queries.users
     retriever = learned.stage_one.retriever(learned.fusion)
     served = retriever.retrieve(
         queries, settings.ranker.rerank, threads=n_threads(settings), progress=progress

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from twofold.evaluation.intervals import Interval
 from twofold.evaluation.report import Circumstances, read_line
+from twofold.evaluation.significance import holm
 from twofold.indexing.errors import InputError
 
 OURS = "reranked"
@@ -22,7 +23,7 @@ OPPONENTS = ("popularity", "logistic regression", "LambdaRank")
 """What the cell of twofold measures beside itself: everything else in it is a part of twofold."""
 
 KINDS = ("quality", "slice", "ceiling", "latency", "probabilities")
-UNSHOWN = ("leaks", "learned")  # kinds that are told elsewhere
+UNSHOWN = ("leaks", "learned", "training", "part")  # kinds that are told elsewhere
 
 MAIN = "ndcg@10"
 EVERYBODY = "all"
@@ -110,7 +111,8 @@ class Pair:
     gap
         `system` - `other`.
     p, p_holm
-        Of the permutation test, and after Holm's correction; ``None`` where none was made.
+        Of the permutation test, and after Holm's correction for the run's pairs by this metric;
+        ``None`` where none was made.
     """
 
     about: About
@@ -283,9 +285,27 @@ def _run(cells: Mapping[tuple[str, bool], Sequence[Told]]) -> QualityRun:
     peers = {(one.system, one.group) for one in rows if one.about.cell != TWOFOLD}
     return QualityRun(
         tuple(r for r in rows if r.about.cell != TWOFOLD or (r.system, r.group) not in peers),
-        tuple(one for one in found if isinstance(one, Pair)),
+        _corrected([one for one in found if isinstance(one, Pair)]),
         tuple(one for one in found if isinstance(one, Trial)),
     )
+
+
+def _corrected(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+    """Return each pair once, its p after Holm's correction for all that are told by its metric.
+
+    Of a system that is a peer as well the pair with the peer's lists counts, which comes later.
+    """
+    distinct = {(one.system, one.other, one.metric): one for one in pairs}
+    out = dict(distinct)
+    for metric in dict.fromkeys(one.metric for one in pairs):
+        tested = {
+            key: one.p
+            for key, one in distinct.items()
+            if one.metric == metric and one.p is not None
+        }
+        for key, p in zip(tested, holm(list(tested.values())), strict=True):
+            out[key] = replace(distinct[key], p_holm=float(p))
+    return tuple(out.values())
 
 
 def _old(line: str) -> tuple[tuple[str, ...], About, list[Told]]:
@@ -356,7 +376,7 @@ def _new_rows(about: About, told: Mapping[str, Any]) -> list[Told]:
         return []
     if kind == "pair":
         who = told["system"], told["other"], told["metric"]
-        return [Pair(about, *who, interval(told), told["p"], told["p_holm"])]
+        return [Pair(about, *who, interval(told), told["p"])]
     if kind == "trial":
         seconds = told.get("seconds", told.get("cell_seconds", math.nan))
         return [Trial(about, told["system"], told["trial"], told["ndcg@10"], seconds)]

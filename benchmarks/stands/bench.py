@@ -12,11 +12,12 @@ import numpy.typing as npt
 from benchmarks.data.datasets import DataSet
 from twofold.cache import cache_folder
 from twofold.embedding import embedded
-from twofold.evaluation.held_out import truth_of, users_held_out
+from twofold.evaluation.held_out import truth_of
 from twofold.evaluation.lambdarank import fit_lambdarank
 from twofold.evaluation.logistic import fit_logistic
 from twofold.evaluation.metrics import Truth, judge, ndcg
 from twofold.evaluation.opponents import FeatureLists, rerank
+from twofold.held_out_queries import held_out_queries
 from twofold.indexing.dataset import Dataset
 from twofold.indexing.progress import Progress
 from twofold.indexing.splits import choose_split
@@ -26,8 +27,7 @@ from twofold.ranking.lists import pooled
 from twofold.ranking.making import deal
 from twofold.ranking.ranker import Ranker
 from twofold.retrieval.candidates import Candidates
-from twofold.retrieval.freshness import asked_before
-from twofold.retrieval.queries import Queries, queries_of_users
+from twofold.retrieval.queries import Queries
 from twofold.retrieval.stage_one import StageOne
 from twofold.settings import Settings
 
@@ -82,20 +82,11 @@ class Bench:
         index, _ = embedded(dataset, settings, cache_folder() / "benchmarks", progress)
         lessons = lessons_of(dataset, known, index, settings, progress)
         final = lessons.final()
-        users = users_held_out(log, split.test)
-        users = np.sort(np.random.default_rng(settings.seed).permutation(users)[:most])
-        queries = queries_of_users(
-            known,
-            users,
-            max_history=settings.stage_one.max_history,
-            repeat=settings.stage_one.repeat,
-        )
-        if dataset.has_times:
-            queries = asked_before(queries, log.take(split.test & np.isin(log.users, users)))
+        queries = held_out_queries(dataset, known, split.test, settings, most=most)
         served = final.retriever(lessons.fusion).retrieve(
             queries, settings.ranker.rerank, threads=n_threads(settings), progress=progress
         )
-        truth = truth_of(log, split.test, users)
+        truth = truth_of(log, split.test, queries.users)
         return cls(data, settings, dataset, index, lessons, final, queries, served, truth)
 
     def taught(self, settings: Settings) -> tuple[Ranker, dict[str, Any]]:

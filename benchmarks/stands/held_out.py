@@ -8,13 +8,12 @@ import numpy as np
 
 from benchmarks.harness.cells import Plan
 from benchmarks.peers.task import Task
-from twofold.evaluation.held_out import truth_of, users_held_out
+from twofold.evaluation.held_out import truth_of
 from twofold.evaluation.leaks import Border, checked_known
 from twofold.evaluation.metrics import Truth
+from twofold.held_out_queries import held_out_queries
 from twofold.indexing.splits import Split, choose_split
 from twofold.lessons import n_threads
-from twofold.retrieval.freshness import asked_before
-from twofold.retrieval.queries import queries_of_users
 from twofold.settings import Settings
 
 DEPTH = 100
@@ -69,21 +68,16 @@ def _held_out(plan: Plan, settings: Settings, split: Split, most: int | None) ->
         by_time=split.name == "global-time",
         repeat=settings.stage_one.repeat,
     )
-    users = users_held_out(log, split.test)
-    users = np.sort(np.random.default_rng(settings.seed).permutation(users)[:most])
-    repeat = settings.stage_one.repeat
-    queries = queries_of_users(known, users, max_history=1, repeat=repeat)
-    if dataset.has_times:
-        queries = asked_before(queries, log.take(split.test))
+    queries = held_out_queries(dataset, known, split.test, settings, most=most)
     task = Task(
         known,
         tuple(dataset.texts),
-        users,
+        queries.users,
         queries.excluded,
         queries.asked_at,
-        repeat,
+        settings.stage_one.repeat,
         DEPTH,
         settings.seed,
         n_threads(settings),
     )
-    return HeldOut(task, truth_of(log, split.test, users), border)
+    return HeldOut(task, truth_of(log, split.test, queries.users), border)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
+from benchmarks.harness.cells import Place
+from benchmarks.stands.kept_lists import lists_of
 from twofold.evaluation.intervals import bootstrap_mean
 from twofold.evaluation.metrics import Truth, judge, metric_values
 from twofold.evaluation.quality import Ranked
-from twofold.evaluation.significance import holm, permutation_test
+from twofold.evaluation.significance import permutation_test
+from twofold.systems import FUSED, RERANKED
 
-FIRST = "ndcg@10"  # the metric by which systems are told first, tied or behind
+KS = (5, 10, 20)
 
 
 def paired_rows(
@@ -21,8 +22,7 @@ def paired_rows(
 ) -> Iterator[dict[str, Any]]:
     """Yield a row a metric and other system: ours minus theirs, over users who hold something out.
 
-    ``p`` is of a permutation test; ``p_holm`` is corrected for all systems that are compared by the
-    same metric.
+    ``p`` is of a permutation test; whoever shows several together corrects them for their number.
 
     Parameters
     ----------
@@ -44,17 +44,38 @@ def paired_rows(
     }
     others = [name for name in systems if name != ours]
     for metric in values[ours]:
-        gaps = {name: (values[ours][metric] - values[name][metric])[counted] for name in others}
-        chances = [permutation_test(gap, seed) for gap in gaps.values()]
-        for (name, gap), p, corrected in zip(
-            gaps.items(), chances, holm(np.array(chances)), strict=True
-        ):
+        for name in others:
+            gap = (values[ours][metric] - values[name][metric])[counted]
             yield {
                 "kind": "pair",
                 "system": ours,
                 "other": name,
                 "metric": metric,
                 **asdict(bootstrap_mean(gap, seed)),
-                "p": float(p),
-                "p_holm": float(corrected),
+                "p": permutation_test(gap, seed),
             }
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A cell that sets our reranked lists beside others, user by user.
+
+    Parameters
+    ----------
+    ours
+        The cell that keeps our lists.
+    peer
+        The cell that keeps a peer's; ``None`` for the other lists of `ours`.
+    """
+
+    ours: str
+    peer: str | None = None
+
+    def __call__(self, place: Place) -> Iterator[dict[str, Any]]:
+        """Yield a row a metric and other system."""
+        systems, truth = lists_of(place.kept(self.ours))
+        first = RERANKED if RERANKED in systems else FUSED
+        if self.peer is not None:
+            theirs, _ = lists_of(place.kept(self.peer))
+            systems = {first: systems[first], **theirs}
+        yield from paired_rows(systems, truth, first, KS)

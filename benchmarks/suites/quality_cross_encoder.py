@@ -7,7 +7,7 @@ seconds.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from benchmarks.peers.cross_encoder import Recipe, history_texts, scores, seeded
 from benchmarks.stands.bench import Bench
 from benchmarks.stands.kept_lists import arrays_of, lists_of
 from benchmarks.stands.pairing import paired_rows
+from benchmarks.stands.told import told
 from twofold.cache import cache_folder
 from twofold.evaluation.leaks import known_of_split
 from twofold.evaluation.quality import Ranked, measure_users, quality_rows
@@ -123,12 +124,12 @@ class _Asked:
             max_history=self.settings.stage_one.max_history,
             repeat=repeat,
         )
-        told = scores(
+        logits = scores(
             model,
             history_texts(histories, texts),
             [[texts[item] for item in row if item >= 0] for row in served],
         )
-        ordered = rank(served, _padded(told, served.shape[1]), served.shape[1])
+        ordered = rank(served, _padded(logits, served.shape[1]), served.shape[1])
         place.keep({"which": which, "items": ordered.items, "scores": ordered.scores})
         yield {"kind": "part", "system": NAME, "n_users": len(which)}
 
@@ -167,14 +168,11 @@ class _Measured:
         around = Surroundings(np.bincount(labels.items, minlength=labels.n_items))
         values = measure_users(systems, truth, around, KS)
         group = f"{len(which)} users drawn"
+        split = choose_split(
+            self.plan.dataset, self.plan.data.protocol, n=self.plan.data.n_labels
+        ).name
         for row in quality_rows(values, seed=self.settings.seed):
-            yield {
-                "kind": "quality",
-                "system": row.name,
-                "group": group,
-                "n_users": row.n_users,
-                "metrics": {name: asdict(one) for name, one in row.metrics.items()},
-            }
+            yield told(replace(row, group=group), "quality", split)
         first = RERANKED if RERANKED in systems else FUSED
         for pair in paired_rows(systems, truth, first, KS):
             if pair["other"] == NAME:

@@ -49,11 +49,11 @@ def quality(cell: str, system: str, ndcg: float, **more: Any) -> dict[str, Any]:
     return told("quality", cell, **{**known, **more})
 
 
-def pair(other: str, mean: float, p_holm: float, half: float = 0.005) -> dict[str, Any]:
-    """Return twofold's paired difference to another system."""
+def pair(other: str, mean: float, p: float, half: float = 0.005) -> dict[str, Any]:
+    """Return twofold's paired difference to another system, in a cell of its own."""
     more = {"metric": "ndcg@10", **around(mean, half)}
-    both = {"kind": "pair", "system": "reranked", "other": other, "p": p_holm / 2}
-    return told("quality", "pairs", **both, p_holm=p_holm, **more)
+    both = {"kind": "pair", "system": "reranked", "other": other, "p": p}
+    return told("quality", f"pairs: {other}", **both, **more)
 
 
 def old_quality(name: str, ndcg: float, gap: float, **more: Any) -> dict[str, Any]:

@@ -31,7 +31,8 @@ def test_rows_of_the_harness_are_read() -> None:
     run = only(
         quality("twofold", "reranked", 0.3),
         quality("EASE", "EASE", 0.2, latency_ms={"p99": 7.0}),
-        pair("EASE", 0.1, 0.03),
+        pair("EASE", 0.1, 0.015),
+        pair("popularity", 0.2, 0.5),
         trial | {"ndcg@10": 0.19, "cell_seconds": 4.0},
         trial | {"ndcg@10": None, "cell_seconds": 0.0, "cell": "EASE: trial 2"},
         told("quality", "leaks", kind="leaks", part="test"),
