@@ -96,7 +96,7 @@ def behind() -> list[dict[str, Any]]:
         quality("Alike", "Alike", 0.3322),
         pair("popularity", 0.2833, 0.0004),
         pair("fused stage one", 0.0233, 0.0004),
-        pair("Faster", -0.0123, 0.002),
+        pair("Faster", -0.0123, 0.001),
         pair("Alike", 0.0011, 0.7),
     ]
 
