@@ -141,6 +141,8 @@ def faiss_by_hand(
     index.train(vectors)
     index.add(vectors)
     seconds = time.perf_counter() - begun + extra
+    # Single queries are asked from here on; threads that wait for each other only slow them down.
+    faiss.omp_set_num_threads(1)
     graph = factory.startswith("HNSW")
     whole = 4 * vectors.shape[1]
     # A refining index keeps the vectors beside what it searches.

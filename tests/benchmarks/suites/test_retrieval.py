@@ -82,6 +82,7 @@ def test_peers_reach_the_recall_on_a_grown_catalogue(
     if find_spec(peer) is None:
         pytest.skip(f"{peer} is not installed")
     monkeypatch.setattr(nearest, "ROUNDS", 2)
+    monkeypatch.setattr(retrieval, "N_QUERIES", 100)
     own = ("index.kind=IVF64,SQ8", "index.recall_target=0.9")
     rows = rows_of(retrieval.RETRIEVAL, small_data, *own, items=4000, cells=("index", peer))
     chosen = rows[0]
