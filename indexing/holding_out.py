@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from twofold.indexing.errors import InputError
 from twofold.indexing.interactions import Interactions
+from twofold.indexing.ordering import begins_step
 
 Mask = npt.NDArray[np.bool_]
 
@@ -62,7 +63,9 @@ def hold_out_last(
     if n < 1 or skip < 0 or keep < 0:
         raise InputError(f"hold_out_last needs n >= 1, skip >= 0, keep >= 0; came {n, skip, keep}")
     labels = interactions.labels
-    counted = _first_of_steps(interactions) if whole else labels
+    counted = labels.copy()
+    if whole:
+        counted[labels] = begins_step(interactions.users[labels], interactions.steps[labels])
     taking_part = (_n_counted(interactions, counted) - skip >= n + keep)[interactions.users]
     unskipped = _before(interactions, skip, counted)
     before = _before(interactions, skip + n, counted)
@@ -130,17 +133,6 @@ def hold_out_time(interactions: Interactions, fraction: float) -> HoldOut:
 
 def _n_counted(rows: Interactions, counted: Mask) -> npt.NDArray[np.int64]:
     return np.bincount(rows.users[counted], minlength=rows.n_users)
-
-
-def _first_of_steps(rows: Interactions) -> Mask:
-    """Return the first label of every user's step that has one."""
-    labels = np.flatnonzero(rows.labels)
-    users, steps = rows.users[labels], rows.steps[labels]
-    fresh = np.ones(len(labels), dtype=bool)
-    fresh[1:] = (users[1:] != users[:-1]) | (steps[1:] != steps[:-1])
-    out = np.zeros(len(rows), dtype=bool)
-    out[labels[fresh]] = True
-    return out
 
 
 def _before(rows: Interactions, n: int, counted: Mask) -> Mask:

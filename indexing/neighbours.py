@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from twofold.indexing.compiled import compiled
 from twofold.indexing.errors import SettingsError
 from twofold.indexing.interactions import Interactions
 from twofold.indexing.ranges import require
@@ -253,12 +254,31 @@ def _dense_steps(
 def _strongest(matrix: sp.csr_matrix, k: int) -> sp.csr_matrix:
     """Return the `k` largest entries of each row, indices sorted, ties by lower column."""
     matrix.sort_indices()
-    lengths = np.diff(matrix.indptr)
-    rows = np.repeat(np.arange(matrix.shape[0]), lengths)
-    order = np.lexsort((matrix.indices, -matrix.data, rows))
-    place = np.arange(len(order)) - np.repeat(matrix.indptr[:-1], lengths)
-    kept = np.sort(order[place < k])
-    counts = np.bincount(rows[kept], minlength=matrix.shape[0])
-    indptr = np.concatenate([[0], np.cumsum(counts)])
+    kept = _largest(matrix.indptr, matrix.data, k)
+    ends = np.concatenate([[0], np.cumsum(kept)])
     data = matrix.data[kept].astype(np.float32)
+    indptr = ends[matrix.indptr]
     return sp.csr_matrix((data, matrix.indices[kept], indptr), shape=matrix.shape)
+
+
+@compiled
+def _largest(
+    starts: npt.NDArray[np.int32], values: npt.NDArray[np.float64], k: int
+) -> npt.NDArray[np.bool_]:
+    """Return which entries are among the `k` largest of their row, the first of equal ones."""
+    kept = np.ones(len(values), dtype=np.bool_)
+    for row in range(len(starts) - 1):
+        start, stop = starts[row], starts[row + 1]
+        if stop - start <= k:
+            continue
+        # Rows of busy catalogues are long: they are cut in two, not sorted.
+        border = np.partition(values[start:stop], stop - start - k)[stop - start - k]
+        room = k
+        for at in range(start, stop):
+            room -= values[at] > border
+        for at in range(start, stop):
+            if values[at] == border and room > 0:
+                room -= 1
+            elif values[at] <= border:
+                kept[at] = False
+    return kept

@@ -53,6 +53,21 @@ def steps_of(users: npt.NDArray[np.int64], order: npt.NDArray[np.int64]) -> npt.
     return steps
 
 
+def begins_step(
+    users: npt.NDArray[np.int64], steps: npt.NDArray[np.int32]
+) -> npt.NDArray[np.bool_]:
+    """Return which of some sorted rows are the first of their user's step, ``bool (n,)``.
+
+    Parameters
+    ----------
+    users, steps
+        Numbers of the users, ascending, and the steps, ascending within one, ``(n,)``.
+    """
+    out = np.ones(len(users), dtype=bool)
+    out[1:] = (users[1:] != users[:-1]) | (steps[1:] != steps[:-1])
+    return out
+
+
 def tie_hash(
     users: UInt64s,
     items: UInt64s,

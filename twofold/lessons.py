@@ -20,6 +20,7 @@ from twofold.indexing.dataset import Dataset
 from twofold.indexing.errors import InputError
 from twofold.indexing.holding_out import hold_out_last, refusals_in
 from twofold.indexing.interactions import Interactions
+from twofold.indexing.ordering import begins_step
 from twofold.indexing.progress import Progress
 from twofold.indexing.vectors import VectorIndex
 from twofold.labels_file import LabelPairs, known_before, lists_of_pairs
@@ -341,7 +342,7 @@ def usual_labels(log: Interactions, *, whole: bool = False) -> int:
     """
     users = log.users[log.labels]
     if whole:
-        users = np.unique(np.stack([users, log.steps[log.labels]]), axis=1)[0]
+        users = users[begins_step(users, log.steps[log.labels])]
     counts = np.bincount(users, minlength=log.n_users)
     active = counts[counts > 0]
     return 5 if len(active) and np.median(active) >= MANY_LABELS else 1
