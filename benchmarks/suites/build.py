@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,12 +17,12 @@ import polars as pl
 from benchmarks.data.datasets import BEAUTY, COMPLETE_JOURNEY, MOVIELENS
 from benchmarks.data.grown import MARK, NOISE, grown_interactions, grown_items
 from benchmarks.harness.cells import Cell, Option, Place, Plan, Row, Suite
-from benchmarks.harness.fingerprints import ROOT
 from benchmarks.stands.engines import SHORT
+from benchmarks.stands.own_process import told_by
 from twofold.cache import cache_folder
 from twofold.indexing.columns import map_columns
 from twofold.indexing.embedding_cache import EmbeddingCache
-from twofold.indexing.errors import InputError, TwofoldError
+from twofold.indexing.errors import InputError
 from twofold.indexing.tables import Table, read_table
 from twofold.indexing.text import TextEncoder
 from twofold.indexing.vectors import normalised
@@ -222,18 +219,7 @@ def _built(
         "watch": watch,
     }
     job.write_text(json.dumps(asked), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.stands.built", str(job)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise TwofoldError(f"the build's own process failed: {done.stderr.strip()[-1000:]}")
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    return told_by("benchmarks.stands.built", str(job))
 
 
 def _steps(told: dict[str, Any], about: Row) -> Iterator[Row]:

@@ -8,9 +8,6 @@ good it is does.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -23,16 +20,15 @@ import numpy.typing as npt
 
 from benchmarks.data.datasets import BEAUTY, MOVIELENS
 from benchmarks.harness.cells import Cell, Place, Plan, Row, Suite
-from benchmarks.harness.fingerprints import ROOT
 from benchmarks.stands.engines import SHORT, held_out_artefact
 from benchmarks.stands.loops import Loop, closed_loop
+from benchmarks.stands.own_process import told_by
 from benchmarks.stands.waterfall import Part, Waterfall
 from twofold.engine import Engine
 from twofold.evaluation.held_out import truth_of, users_held_out
 from twofold.evaluation.intervals import Interval, bootstrap_mean
 from twofold.evaluation.metrics import judge, ndcg, recall
 from twofold.indexing.artefact import open_artefact
-from twofold.indexing.errors import TwofoldError
 from twofold.indexing.splits import Split, choose_split
 from twofold.recommendation import Recommendations
 from twofold.settings import Settings, load_settings
@@ -256,19 +252,7 @@ class _Stand:
             users = Path(folder) / "users.json"
             users.write_text(json.dumps(self.ids[WARM_UP:]), encoding="utf-8")
             threads = str(self.settings.threads or 0)
-            command = ["benchmarks.stands.loaded", str(self.artefact), str(users), threads]
-            done = subprocess.run(
-                [sys.executable, "-m", *command],
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-        if done.returncode:
-            raise TwofoldError(f"the engine's own process failed: {done.stderr.strip()[-500:]}")
-        found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-        return found
+            return told_by("benchmarks.stands.loaded", str(self.artefact), str(users), threads)
 
     def twice(self, place: Place) -> Iterator[Row]:
         """Yield one client measured two times, and whether both medians are the same."""
