@@ -35,7 +35,7 @@ QUICK = (
     *("ranker.training.negatives=7", "ranker.training.max_lists=64"),
 )
 QUICK_JOINT: tuple[Joint, ...] = ("all", 1)
-QUICK_FEWER, QUICK_TIMED, QUICK_USERS = (3,), 12, 200
+QUICK_FEWER, QUICK_TIMED, QUICK_USERS = (3,), 12, 50
 SOURCES = (
     *("indexing", "retrieval", "ranking", "evaluation", "twofold/lessons.py"),
     *("benchmarks/suites/layers.py", "benchmarks/stands/bench.py"),
