@@ -8,6 +8,7 @@ from benchmarks.harness.cells import Suite
 from benchmarks.suites.als import ALS
 from benchmarks.suites.build import BUILD
 from benchmarks.suites.endtoend import ENDTOEND
+from benchmarks.suites.gpu import GPU
 from benchmarks.suites.layers import LAYERS
 from benchmarks.suites.live import LIVE
 from benchmarks.suites.quality import QUALITY
@@ -21,6 +22,6 @@ SUITES: Mapping[str, Suite] = {
     suite.name: suite
     for suite in (
         *(QUALITY, RETRIEVAL, RERANK, TRAINING, ENDTOEND, BUILD),
-        *(SERVING, LIVE, SOAK, LAYERS, ALS),
+        *(SERVING, LIVE, SOAK, LAYERS, ALS, GPU),
     )
 }
