@@ -148,7 +148,8 @@ def test_agreement_of_known_vectors() -> None:
 
 
 def test_recall_of_known_lists() -> None:
-    vectors = np.array([[1, 0], [0.8, 0.6], [0.8, 0.6], [0, 1]], dtype=np.float32)
+    alike = [0.8, 0.6]
+    vectors = np.array([[1, 0], alike, alike, [0, 1], alike], dtype=np.float32)
     queries = np.array([[1, 0]], dtype=np.float32)
     least = gpu.kth_best(vectors, queries, 2)
     assert least == pytest.approx([0.8])
