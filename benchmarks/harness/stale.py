@@ -13,6 +13,7 @@ from benchmarks.harness.records import Records
 from twofold.indexing.errors import InputError
 
 Told = Mapping[str, Any]
+OLD = "recorded without what it exercised"
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def standings(suite: Suite, records: Records, find: Callable[[str], DataSet]) ->
     for row in _latest(records.rows()):
         name = row.get("cell", "")
         if "exercised" not in row:
-            reasons: Sequence[str] = ["recorded without what it exercised"]
+            reasons: Sequence[str] = [OLD]
         else:
             key = _key(row)
             if key not in plans:
@@ -64,7 +65,7 @@ def standings(suite: Suite, records: Records, find: Callable[[str], DataSet]) ->
                 reasons = ["the suite has no such cell any more"]
             else:
                 reasons = _differences(row, cells[name][1])
-        yield Standing(suite.name, row["dataset"], name, row.get("run", ""), tuple(reasons))
+        yield Standing(suite.name, _dataset(row), name, row.get("run", ""), tuple(reasons))
 
 
 def _cells(
@@ -112,13 +113,30 @@ def _differences(row: Told, now: Exercised) -> list[str]:
 
 
 def _latest(rows: Sequence[Told]) -> list[Told]:
-    """Return one row of the latest run of each cell."""
+    """Return one row of the latest run of each cell.
+
+    A row from before fingerprints gives way to any of the same cell that has one, or of the same
+    data set where it tells no cell.
+    """
     out: dict[tuple[Any, ...], Told] = {}
     for row in rows:
         out[(row.get("cell", ""), _key(row))] = row
-    return list(out.values())
+    told = {
+        (_dataset(row), cell) for row in rows if "exercised" in row for cell in ("", row["cell"])
+    }
+    return [
+        row
+        for row in out.values()
+        if "exercised" in row or (_dataset(row), row.get("cell", "")) not in told
+    ]
+
+
+def _dataset(row: Told) -> str:
+    """Return the name of a row's data set; rows of the first form tell it among circumstances."""
+    where = row if "dataset" in row else row["circumstances"]
+    return str(where["dataset"])
 
 
 def _key(row: Told) -> str:
-    parts = ("dataset", "protocol", "overrides", "options", "quick")
-    return repr([row.get(part) for part in parts])
+    parts = ("protocol", "overrides", "options", "quick")
+    return repr([_dataset(row), *(row.get(part) for part in parts)])

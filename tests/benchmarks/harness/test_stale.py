@@ -105,7 +105,7 @@ def test_the_latest_row_counts_and_old_ones_are_told(
     (root / SOURCE).write_text("x = 2\n")
     list(runs().rows())
     assert reasons() == {FIRST: (), SECOND: (), THIRD: ()}
-    Records(tmp_path / "rows.jsonl").append([{"dataset": "tables", "ndcg": 1.0}])
+    Records(tmp_path / "rows.jsonl").append([{"dataset": "elsewhere", "ndcg": 1.0}])
     assert reasons()[""] == ("recorded without what it exercised",)
 
 
@@ -143,3 +143,17 @@ def test_the_list_tells_which_cells_stand(
         [run.fingerprint(SECOND), "to run"],
         [run.fingerprint(THIRD), "recorded"],
     ]
+
+
+def test_rows_of_the_first_form_give_way_to_measured_cells(
+    reasons: Reasons, tmp_path: Path
+) -> None:
+    old = {"format": 1, "row": {"name": "x"}, "circumstances": {"dataset": "elsewhere"}}
+    here = {**old, "circumstances": {"dataset": "tables"}}
+    Records(tmp_path / "rows.jsonl").append([old, here, {"dataset": "tables", "cell": FIRST}])
+    assert reasons() == {
+        FIRST: (),
+        SECOND: (),
+        THIRD: (),
+        "": ("recorded without what it exercised",),
+    }
