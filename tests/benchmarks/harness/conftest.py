@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import benchmarks.__main__ as face
+from benchmarks import commands
 from benchmarks.data.datasets import own_data_set
 from benchmarks.harness.cells import Plan
 from benchmarks.harness.records import Records
@@ -22,7 +23,8 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     write_tables(tmp_path / "tables")
     toy = Toy(tmp_path)
-    monkeypatch.setattr(face, "SUITES", {"toy": toy.suite})
+    for module in (face, commands):
+        monkeypatch.setattr(module, "SUITES", {"toy": toy.suite})
     return toy
 
 

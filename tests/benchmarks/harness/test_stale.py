@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 import benchmarks.__main__ as face
+from benchmarks import commands
 from benchmarks.data.datasets import DataSet, own_data_set
 from benchmarks.harness import exercised as exercising
 from benchmarks.harness import fingerprints
@@ -116,8 +117,8 @@ def test_the_command_names_what_is_stale(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(face, "records_of", lambda _: Records(tmp_path / "rows.jsonl"))
-    monkeypatch.setattr(face, "data_set", lambda _: own_data_set(tmp_path / "tables"))
+    monkeypatch.setattr(commands, "records_of", lambda _: Records(tmp_path / "rows.jsonl"))
+    monkeypatch.setattr(commands, "data_set", lambda _: own_data_set(tmp_path / "tables"))
     assert face.main(["stale"]) == 0
     assert capsys.readouterr().out == ""
     (root / SOURCE).write_text("x = 2\n")
@@ -132,8 +133,8 @@ def test_the_list_tells_which_cells_stand(
 ) -> None:
     run = runs()
     list(run.rows([THIRD]))
-    monkeypatch.setattr(face, "records_of", lambda _: Records(tmp_path / "rows.jsonl"))
-    monkeypatch.setattr(face, "data_set", lambda _: own_data_set(tmp_path / "tables"))
+    monkeypatch.setattr(commands, "records_of", lambda _: Records(tmp_path / "rows.jsonl"))
+    monkeypatch.setattr(commands, "data_set", lambda _: own_data_set(tmp_path / "tables"))
     assert face.main(["list"]) == 0
     assert capsys.readouterr().out.splitlines() == ["toy: nothing", "    movielens-100k"]
     assert face.main(["list", "toy"]) == 0
