@@ -79,6 +79,11 @@ def command_of(suite: str, told: Row) -> str:
     given = str(told["command"])
     words = given if given.startswith("python ") else f"python -m benchmarks {suite} {given}"
     split = shlex.split(words)
+    if suite == "retrieval" and words != given and "--cells" in split:
+        # Rows from before fingerprints had commas between cells.
+        at = split.index("--cells") + 1
+        split[at] = split[at].replace(",", ";")
+        words = shlex.join(split)
     if "--cells" in split and len(split[split.index("--cells") + 1]) > LONG:
         at = split.index("--cells")
         words = shlex.join(split[:at] + split[at + 2 :])
