@@ -31,8 +31,8 @@ FUSED, COMPARED, BYTES = "fused stage one", "compared", "item states int8"
 VALUES = "ndcg@10"
 # A short training over short lists, and few of the rankers.
 QUICK = (
-    *("windows=1", "ranker.rerank=20", "ranker.training.max_epochs=1"),
-    *("ranker.training.negatives=7", "ranker.training.max_lists=64"),
+    *("windows=1", "ranker.rerank=10", "ranker.training.max_epochs=1"),
+    *("ranker.training.negatives=3", "ranker.training.max_lists=24"),
 )
 QUICK_JOINT: tuple[Joint, ...] = ("all", 1)
 QUICK_FEWER, QUICK_TIMED, QUICK_USERS = (3,), 12, 50
