@@ -1,7 +1,7 @@
 """Whether what is learned from knows the test: refused where it does.
 
-Every system of a suite, ours and others', is given the interactions that :func:`checked_known` let
-through, and nothing else of the log.
+Every system of an evaluation, ours and others', is given the interactions that
+:func:`checked_known` let through, and nothing else of the log.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class Border:
     n_known, n_tested
         Interactions on both sides.
     n_again
-        Tested interactions with an item that their user has had before.
+        Tested interactions with an item that their user has had before: no leak, for people look
+        at a thing and buy it later. Where items may not come back nobody can hit them.
     latest_known, earliest_tested
         Milliseconds since 1970; ``None`` without times.
     """
@@ -41,7 +42,7 @@ class Border:
 
 
 def checked_known(
-    log: Interactions, known: Mask, tested: Mask, *, has_times: bool, by_time: bool, repeat: bool
+    log: Interactions, known: Mask, tested: Mask, *, has_times: bool, by_time: bool
 ) -> tuple[Interactions, Border]:
     """Return what may be known, and where it ends, once nothing of it is found to know the test.
 
@@ -55,16 +56,13 @@ def checked_known(
         Whether times are real.
     by_time
         Whether the test begins at one moment for all users.
-    repeat
-        Whether an item that a user has had may be tested again.
 
     Raises
     ------
     LeakError
         If a row is on both sides; if a user's known rows are later than the first tested one (those
-        of its very step have no order); if, `by_time`, a known row of anybody is as late as the
-        first tested; or if, without `repeat`, a tested item is known of its user by an equal row:
-        same user, item, time and kind.
+        of its very step have no order); or if, `by_time`, a known row of anybody is as late as the
+        first tested.
     """
     _refuse(np.flatnonzero(known & tested), "interactions are both known and tested")
     first = np.full(log.n_users, np.iinfo(np.int64).max)
@@ -79,12 +77,6 @@ def checked_known(
         )
     pairs = log.users * np.int64(log.n_items) + log.items
     again = np.isin(pairs[tested], pairs[known & log.seen])
-    if not repeat:
-        _refuse(
-            np.flatnonzero(tested)[again],
-            "tested interactions are with items that their user is known to have had, and would be "
-            "excluded",
-        )
     rows = log.take(known)
     return rows, Border(
         int(known.sum()),
@@ -96,7 +88,7 @@ def checked_known(
 
 
 def known_of_split(
-    log: Interactions, split: Split, *, has_times: bool, repeat: bool
+    log: Interactions, split: Split, *, has_times: bool
 ) -> tuple[Interactions, Border]:
     """Return what may be known when a split's test is predicted; see :func:`checked_known`."""
     return checked_known(
@@ -105,7 +97,6 @@ def known_of_split(
         split.test,
         has_times=has_times,
         by_time=split.name == "global-time",
-        repeat=repeat,
     )
 
 

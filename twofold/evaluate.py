@@ -158,9 +158,7 @@ def evaluate(
     )
     split = _split(dataset, protocol, n, skip)
     log = dataset.interactions
-    known, border = known_of_split(
-        log, split, has_times=dataset.has_times, repeat=settings.stage_one.repeat
-    )
+    known, border = known_of_split(log, split, has_times=dataset.has_times)
     with torch_threads(settings.threads):
         index, _ = embedded(dataset, settings, cache, progress)
         learned = learn(dataset, known, index, settings, progress, work)

@@ -14,6 +14,7 @@ from twofold.cache import cache_folder
 from twofold.embedding import embedded
 from twofold.evaluation.held_out import truth_of
 from twofold.evaluation.lambdarank import fit_lambdarank
+from twofold.evaluation.leaks import known_of_split
 from twofold.evaluation.logistic import fit_logistic
 from twofold.evaluation.metrics import Truth, judge, ndcg
 from twofold.evaluation.opponents import FeatureLists, rerank
@@ -78,7 +79,7 @@ class Bench:
         """Return the bench of a data set, with at most so many of the test's users."""
         split = choose_split(dataset, data.protocol, n=data.n_labels)
         log = dataset.interactions
-        known = log.take(split.known_at_test)
+        known, _ = known_of_split(log, split, has_times=dataset.has_times)
         index, _ = embedded(dataset, settings, cache_folder() / "benchmarks", progress)
         lessons = lessons_of(dataset, known, index, settings, progress)
         final = lessons.final()

@@ -66,7 +66,6 @@ def _held_out(plan: Plan, settings: Settings, split: Split, most: int | None) ->
         split.test,
         has_times=dataset.has_times,
         by_time=split.name == "global-time",
-        repeat=settings.stage_one.repeat,
     )
     queries = held_out_queries(dataset, known, split.test, settings, most=most)
     task = Task(

@@ -129,7 +129,6 @@ class _Stand:
                 split.test,
                 has_times=dataset.has_times,
                 by_time=split.name == "global-time",
-                repeat=self.settings.stage_one.repeat,
             )
         except LeakError:
             return True

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from benchmarks.harness.cells import Cell, Place, Plan, Row
 from benchmarks.peers.cross_encoder import Recipe, history_texts, scores, seeded_users, train
 from benchmarks.stands.bench import Bench
+from benchmarks.stands.held_out import split_of
 from benchmarks.stands.kept_lists import arrays_of, lists_of
 from benchmarks.stands.pairing import paired_rows
 from benchmarks.stands.told import told
@@ -22,12 +23,11 @@ from twofold.cache import cache_folder
 from twofold.evaluation.leaks import known_of_split
 from twofold.evaluation.quality import Ranked, measure_users, quality_rows
 from twofold.evaluation.surroundings import Surroundings
+from twofold.held_out_queries import held_out_queries
 from twofold.indexing.errors import InputError
 from twofold.indexing.models import resolve_model
-from twofold.indexing.splits import choose_split
 from twofold.lessons import n_threads
 from twofold.retrieval.candidates import rank
-from twofold.retrieval.queries import queries_of_users
 from twofold.settings import Settings
 from twofold.systems import FUSED, RERANKED
 
@@ -110,20 +110,10 @@ class _Asked:
         kept = place.kept(self.ours)
         which = _users(len(kept["users"]), self.n_users, self.settings.seed)[self.number]
         texts, served = self.plan.dataset.texts, lists_of(kept)[0][FUSED].items[which]
-        split = choose_split(self.plan.dataset, self.plan.data.protocol, n=self.plan.data.n_labels)
-        repeat = self.settings.stage_one.repeat
-        known, _ = known_of_split(
-            self.plan.dataset.interactions,
-            split,
-            has_times=self.plan.dataset.has_times,
-            repeat=repeat,
-        )
-        histories = queries_of_users(
-            known,
-            kept["users"][which],
-            max_history=self.settings.stage_one.max_history,
-            repeat=repeat,
-        )
+        dataset, split = self.plan.dataset, split_of(self.plan)
+        known, _ = known_of_split(dataset.interactions, split, has_times=dataset.has_times)
+        queries = held_out_queries(dataset, known, split.test, self.settings)
+        histories = queries.take(which)
         logits = scores(
             model,
             history_texts(histories, texts),
@@ -168,9 +158,7 @@ class _Measured:
         around = Surroundings(np.bincount(labels.items, minlength=labels.n_items))
         values = measure_users(systems, truth, around, KS)
         group = f"{len(which)} users drawn"
-        split = choose_split(
-            self.plan.dataset, self.plan.data.protocol, n=self.plan.data.n_labels
-        ).name
+        split = split_of(self.plan).name
         for row in quality_rows(values, seed=self.settings.seed):
             yield told(replace(row, group=group), "quality", split)
         first = RERANKED if RERANKED in systems else FUSED

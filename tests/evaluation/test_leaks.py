@@ -32,13 +32,13 @@ def _mask(*rows: int) -> Mask:
     return np.isin(np.arange(len(LOG)), rows)
 
 
-def _check(known: Mask, tested: Mask, *, by_time: bool = False, repeat: bool = False) -> None:
-    checked_known(LOG, known, tested, has_times=True, by_time=by_time, repeat=repeat)
+def _check(known: Mask, tested: Mask, *, by_time: bool = False) -> None:
+    checked_known(LOG, known, tested, has_times=True, by_time=by_time)
 
 
 def test_a_split_tells_where_what_is_known_ends() -> None:
     split = choose_split(DATA, "leave-one-out")
-    known, border = known_of_split(LOG, split, has_times=True, repeat=False)
+    known, border = known_of_split(LOG, split, has_times=True)
     assert len(known) == border.n_known == 8
     assert (border.n_tested, border.n_again) == (2, 0)
     assert border.latest_known == 1000 * (T + 35)
@@ -61,10 +61,7 @@ def test_events_of_the_first_tests_step_have_no_order() -> None:
     tied = _data([("u", "a", 0), ("u", "b", 1), ("u", "c", 1)])
     log = tied.interactions
     known, tested = log.items != 2, log.items == 2
-    assert (
-        checked_known(log, known, tested, has_times=True, by_time=False, repeat=False)[0].users.size
-        == 2
-    )
+    assert checked_known(log, known, tested, has_times=True, by_time=False)[0].users.size == 2
 
 
 def test_by_time_nothing_known_is_as_late_as_the_test() -> None:
@@ -74,11 +71,9 @@ def test_by_time_nothing_known_is_as_late_as_the_test() -> None:
         _check(_mask(0, 1, 8), _mask(3), by_time=True)
 
 
-def test_what_was_had_before_is_tested_only_with_repeats() -> None:
-    again = _data([("u", "a", 0), ("u", "b", 1), ("u", "a", 2)])
+def test_what_was_had_before_is_counted_and_no_leak() -> None:
+    again = _data([("u", "a", 0), ("u", "b", 1), ("u", "a", 2), ("u", "c", 3)])
     log = again.interactions
-    known, tested = log.steps < 2, log.steps == 2
-    with pytest.raises(LeakError, match="known to have had"):
-        checked_known(log, known, tested, has_times=True, by_time=False, repeat=False)
-    border = checked_known(log, known, tested, has_times=True, by_time=False, repeat=True)[1]
-    assert border.n_again == 1
+    known, tested = log.steps < 2, log.steps >= 2
+    border = checked_known(log, known, tested, has_times=True, by_time=False)[1]
+    assert (border.n_tested, border.n_again) == (2, 1)
