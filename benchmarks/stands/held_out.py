@@ -8,6 +8,7 @@ import numpy as np
 
 from benchmarks.harness.cells import Plan
 from benchmarks.peers.task import Task
+from benchmarks.stands.kept_lists import DEPTH
 from twofold.evaluation.held_out import truth_of
 from twofold.evaluation.leaks import Border, checked_known
 from twofold.evaluation.metrics import Truth
@@ -15,8 +16,6 @@ from twofold.held_out_queries import held_out_queries
 from twofold.indexing.splits import Split, choose_split
 from twofold.lessons import n_threads
 from twofold.settings import Settings
-
-DEPTH = 100
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from twofold.evaluation.metrics import Truth
 from twofold.evaluation.quality import Ranked
 
-DEPTH = 100
+DEPTH = 100  # length of the lists that are made and kept
+KS = (5, 10, 20)  # lengths that metrics are told at
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 

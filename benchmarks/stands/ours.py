@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.harness.cells import Place, Plan, Row
-from benchmarks.stands.kept_lists import arrays_of
+from benchmarks.stands.kept_lists import KS, arrays_of
 from benchmarks.stands.told import told
 from twofold.cache import cache_folder
 from twofold.evaluate import evaluate
@@ -14,8 +14,6 @@ from twofold.evaluation.report import Row as Found
 from twofold.ranking.members import Workplace
 from twofold.settings import Settings
 from twofold.systems import RERANKED
-
-KS = (5, 10, 20)
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.harness.cells import Place
-from benchmarks.stands.kept_lists import lists_of
+from benchmarks.stands.kept_lists import KS, lists_of
 from twofold.evaluation.intervals import bootstrap_mean
 from twofold.evaluation.metrics import Truth, judge, metric_values
 from twofold.evaluation.quality import Ranked
 from twofold.evaluation.significance import permutation_test
 from twofold.systems import FUSED, RERANKED
-
-KS = (5, 10, 20)
 
 
 def paired_rows(

@@ -10,13 +10,12 @@ import numpy as np
 
 from benchmarks.harness.cells import Place, Row
 from benchmarks.peers.task import Peer
-from benchmarks.stands.held_out import DEPTH, HeldOut
-from benchmarks.stands.kept_lists import arrays_of
+from benchmarks.stands.held_out import HeldOut
+from benchmarks.stands.kept_lists import DEPTH, KS, arrays_of
 from benchmarks.stands.told import told
 from twofold.evaluation.quality import Ranked, UserValues, measure_users, quality_rows
 from twofold.evaluation.surroundings import Surroundings
 
-KS = (5, 10, 20)
 TRIALS, MINUTES = 8, 20.0  # what a peer's search may take on each data set
 
 

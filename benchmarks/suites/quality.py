@@ -34,15 +34,17 @@ MEASURES = (
     *("evaluation/metrics.py", "evaluation/quality.py", "evaluation/intervals.py"),
     *("evaluation/exposure.py", "evaluation/serendipity.py", "evaluation/surroundings.py"),
     *("benchmarks/stands/held_out.py", "benchmarks/stands/kept_lists.py"),
+    "twofold/held_out_queries.py",
 )
 SEARCHES = (*CUTS, *MEASURES, "benchmarks/stands/searched.py")
 LEARNS = (
     *("indexing", "retrieval", "ranking", "evaluation", "twofold/learning.py"),
     *("twofold/lessons.py", "twofold/evaluate.py", "twofold/systems.py"),
     *("twofold/held_out_queries.py", "benchmarks/stands/ours.py"),
+    "benchmarks/stands/kept_lists.py",
 )
 PAIRING = (
-    *("benchmarks/stands/pairing.py", "evaluation/metrics.py"),
+    *("benchmarks/stands/pairing.py", "benchmarks/stands/kept_lists.py", "evaluation/metrics.py"),
     *("evaluation/significance.py", "evaluation/intervals.py"),
 )
 QUICK_USERS, QUICK_PEERS, QUICK_TRIALS = 200, ("popularity", "implicit ALS", "buy again"), 1
