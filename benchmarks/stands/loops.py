@@ -11,11 +11,11 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.harness.timing import Spread, Timed, in_rounds, spread, timed
+
 Floats = npt.NDArray[np.float64]
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
-BLOCKS, DRAWS = 20, 1000
-PERCENTILES = (50, 95, 99)
 
 
 @dataclass(frozen=True)
@@ -36,39 +36,15 @@ class Loop(Generic[Answer]):
     ms: Floats
     ended: Floats
 
-    def figures(self, seed: int = 0) -> dict[str, float]:
-        """Return requests a second and percentiles, each with the ends of its 95 % interval.
+    def rate(self) -> Spread:
+        """Return answers a second."""
+        ended = np.sort(self.ended)
+        gaps = in_rounds(np.diff(ended, prepend=0.0))
+        return spread(len(ended) / float(ended[-1]), 1 / gaps.mean(axis=1))
 
-        The interval is a percentile bootstrap over stretches of the run, a twentieth each, in the
-        order in which requests were answered: what holds a machine up for a moment holds up many
-        requests one after another, so that single requests say less than as many coins would.
-
-        Parameters
-        ----------
-        seed
-            Draws the stretches.
-        """
-        order = np.argsort(self.ended, kind="stable")
-        parts = [part for part in np.array_split(order, BLOCKS) if len(part)]
-        ends = np.array([self.ended[part[-1]] for part in parts])
-        seconds, sizes = np.diff(ends, prepend=0.0), np.array([len(part) for part in parts])
-        rng = np.random.default_rng(seed)
-        rates, drawn = np.empty(DRAWS), np.empty((DRAWS, len(PERCENTILES)))
-        for row in range(DRAWS):
-            which = rng.integers(0, len(parts), len(parts))
-            rates[row] = sizes[which].sum() / seconds[which].sum()
-            some = np.concatenate([parts[one] for one in which])
-            drawn[row] = np.percentile(self.ms[some], PERCENTILES)
-        out = _with_ends("requests_a_second", len(self.ms) / float(ends[-1]), rates)
-        for column, percent in enumerate(PERCENTILES):
-            told = float(np.percentile(self.ms, percent))
-            out |= _with_ends(f"p{percent}_ms", told, drawn[:, column])
-        return out
-
-
-def _with_ends(name: str, value: float, drawn: Floats) -> dict[str, float]:
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return {name: value, f"{name}_low": float(low), f"{name}_high": float(high)}
+    def times(self) -> Timed:
+        """Return how long requests took, in rounds as they were answered."""
+        return timed(in_rounds(self.ms[np.argsort(self.ended, kind="stable")]))
 
 
 def closed_loop(
@@ -87,16 +63,16 @@ def closed_loop(
     """
     start = time.perf_counter()
 
-    def timed(request: Asked) -> tuple[Answer, float, float]:
+    def asked(request: Asked) -> tuple[Answer, float, float]:
         begun = time.perf_counter()
         answer = ask(request)
         ended = time.perf_counter()
         return answer, 1e3 * (ended - begun), ended - start
 
     if clients == 1:
-        told = [timed(request) for request in requests]
+        told = [asked(request) for request in requests]
     else:
         with ThreadPoolExecutor(clients) as pool:
-            told = list(pool.map(timed, requests))
+            told = list(pool.map(asked, requests))
     answers, ms, ended = zip(*told, strict=True)
     return Loop(answers, np.array(ms), np.array(ended))

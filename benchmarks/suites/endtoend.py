@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -42,7 +42,7 @@ SOURCES = (
     *("indexing", "retrieval", "ranking", "twofold"),
     *("benchmarks/suites/endtoend.py", "benchmarks/stands/engines.py"),
     *("benchmarks/stands/loops.py", "benchmarks/stands/waterfall.py"),
-    "benchmarks/stands/loaded.py",
+    *("benchmarks/stands/loaded.py", "benchmarks/harness/timing.py"),
 )
 # What in an artefact grows with users, and what is there however many items and users there are.
 OF_USERS = ("data/users", "data/interactions/")
@@ -87,7 +87,7 @@ class _Clients:
             for histories in ("new", "kept"):
                 loop = stand.asked(engine, self.clients)
                 about = {"clients": self.clients, "histories": histories}
-                yield {**stand.about(engine), **about, **loop.figures(), **stand.judged(loop)}
+                yield {**stand.about(engine), **about, **figures(loop), **stand.judged(loop)}
 
 
 @dataclass(frozen=True)
@@ -259,12 +259,17 @@ class _Stand:
         loops = []
         for _ in range(2):
             with self.engine() as engine:
-                loops.append(self.asked(engine, 1).figures())
+                loops.append(figures(self.asked(engine, 1)))
                 about = self.about(engine)
         yield {**about, "clients": 1, "histories": "new", **agreement(*loops)}
 
 
-def agreement(first: dict[str, float], second: dict[str, float]) -> dict[str, Any]:
+def figures(loop: Loop[Any]) -> dict[str, float | int]:
+    """Return requests a second and percentiles, each with the ends of its interval."""
+    return {**loop.rate().told("requests_a_second"), **loop.times().told()}
+
+
+def agreement(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, Any]:
     """Return two measurements of one thing, and whether they agree.
 
     They do where the medians are apart by less than the wider of the printed intervals.
@@ -272,8 +277,8 @@ def agreement(first: dict[str, float], second: dict[str, float]) -> dict[str, An
     widths = [one["p50_ms_high"] - one["p50_ms_low"] for one in (first, second)]
     apart = abs(first["p50_ms"] - second["p50_ms"])
     return {
-        "first": first,
-        "second": second,
+        "first": dict(first),
+        "second": dict(second),
         "apart_ms": apart,
         "interval_ms": max(widths),
         "agree": apart < max(widths),

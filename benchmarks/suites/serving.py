@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.data.datasets import BEAUTY, MOVIELENS
 from benchmarks.harness.cells import Cell, Place, Plan, Row, Suite
-from benchmarks.harness.timing import Floats, Spread, in_rounds, spread, take_turns, timed
+from benchmarks.harness.timing import Spread, in_rounds, spread, take_turns, timed
 from benchmarks.stands.bare import bare_calls
 from benchmarks.stands.engines import (
     ENGINE,
@@ -20,6 +20,7 @@ from benchmarks.stands.engines import (
     short_overrides,
     short_settings,
 )
+from benchmarks.stands.loops import closed_loop
 from twofold.engine import Engine
 
 CLIENTS = 8
@@ -29,7 +30,12 @@ K = 10
 ASKED, PARTED = 1000, 5  # users, and which share of them is asked part by part
 QUICK_ASKED, QUICK_BATCHES = 100, 3
 ONE, MANY, BUDGET = "one client", f"{CLIENTS} clients", "budget"
-SOURCES = (*ENGINE, "benchmarks/suites/serving.py", "benchmarks/stands/bare.py")
+SOURCES = (
+    *ENGINE,
+    "benchmarks/suites/serving.py",
+    "benchmarks/stands/bare.py",
+    "benchmarks/stands/loops.py",
+)
 Asking = Callable[[Engine, Sequence[str], Place], Row]
 
 
@@ -114,29 +120,17 @@ def _parts(engine: Engine, users: Sequence[str]) -> dict[str, float]:
 def _many_clients(engine: Engine, users: Sequence[str], place: Place) -> Row:
     """Return latency and answers a second of clients that ask again once they are answered."""
 
-    def ask(user: str) -> tuple[float, float]:
-        begun = time.perf_counter()
-        engine.recommend(user, K)
-        end = time.perf_counter()
-        return 1e3 * (end - begun), end
+    def ask(user: str) -> object:
+        return engine.recommend(user, K)
 
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        list(pool.map(ask, users[: 4 * CLIENTS]))
-        begun = time.perf_counter()
-        spent, ends = np.array(list(pool.map(ask, users))).T
-    rate = _rate(begun, np.sort(ends))
-    alone = place.rows(ONE)[0]["queries_a_second"]
+    closed_loop(ask, users[: 4 * CLIENTS], CLIENTS)
+    loop = closed_loop(ask, users, CLIENTS)
+    rate, alone = loop.rate(), place.rows(ONE)[0]["queries_a_second"]
     return {
         **rate.told("queries_a_second"),
         "times_one_client": rate.value / alone,
-        **timed(in_rounds(spent)).told(),
+        **loop.times().told(),
     }
-
-
-def _rate(begun: float, ends: Floats) -> Spread:
-    """Return answers a second from when each came, in order: of all, and round by round."""
-    parts = in_rounds(np.diff(ends, prepend=begun))
-    return spread(len(ends) / float(ends[-1] - begun), 1 / parts.mean(axis=1))
 
 
 @dataclass(frozen=True)

@@ -66,11 +66,21 @@ def test_clients_ask_at_once_and_answers_stand_in_the_order_of_requests() -> Non
 
 def test_intervals_are_wider_where_the_machine_was_held_up_for_a_while() -> None:
     ended = np.arange(1, 401) / 100.0
-    steady = Loop([None] * 400, np.tile([9.0, 10.0, 11.0, 10.0], 100), ended).figures()
-    assert steady["requests_a_second"] == pytest.approx(100)
-    assert (steady["p50_ms_low"], steady["p50_ms"], steady["p50_ms_high"]) == (10, 10, 10)
+    steady = Loop([None] * 400, np.tile([9.0, 10.0, 11.0, 10.0], 100), ended)
+    rate, p50 = steady.rate(), steady.times().p50
+    assert (rate.value, rate.low, rate.high) == pytest.approx((100, 100, 100))
+    assert (p50.low, p50.value, p50.high) == pytest.approx((10, 10, 10))
     slow = np.where(np.arange(400) < 180, 30.0, 10.0)
-    held_up = Loop([None] * 400, slow, ended).figures()
-    assert held_up["p50_ms"] == 10
-    assert held_up["p50_ms_low"] == 10
-    assert held_up["p50_ms_high"] == 30
+    held_up = Loop([None] * 400, slow, ended).times().p50
+    assert held_up.value == 10
+    assert held_up.low < 10
+    assert held_up.high > 30
+
+
+def test_rounds_are_of_requests_as_they_were_answered() -> None:
+    ended = np.arange(400, 0, -1) / 100.0
+    falling = Loop([None] * 400, np.where(np.arange(400) < 200, 30.0, 10.0), ended)
+    assert falling.rate().value == pytest.approx(100)
+    shuffled = np.random.default_rng(0).permutation(400)
+    other = Loop([None] * 400, falling.ms[shuffled], ended[shuffled])
+    assert other.times() == falling.times()
