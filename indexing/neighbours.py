@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,8 @@ MS_PER_DAY = 86_400_000
 LEAST_VISIT = 1e-3
 # Strongest transitions an item that are followed on: the weaker ones multiply the work alone.
 STEPPED = 50
+# Pairs that are held at a time, of 24 bytes each.
+HELD_PAIRS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -119,20 +121,19 @@ def transitions(log: Interactions, settings: NeighbourSettings) -> sp.csr_matrix
     events = log.take(log.weights > 0)
     users, items, steps = events.users, events.items, events.steps.astype(np.int64)
     step_of = _dense_steps(users, steps)
-    pairs: list[Pairs] = []
-    offset = 1
-    while offset < len(items):
-        # Ties put several rows on a step, so rows further apart than `reach` can still be near.
-        span = step_of[offset:] - step_of[:-offset]
-        near = (users[offset:] == users[:-offset]) & (span <= settings.reach)
-        if not near.any():
-            break
-        later = near & (span > 0)
-        pairs.append(
-            (items[:-offset][later], items[offset:][later], settings.fade ** (span[later] - 1.0))
-        )
-        offset += 1
-    return _related(_counts(pairs, log.n_items), items, settings.per_item)
+
+    def pairs() -> Iterator[Pairs]:
+        for offset in range(1, len(items)):
+            # Ties put several rows on a step, so rows further apart than `reach` can still be near.
+            span = step_of[offset:] - step_of[:-offset]
+            near = (users[offset:] == users[:-offset]) & (span <= settings.reach)
+            if not near.any():
+                return
+            later = near & (span > 0)
+            counted = settings.fade ** (span[later] - 1.0)
+            yield items[:-offset][later], items[offset:][later], counted
+
+    return _related(_counts(pairs(), log.n_items), items, settings.per_item)
 
 
 def onward(followers: sp.csr_matrix, settings: NeighbourSettings) -> sp.csr_matrix:
@@ -185,20 +186,22 @@ def covisits(log: Interactions, settings: NeighbourSettings, *, has_times: bool)
     events = log.take(log.weights > 0)
     users, items = events.users, events.items
     steps = _dense_steps(users, events.steps.astype(np.int64))
-    pairs: list[Pairs] = []
-    for offset in range(1, min(settings.session_reach + 1, len(items))):
-        same = users[offset:] == users[:-offset]
-        if not same.any():
-            break
-        if has_times:
-            apart = (events.times[offset:] - events.times[:-offset])[same] / 1000.0
-            counted = np.exp(-apart / settings.session_seconds)
-        else:
-            span = (steps[offset:] - steps[:-offset])[same]
-            counted = settings.fade ** np.maximum(span - 1.0, 0.0)
-        kept = counted >= LEAST_VISIT
-        pairs.append((items[:-offset][same][kept], items[offset:][same][kept], counted[kept]))
-    one_way = _counts(pairs, log.n_items)
+
+    def pairs() -> Iterator[Pairs]:
+        for offset in range(1, min(settings.session_reach + 1, len(items))):
+            same = users[offset:] == users[:-offset]
+            if not same.any():
+                return
+            if has_times:
+                apart = (events.times[offset:] - events.times[:-offset])[same] / 1000.0
+                counted = np.exp(-apart / settings.session_seconds)
+            else:
+                span = (steps[offset:] - steps[:-offset])[same]
+                counted = settings.fade ** np.maximum(span - 1.0, 0.0)
+            kept = counted >= LEAST_VISIT
+            yield items[:-offset][same][kept], items[offset:][same][kept], counted[kept]
+
+    one_way = _counts(pairs(), log.n_items)
     return _related(one_way + one_way.T, items, settings.per_item)
 
 
@@ -223,14 +226,27 @@ def trending(log: Interactions, settings: NeighbourSettings, *, has_times: bool)
     return np.bincount(log.items, weights=weights, minlength=log.n_items).astype(np.float32)
 
 
-def _counts(pairs: Sequence[Pairs], n_items: int) -> sp.csr_matrix:
-    """Return the summed counts of pairs of different items."""
+def _counts(pairs: Iterable[Pairs], n_items: int) -> sp.csr_matrix:
+    """Return the summed counts of pairs of different items.
+
+    Pairs are added up whenever more than `HELD_PAIRS` are held: a log of baskets has a hundred times as
+    many of them as events.
+    """
+    total = sp.csr_matrix((n_items, n_items), dtype=np.float64)
+    held: list[Pairs] = []
+    for one in pairs:
+        moved = one[0] != one[1]
+        held.append((one[0][moved], one[1][moved], one[2][moved]))
+        if sum(len(part[0]) for part in held) > HELD_PAIRS:
+            total, held = total + _added_up(held, n_items), []
+    return total + _added_up(held, n_items)
+
+
+def _added_up(pairs: Sequence[Pairs], n_items: int) -> sp.csr_matrix:
     first, then, counted = (
         np.concatenate([pair[at] for pair in pairs] or [np.zeros(0, np.int64)]) for at in range(3)
     )
-    moved = first != then
-    shape = (n_items, n_items)
-    return sp.coo_matrix((counted[moved], (first[moved], then[moved])), shape=shape).tocsr()
+    return sp.coo_matrix((counted, (first, then)), shape=(n_items, n_items)).tocsr()
 
 
 def _related(counts: sp.csr_matrix, items: npt.NDArray[np.int64], per_item: int) -> sp.csr_matrix:

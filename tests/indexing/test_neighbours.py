@@ -135,6 +135,22 @@ def test_covisits_equal_the_definition(
     _assert_strongest(found, _slow_covisits(log, settings, has_times), settings.per_item)
 
 
+def test_pairs_that_are_added_up_in_parts_relate_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        (int(user), int(item), int(step), LIKE)
+        for user, item, step in rng.integers(0, 20, (400, 3))
+    ]
+    log = log_of(rows, 20, 20)
+    settings = NeighbourSettings(per_item=40)
+    whole = transitions(log, settings), covisits(log, settings, has_times=True)
+    monkeypatch.setattr(neighbours, "HELD_PAIRS", 50)
+    parts = transitions(log, settings), covisits(log, settings, has_times=True)
+    for one, other in zip(whole, parts, strict=True):
+        assert one.nnz > 100
+        np.testing.assert_allclose(one.toarray(), other.toarray(), rtol=1e-6)
+
+
 def test_a_session_fades_with_time_and_ends_at_the_user() -> None:
     rows = [(0, 0, 0, LIKE), (0, 1, 0, LIKE), (0, 2, 1, LIKE), (0, 3, 20, LIKE), (1, 4, 20, LIKE)]
     settings = NeighbourSettings(session_seconds=86_400.0)
