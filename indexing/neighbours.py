@@ -229,8 +229,8 @@ def trending(log: Interactions, settings: NeighbourSettings, *, has_times: bool)
 def _counts(pairs: Iterable[Pairs], n_items: int) -> sp.csr_matrix:
     """Return the summed counts of pairs of different items.
 
-    Pairs are added up whenever more than `HELD_PAIRS` are held: a log of baskets has a hundred times as
-    many of them as events.
+    Pairs are added up whenever more than `HELD_PAIRS` are held: a log of baskets has a hundred
+    times as many of them as events.
     """
     total = sp.csr_matrix((n_items, n_items), dtype=np.float64)
     held: list[Pairs] = []

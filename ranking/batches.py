@@ -205,7 +205,7 @@ def evidence_batch(
     recent = queries.last(max_history)
     past, events = _padded(recent, recent.lengths())
     strengths = items.relations.between(past, events.mask.numpy(), candidates)
-    return Evidence(events, torch.from_numpy(strengths))
+    return Evidence.of(events, torch.from_numpy(strengths))
 
 
 def text_queries(likeness: npt.NDArray[np.float32]) -> TextQueries:

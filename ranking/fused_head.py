@@ -23,7 +23,7 @@ class FusedHeads(EvidenceHeads):
         nn.Module.__init__(self)
         self.max_history = heads.max_history
         self.members = heads.members
-        self.whole = _fused([one for one in heads.members if isinstance(one, EvidenceHead)])
+        self.whole = _fused(heads.heads())
 
     def forward(self, features: Tensor, evidence: Evidence, texts: TextQueries) -> Tensor:
         """Return mean logits, ``float32 (B, m)``; parameters as of a single head."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -54,18 +55,37 @@ class Evidence:
     strengths
         How strongly the events' items are related to the candidates, ``float32 (B, H, m, width)``,
         H at least 1.
+    strongest
+        The strongest of each candidate's, at least 0, ``float32 (B, m, width)``.
     """
 
     events: Events
     strengths: Tensor
+    strongest: Tensor
+
+    @classmethod
+    def of(cls, events: Events, strengths: Tensor) -> Evidence:
+        """Return events beside their strengths, parameters as of the class."""
+        # Padding is 0, so the strongest is at least that, whether a history is padded or not.
+        return cls(events, strengths, strengths.amax(dim=1).clamp(min=0.0))
 
     def half(self) -> Evidence:
-        """Return the same with strengths in half precision, to be kept."""
-        return replace(self, strengths=self.strengths.half())
+        """Return the same in half precision, to be kept."""
+        return replace(self, strengths=self.strengths.half(), strongest=self.strongest.half())
 
     def single(self) -> Evidence:
-        """Return the same with strengths in single precision, to be read."""
-        return replace(self, strengths=self.strengths.float())
+        """Return the same in single precision, to be read."""
+        return replace(self, strengths=self.strengths.float(), strongest=self.strongest.float())
+
+    def averaged(self, shares: Tensor) -> Tensor:
+        """Return strengths averaged over the events, ``float32 (B, m, k, width)``.
+
+        Parameters
+        ----------
+        shares
+            Of each event, in ``k`` ways, ``float32 (B, H, k)``.
+        """
+        return torch.einsum("bhk,bhmr->bmkr", shares, self.strengths)
 
 
 @dataclass(frozen=True)
@@ -176,13 +196,24 @@ class EvidenceHead(nn.Module):
         texts
             Which of the queries are texts.
         """
+        mean = evidence.averaged(self.shares(evidence.events))
+        return self.told(features, mean, evidence.strongest, texts)
+
+    def told(self, features: Tensor, mean: Tensor, strongest: Tensor, texts: TextQueries) -> Tensor:
+        """Return logits, ``float32 (B, m)``, of strengths that are averaged already.
+
+        Parameters
+        ----------
+        features, texts
+            As above.
+        mean
+            Strengths averaged with this head's shares, ``float32 (B, m, heads, n_relations)``.
+        strongest
+            The strongest of each relation, ``float32 (B, m, n_relations)``.
+        """
         # In training every weight takes part in every step.
         spoken = self.training or bool(texts.which.any())
         is_text = texts.which[:, None, None]
-        strengths = evidence.strengths
-        mean = torch.einsum("bhk,bhmr->bmkr", self.shares(evidence.events), strengths)
-        # Padding is 0, so the strongest is at least that, whether a history is padded or not.
-        strongest = strengths.amax(dim=1).clamp(min=0.0)
         told = torch.cat([mean.flatten(2), strongest], dim=-1)
         if spoken:
             told = torch.where(is_text, 0.0, told)
@@ -225,7 +256,34 @@ class EvidenceHeads(nn.Module):
             for _ in range(members)
         )
 
+    def heads(self) -> list[EvidenceHead]:
+        """Return the members."""
+        return [one for one in self.members if isinstance(one, EvidenceHead)]
+
     def forward(self, features: Tensor, evidence: Evidence, texts: TextQueries) -> Tensor:
         """Return mean logits, ``float32 (B, m)``; parameters as of a single head."""
-        told = [member(features, evidence, texts) for member in self.members]
-        return torch.stack(told).mean(dim=0)
+        return each_told(self.heads(), features, evidence, texts).mean(dim=0)
+
+
+def each_told(
+    heads: Sequence[EvidenceHead], features: Tensor, evidence: Evidence, texts: TextQueries
+) -> Tensor:
+    """Return the logits of each of several heads, ``float32 (heads, B, m)``.
+
+    Strengths are by far the largest thing that is read: all heads average them in one reading.
+
+    Parameters
+    ----------
+    heads
+        At least one, all with as many ways to share.
+    features, evidence, texts
+        As of a single head.
+    """
+    shares = [head.shares(evidence.events) for head in heads]
+    means = evidence.averaged(torch.cat(shares, dim=-1))
+    parts = means.view(*means.shape[:2], len(heads), -1, means.shape[3]).unbind(2)
+    told = [
+        head.told(features, mean, evidence.strongest, texts)
+        for head, mean in zip(heads, parts, strict=True)
+    ]
+    return torch.stack(told)

@@ -9,11 +9,18 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from twofold.ranking.batches import evidence_batch
-from twofold.ranking.head import Evidence, EvidenceHead, EvidenceHeads, TextQueries
+from twofold.ranking.head import (
+    Evidence,
+    EvidenceHead,
+    EvidenceHeads,
+    TextQueries,
+    each_told,
+)
 from twofold.ranking.labelled import Drawn, Labelled, batches, draw
 from twofold.ranking.lists import Lists, pooled, stacked
 from twofold.ranking.losses import loss_of, mean_loss
@@ -70,53 +77,87 @@ def fit_heads(
     seed
         Seeds order and dropout, for each member in another way.
     """
-    members = [one for one in heads.members if isinstance(one, EvidenceHead)]
+    members = heads.heads()
     prepared = _prepared(heads.max_history, train, np.random.default_rng(seed))
     stopping = _stopping(heads.max_history, stop, np.random.default_rng(seed))
     _fit_linear(members[0], train, settings)
     for other in members[1:]:
         # A convex problem has one solution.
         other.features.load_state_dict(members[0].features.state_dict())
-    return tuple(
-        _fit(member, prepared, stopping, settings, seed + number)
-        for number, member in enumerate(members)
-    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        courses = _fit(members, prepared, stopping, settings, np.random.default_rng(seed))
+    return tuple(HeadCourse(tuple(one.losses), one.best) for one in courses)
+
+
+class _Course:
+    """One head on its way: what it lost after each epoch, and its best weights."""
+
+    def __init__(self, head: EvidenceHead, loss: float) -> None:
+        self.head, self.losses = head, [loss]
+        self._kept = copy.deepcopy(head.state_dict())
+
+    @property
+    def best(self) -> int:
+        """The epoch with the lowest loss, the first of them; 0 is the linear part alone."""
+        return int(np.argmin(self.losses))
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing has come of the last epochs."""
+        return len(self.losses) - 1 - self.best >= PATIENCE
+
+    def add(self, loss: float) -> None:
+        """Take note of an epoch."""
+        self.losses.append(loss)
+        if self.best == len(self.losses) - 1:
+            self._kept = copy.deepcopy(self.head.state_dict())
+
+    def end(self) -> None:
+        """Put the best weights back."""
+        self.head.load_state_dict(self._kept)
+        self.head.eval()
 
 
 def _fit(
-    head: EvidenceHead,
+    heads: Sequence[EvidenceHead],
     prepared: Sequence[tuple[Drawn, Evidence]],
     stopping: Sequence[_Stopping],
     settings: TrainingSettings,
-    seed: int,
-) -> HeadCourse:
-    """Fit all of one head, its linear part already fitted, and keep its best epoch."""
-    rng = np.random.default_rng(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        kept, losses = copy.deepcopy(head.state_dict()), [_stop_loss(head, stopping, settings)]
-        steps = MAX_EPOCHS * len(prepared)
-        optimiser = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=DECAY)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
-        for epoch in range(1, MAX_EPOCHS + 1):
+    rng: np.random.Generator,
+) -> list[_Course]:
+    """Fit all of each head, its linear part already fitted, and keep its best epoch.
+
+    The heads read the same batches at the same time; none learns of another.
+    """
+    losses = _stop_losses(heads, stopping, settings)
+    courses = [_Course(*pair) for pair in zip(heads, losses, strict=True)]
+    parameters = [one for head in heads for one in head.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=RATE, weight_decay=DECAY)
+    steps = MAX_EPOCHS * len(prepared)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
+    for _ in range(MAX_EPOCHS):
+        running = [one for one in courses if not one.ended]
+        if not running:
+            break
+        fitted = [one.head for one in running]
+        for head in fitted:
             head.train()
-            for place in rng.permutation(len(prepared)):
-                drawn, evidence = prepared[place]
-                nobody = TextQueries.none(*drawn.items.shape)
-                logits = head(drawn.features, evidence.single(), nobody)
-                lost = loss_of(logits, drawn.labels, drawn.weights, settings)
-                optimiser.zero_grad()
-                torch.autograd.backward(lost)
-                optimiser.step()
-                schedule.step()
-            losses.append(_stop_loss(head, stopping, settings))
-            if losses[-1] <= min(losses):
-                kept = copy.deepcopy(head.state_dict())
-            elif epoch - int(np.argmin(losses)) >= PATIENCE:
-                break
-    head.load_state_dict(kept)
-    head.eval()
-    return HeadCourse(tuple(losses), int(np.argmin(losses)))
+        for place in rng.permutation(len(prepared)):
+            drawn, evidence = prepared[place]
+            nobody = TextQueries.none(*drawn.items.shape)
+            told = each_told(fitted, drawn.features, evidence.single(), nobody)
+            lost = [loss_of(one, drawn.labels, drawn.weights, settings) for one in told]
+            # What has ended has no gradient, and the optimiser passes it over.
+            optimiser.zero_grad()
+            torch.autograd.backward(lost)
+            optimiser.step()
+            schedule.step()
+        for course, loss in zip(running, _stop_losses(fitted, stopping, settings), strict=True):
+            course.add(loss)
+    for course in courses:
+        course.end()
+    return courses
 
 
 def _prepared(
@@ -178,13 +219,16 @@ def _stopping(
 
 
 @torch.inference_mode()
-def _stop_loss(
-    head: EvidenceHead, stopping: Sequence[_Stopping], settings: TrainingSettings
-) -> float:
-    head.eval()
-    told = []
+def _stop_losses(
+    heads: Sequence[EvidenceHead], stopping: Sequence[_Stopping], settings: TrainingSettings
+) -> list[float]:
+    """Return each head's mean loss over the lists to stop by."""
+    for head in heads:
+        head.eval()
+    told: list[list[npt.NDArray[np.float32]]] = [[] for _ in heads]
     for lists, evidence in stopping:
         nobody = TextQueries.none(*lists.labels.shape)
-        logits = head(torch.from_numpy(lists.features), evidence, nobody).numpy()
-        told.append(np.where(lists.mask(), logits, np.float32(-np.inf)))
-    return mean_loss([one.lists for one in stopping], told, settings)
+        each = each_told(heads, torch.from_numpy(lists.features), evidence, nobody)
+        for own, logits in zip(told, each.numpy(), strict=True):
+            own.append(np.where(lists.mask(), logits, np.float32(-np.inf)))
+    return [mean_loss([one.lists for one in stopping], one, settings) for one in told]

@@ -150,6 +150,9 @@ class TrainingSettings:
         that are told well already counting less (Lin et al. 2017); ``"pairwise"``: each hit above
         each miss of its list (RankNet, Burges et al. 2005); ``"listwise"``: softmax over a list's
         candidates. All are calibrated afterwards.
+    order_weight
+        The loss of ``"listwise"`` is added so many times to any other objective: each candidate's
+        own chance and the order of the list are then learned together. 0 for nothing.
     focal_gamma
         How fast well-told candidates count less.
     positive_weight
@@ -232,6 +235,7 @@ class TrainingSettings:
     """
 
     objective: Objective = "bce"
+    order_weight: float = 0.0
     focal_gamma: float = 2.0
     positive_weight: float = 1.0
     negatives: int = 31
@@ -289,6 +293,7 @@ class TrainingSettings:
                 "swa_epochs",
                 "checkpoint_steps",
                 "consistency",
+                "order_weight",
                 "focal_gamma",
             ),
             positive=("learning_rate", "head_learning_rate", "max_grad_norm", "positive_weight"),

@@ -34,7 +34,7 @@ def _evidence(n: int, seed: int = 0) -> Evidence:
         mask=mask,
     )
     strengths = torch.rand((n, H, M, WIDTH), generator=generator) * mask[..., None, None]
-    return Evidence(events, strengths)
+    return Evidence.of(events, strengths)
 
 
 def test_shares_are_those_of_a_history_and_none_without_events() -> None:
@@ -53,12 +53,12 @@ def test_padding_says_nothing_even_where_all_events_speak_against() -> None:
     for one in head.parameters():
         torch.nn.init.normal_(one, std=0.3)
     whole = _evidence(20)
-    against = Evidence(whole.events, -whole.strengths)
+    against = Evidence.of(whole.events, -whole.strengths)
     features = torch.randn(20, M, N_FEATURES)
     padded = head(features, against, _present(20))
     for row, there in enumerate(against.events.mask):
         events = against.events
-        alone = Evidence(
+        alone = Evidence.of(
             Events(
                 *(
                     p[row : row + 1, there]
@@ -101,7 +101,7 @@ def test_it_learns_which_kind_of_event_speaks() -> None:
         strengths[rows, places, wanted, 0] = 1.0
         kept = speaks.any(dim=1)
         parts = (events.ages, events.gaps, events.kinds, events.mask)
-        return Evidence(Events(*(part[kept] for part in parts)), strengths[kept]), hit[kept]
+        return Evidence.of(Events(*(part[kept] for part in parts)), strengths[kept]), hit[kept]
 
     head = _head()
     evidence, hit = planted(1, 400)

@@ -175,6 +175,15 @@ def test_the_softmax_of_a_list_by_hand() -> None:
     assert _loss((logits, labels, weights), _settings("listwise")) == pytest.approx(wanted)
 
 
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_order_of_lists_is_added_to_other_objectives(objective: Objective) -> None:
+    rng = np.random.default_rng(0)
+    batch = rng.normal(size=(3, 5)), np.tile([1.0, 0, 0, 1, 0], (3, 1)), np.ones((3, 5))
+    alone, order = _loss(batch, _settings(objective)), _loss(batch, _settings("listwise"))
+    wanted = alone if objective == "listwise" else alone + 2.5 * order
+    assert _loss(batch, _settings(objective, order_weight=2.5)) == pytest.approx(wanted, rel=1e-5)
+
+
 def test_a_list_without_a_pair_is_no_division_by_zero() -> None:
     for objective in OBJECTIVES[2:]:
         assert _loss(([[1.0, 2.0]], [[0, 0]], [[1, 1]]), _settings(objective)) == 0
