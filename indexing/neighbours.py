@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from twofold.indexing.compiled import compiled
 from twofold.indexing.errors import SettingsError
 from twofold.indexing.interactions import Interactions
 from twofold.indexing.ranges import require
+from twofold.indexing.strongest import Walks, strongest, strongest_onward, strongest_shared
 
 Floats = npt.NDArray[np.float32]
 # First item, later item, what each pair counts.
@@ -72,7 +72,9 @@ class NeighbourSettings:
             )
 
 
-def cosine_neighbours(matrix: sp.csr_matrix, settings: NeighbourSettings) -> sp.csr_matrix:
+def cosine_neighbours(
+    matrix: sp.csr_matrix, settings: NeighbourSettings, *, threads: int = 1
+) -> sp.csr_matrix:
     """Return how alike items are by their users, ``float32 (n_items, n_items)``, zero diagonal.
 
     ``shared / (sqrt(users of i * users of j) + shrinkage)``, each item's strongest kept (Sarwar et
@@ -84,28 +86,25 @@ def cosine_neighbours(matrix: sp.csr_matrix, settings: NeighbourSettings) -> sp.
         Users' weights of items; only whether there is one counts.
     settings
         Neighbours an item and shrinkage.
+    threads
+        For speed alone: the bits do not depend on it.
     """
     binary = matrix.copy()
     binary.data = np.ones_like(binary.data, dtype=np.float32)
-    by_item = binary.T.tocsr()
-    users = np.asarray(binary.sum(axis=0)).ravel()
-    parts = []
-    # Blocks of items bound the memory of the product, whatever the number of items.
-    for start in range(0, by_item.shape[0], 4096):
-        shared = (by_item[start : start + 4096] @ binary).tocoo()
-        rows = shared.row + start
-        other = rows != shared.col
-        rows, columns, both = rows[other], shared.col[other], shared.data[other]
-        alike = both / (np.sqrt(users[rows] * users[columns]) + settings.shrinkage)
-        shape = (min(4096, by_item.shape[0] - start), by_item.shape[0])
-        block = sp.coo_matrix((alike, (rows - start, columns)), shape=shape).tocsr()
-        parts.append(_strongest(block, settings.per_item))
-    if not parts:
-        return sp.csr_matrix((0, 0), dtype=np.float32)
-    return sp.vstack(parts).tocsr()
+    users = np.asarray(binary.sum(axis=0), dtype=np.float32).ravel()
+    return strongest_shared(
+        binary.T.tocsr(),
+        binary,
+        settings.per_item,
+        norms=(users, users),
+        shrinkage=settings.shrinkage,
+        threads=threads,
+    )
 
 
-def transitions(log: Interactions, settings: NeighbourSettings) -> sp.csr_matrix:
+def transitions(
+    log: Interactions, settings: NeighbourSettings, *, threads: int = 1
+) -> sp.csr_matrix:
     """Return what followed what, ``float32 (n_items, n_items)``: row first, column later.
 
     Counts of pairs within `reach` steps of one user, faded by distance and divided by the square
@@ -117,26 +116,21 @@ def transitions(log: Interactions, settings: NeighbourSettings) -> sp.csr_matrix
         Interactions; only those that raise an item count.
     settings
         Reach and fade.
+    threads
+        For speed alone: the bits do not depend on it.
     """
     events = log.take(log.weights > 0)
-    users, items, steps = events.users, events.items, events.steps.astype(np.int64)
-    step_of = _dense_steps(users, steps)
-
-    def pairs() -> Iterator[Pairs]:
-        for offset in range(1, len(items)):
-            # Ties put several rows on a step, so rows further apart than `reach` can still be near.
-            span = step_of[offset:] - step_of[:-offset]
-            near = (users[offset:] == users[:-offset]) & (span <= settings.reach)
-            if not near.any():
-                return
-            later = near & (span > 0)
-            counted = settings.fade ** (span[later] - 1.0)
-            yield items[:-offset][later], items[offset:][later], counted
-
-    return _related(_counts(pairs(), log.n_items), items, settings.per_item)
+    steps = _dense_steps(events.users, events.steps.astype(np.int64))
+    worth = settings.fade ** np.arange(settings.reach, dtype=np.float64)
+    walks = Walks(events.users, events.items, steps, worth)
+    return strongest_onward(
+        walks, settings.per_item, scale=_scale(events.items, log.n_items), threads=threads
+    )
 
 
-def onward(followers: sp.csr_matrix, settings: NeighbourSettings) -> sp.csr_matrix:
+def onward(
+    followers: sp.csr_matrix, settings: NeighbourSettings, *, threads: int = 1
+) -> sp.csr_matrix:
     """Return what follows what followed, ``float32 (n_items, n_items)``, zero diagonal.
 
     ``P T``, with ``T`` the transitions and ``P`` the same with rows that add up to 1: the first of
@@ -149,21 +143,14 @@ def onward(followers: sp.csr_matrix, settings: NeighbourSettings) -> sp.csr_matr
         The transitions, ``float32 (n_items, n_items)``.
     settings
         How many an item are kept.
+    threads
+        For speed alone: the bits do not depend on it.
     """
-    first = _strongest(followers.copy(), STEPPED)
+    first = strongest(followers.copy(), STEPPED)
     total = np.maximum(np.asarray(first.sum(axis=1)).ravel(), np.finfo(np.float32).tiny)
     leads = (sp.diags(1 / total) @ first).tocsr()
-    parts = []
-    # Blocks of items bound the memory of the product, whatever the number of items.
-    for start in range(0, leads.shape[0], 4096):
-        reached = (leads[start : start + 4096] @ first).tocoo()
-        other = reached.row + start != reached.col
-        shown = (reached.data[other], (reached.row[other], reached.col[other]))
-        block = sp.coo_matrix(shown, shape=reached.shape).tocsr()
-        parts.append(_strongest(block, settings.per_item))
-    if not parts:
-        return sp.csr_matrix((0, 0), dtype=np.float32)
-    return sp.vstack(parts).tocsr()
+    alike = np.ones(first.shape[0], dtype=np.float32)
+    return strongest_shared(leads, first, settings.per_item, norms=(alike, alike), threads=threads)
 
 
 def covisits(log: Interactions, settings: NeighbourSettings, *, has_times: bool) -> sp.csr_matrix:
@@ -202,7 +189,8 @@ def covisits(log: Interactions, settings: NeighbourSettings, *, has_times: bool)
             yield items[:-offset][same][kept], items[offset:][same][kept], counted[kept]
 
     one_way = _counts(pairs(), log.n_items)
-    return _related(one_way + one_way.T, items, settings.per_item)
+    scale = sp.diags(_scale(items, log.n_items))
+    return strongest((scale @ (one_way + one_way.T) @ scale).tocsr(), settings.per_item)
 
 
 def trending(log: Interactions, settings: NeighbourSettings, *, has_times: bool) -> Floats:
@@ -249,10 +237,9 @@ def _added_up(pairs: Sequence[Pairs], n_items: int) -> sp.csr_matrix:
     return sp.coo_matrix((counted, (first, then)), shape=(n_items, n_items)).tocsr()
 
 
-def _related(counts: sp.csr_matrix, items: npt.NDArray[np.int64], per_item: int) -> sp.csr_matrix:
-    """Return each item's strongest, counts over the square root of both items' events."""
-    scale = sp.diags(1 / np.sqrt(np.maximum(np.bincount(items, minlength=counts.shape[0]), 1)))
-    return _strongest((scale @ counts @ scale).tocsr(), per_item)
+def _scale(items: npt.NDArray[np.int64], n_items: int) -> npt.NDArray[np.float64]:
+    """Return one over the square root of each item's events, 1 where there is none."""
+    return np.asarray(1 / np.sqrt(np.maximum(np.bincount(items, minlength=n_items), 1)))
 
 
 def _dense_steps(
@@ -265,36 +252,3 @@ def _dense_steps(
     new_step = np.concatenate([[True], steps[1:] != steps[:-1]]) | new_user
     running = np.cumsum(new_step)
     return np.asarray(running - running[new_user][np.cumsum(new_user) - 1], dtype=np.int64)
-
-
-def _strongest(matrix: sp.csr_matrix, k: int) -> sp.csr_matrix:
-    """Return the `k` largest entries of each row, indices sorted, ties by lower column."""
-    matrix.sort_indices()
-    kept = _largest(matrix.indptr, matrix.data, k)
-    ends = np.concatenate([[0], np.cumsum(kept)])
-    data = matrix.data[kept].astype(np.float32)
-    indptr = ends[matrix.indptr]
-    return sp.csr_matrix((data, matrix.indices[kept], indptr), shape=matrix.shape)
-
-
-@compiled
-def _largest(
-    starts: npt.NDArray[np.int32], values: npt.NDArray[np.float64], k: int
-) -> npt.NDArray[np.bool_]:
-    """Return which entries are among the `k` largest of their row, the first of equal ones."""
-    kept = np.ones(len(values), dtype=np.bool_)
-    for row in range(len(starts) - 1):
-        start, stop = starts[row], starts[row + 1]
-        if stop - start <= k:
-            continue
-        # Rows of busy catalogues are long: they are cut in two, not sorted.
-        border = np.partition(values[start:stop], stop - start - k)[stop - start - k]
-        room = k
-        for at in range(start, stop):
-            room -= values[at] > border
-        for at in range(start, stop):
-            if values[at] == border and room > 0:
-                room -= 1
-            elif values[at] <= border:
-                kept[at] = False
-    return kept

@@ -312,11 +312,13 @@ def fit_stage_one(
         factors = replace(factors, searched=index_of_factors)
     returns = Returns.of(log, has_times=has_times) if settings.repeat else None
     with progress.step("Relating items"):
-        neighbours = cosine_neighbours(matrix, settings.neighbours)
-        followers = transitions(log, settings.neighbours)
-        visits = covisits(log, settings.neighbours, has_times=has_times)
-        relations = (neighbours, followers, visits, onward(followers, settings.neighbours))
-        popularity = trending(log, settings.neighbours, has_times=has_times)
+        related = settings.neighbours
+        neighbours = cosine_neighbours(matrix, related, threads=threads)
+        followers = transitions(log, related, threads=threads)
+        visits = covisits(log, related, has_times=has_times)
+        further = onward(followers, related, threads=threads)
+        relations = (neighbours, followers, visits, further)
+        popularity = trending(log, related, has_times=has_times)
     return StageOne(factors, *relations, popularity, index, settings, text_map, arrivals, returns)
 
 

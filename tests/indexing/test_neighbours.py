@@ -264,17 +264,3 @@ def test_empty_logs_relate_nothing(n_users: int, n_items: int) -> None:
 def test_senseless_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingsError, match="neighbours"):
         NeighbourSettings(**wrong)  # type: ignore[arg-type]
-
-
-@given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 12), density=st.floats(0, 1))
-def test_of_equal_relations_those_with_the_lower_number_are_kept(
-    seed: int, k: int, density: float
-) -> None:
-    rng = np.random.default_rng(seed)
-    dense = np.round(rng.random((6, 11)), 1) * (rng.random((6, 11)) < density)
-    found = neighbours._strongest(sp.csr_matrix(dense), k).toarray()
-    order = np.argsort(-dense, axis=1, kind="stable")
-    slow = np.zeros_like(dense)
-    for row, columns in enumerate(order[:, :k]):
-        slow[row, columns] = dense[row, columns]
-    np.testing.assert_array_equal(found, slow.astype(np.float32))

@@ -41,6 +41,7 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "focal": {"objective": "focal"},
     "pairwise": {"objective": "pairwise"},
     "listwise": {"objective": "listwise"},
+    "order": {"order_weight": 1.0},
     "class balance": {"positive_weight": 5.0},
     "more negatives": {"negatives": 3},
     "popular negatives": {"popular_negatives": 2},
