@@ -22,6 +22,7 @@ from twofold.indexing.holding_out import hold_out_last, refusals_in
 from twofold.indexing.interactions import Interactions
 from twofold.indexing.ordering import begins_step
 from twofold.indexing.progress import Progress
+from twofold.indexing.tuning import EXACT, IndexSettings
 from twofold.indexing.vectors import VectorIndex
 from twofold.labels_file import LabelPairs, known_before, lists_of_pairs
 from twofold.ranking.alignment import align_factors
@@ -44,6 +45,8 @@ FUSION_USERS = 4000
 MANY_LABELS = 20
 ENOUGH_LISTS = 8000
 MOST_WINDOWS = 8
+# Users times items up to which all are looked at: some seconds.
+SCANNED_PAIRS = 4_000_000_000
 # Predictions vary by a third from user to user: of so many the mean is sure to about 2 %.
 LEVEL_USERS = 400
 
@@ -225,8 +228,11 @@ class Learner:
     settings: Settings
     progress: Progress
 
-    def fitted(self, part: Interactions) -> StageOne:
-        """Return stage one fitted on part of the log."""
+    def fitted(self, part: Interactions, search: IndexSettings | None = None) -> StageOne:
+        """Return stage one fitted on part of the log, its factors searched as the settings say.
+
+        Or as `search` says, where it is given.
+        """
         column = self.dataset.windows[0]
         return fit_stage_one(
             part,
@@ -234,7 +240,7 @@ class Learner:
             self.settings.stage_one,
             has_times=self.dataset.has_times,
             dates=None if column is None else dates_of(self.dataset.table[column]),
-            search=self.settings.index,
+            search=search or self.settings.index,
             seed=self.settings.seed,
             threads=n_threads(self.settings),
             progress=self.progress,
@@ -253,7 +259,10 @@ class Learner:
         if self.dataset.has_times:
             queries = asked_before(queries, labels)
         refusals = refusals_in(self.log, held)
-        return Before(known, self.fitted(known), queries, labels, refusals)
+        # An index that is asked once pays where very many ask.
+        few = len(queries) * known.n_items <= SCANNED_PAIRS
+        early = self.fitted(known, IndexSettings(kind=EXACT) if few else None)
+        return Before(known, early, queries, labels, refusals)
 
     def asked(self, known: Interactions, users: npt.NDArray[np.int64]) -> Queries:
         """Return the queries of users from what is known."""

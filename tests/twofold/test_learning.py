@@ -8,13 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.twofold.small_world import N_EVENTS, N_USERS, build_small, small_tables
+from tests.twofold.small_world import N_EVENTS, N_ITEMS, N_USERS, build_small, small_tables
+from twofold import lessons
 from twofold.embedding import embedded
 from twofold.engine import Engine
 from twofold.indexing.dataset import load_dataset
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Silent
+from twofold.indexing.tuning import IndexSettings
 from twofold.learning import Learned, learn
+from twofold.lessons import Learner
+from twofold.retrieval import stage_one
 from twofold.retrieval.queries import queries_of_users
 from twofold.settings import Settings
 
@@ -89,3 +93,17 @@ def test_served_probabilities_average_to_the_share_of_hits_in_the_windows(
     hits = sum(int(lists.labels.sum()) for lists in learned.lists)
     shown = sum(int((lists.candidates.items >= 0).sum()) for lists in learned.lists)
     assert float(told[served.items >= 0].mean()) == pytest.approx(hits / shown, rel=1e-3)
+
+
+def test_only_where_many_ask_factors_before_a_window_get_an_index(
+    small_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage_one, "SEARCHED", N_ITEMS - 1)
+    settings = replace(small_settings, index=IndexSettings(kind="HNSW8,Flat"))
+    dataset = load_dataset(*small_tables(), settings.data)
+    index, _ = embedded(dataset, settings, None, Silent())
+    learner = Learner(dataset, dataset.interactions, index, settings, Silent())
+    assert learner.fitted(learner.log).factors.index.proposer is not None
+    assert learner.before(1, 0).stage_one.factors.index.proposer is None
+    monkeypatch.setattr(lessons, "SCANNED_PAIRS", N_USERS * N_ITEMS - 1)
+    assert learner.before(1, 0).stage_one.factors.index.proposer is not None
