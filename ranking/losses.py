@@ -22,7 +22,7 @@ def loss_of(logits: Tensor, labels: Tensor, weights: Tensor, settings: TrainingS
     given (Lin et al. 2017, equation 4). ``"pairwise"`` averages ``log(1 + exp(miss - hit))`` over
     the pairs of a list (RankNet, Burges et al. 2005, equation 3). ``"listwise"`` averages the
     softmax cross-entropy of the hits (ListNet, Cao et al. 2007, top-one), weights inside the
-    normalising sum. Of the others, ``"listwise"`` is added `order_weight` times.
+    normalising sum; to the first two it is added `order_weight` times.
 
     Parameters
     ----------
@@ -34,25 +34,19 @@ def loss_of(logits: Tensor, labels: Tensor, weights: Tensor, settings: TrainingS
     settings
         The objective and what belongs to it.
     """
-    if settings.objective == "listwise":
-        return _listwise(logits, labels, weights)
-    lost = _objective(logits, labels, weights, settings)
-    if settings.order_weight:
-        lost = lost + settings.order_weight * _listwise(logits, labels, weights)
-    return lost
-
-
-def _objective(
-    logits: Tensor, labels: Tensor, weights: Tensor, settings: TrainingSettings
-) -> Tensor:
     if settings.objective == "pairwise":
         return _pairwise(logits, labels, weights)
+    if settings.objective == "listwise":
+        return _listwise(logits, labels, weights)
     each = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
     if settings.objective == "focal":
         # exp(-each) is what the true label is given.
         each = each * (1 - torch.exp(-each)).clamp(min=1e-6) ** settings.focal_gamma
     counted = weights * (1 + (settings.positive_weight - 1) * labels)
-    return (each * counted).sum() / weights.sum().clamp(min=1e-9)
+    lost = (each * counted).sum() / weights.sum().clamp(min=1e-9)
+    if settings.order_weight:
+        lost = lost + settings.order_weight * _listwise(logits, labels, weights)
+    return lost
 
 
 def _pairwise(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:

@@ -151,8 +151,8 @@ class TrainingSettings:
         each miss of its list (RankNet, Burges et al. 2005); ``"listwise"``: softmax over a list's
         candidates. All are calibrated afterwards.
     order_weight
-        The loss of ``"listwise"`` is added so many times to any other objective: each candidate's
-        own chance and the order of the list are then learned together. 0 for nothing.
+        The loss of ``"listwise"`` is added so many times to ``"bce"`` and ``"focal"``: each
+        candidate's own chance and the order of the list are then learned together. 0 for nothing.
     focal_gamma
         How fast well-told candidates count less.
     positive_weight
@@ -235,7 +235,7 @@ class TrainingSettings:
     """
 
     objective: Objective = "bce"
-    order_weight: float = 0.0
+    order_weight: float = 0.3
     focal_gamma: float = 2.0
     positive_weight: float = 1.0
     negatives: int = 31

@@ -17,6 +17,7 @@ from implicit.cpu.als import AlternatingLeastSquares
 from sentence_transformers import SentenceTransformer
 from threadpoolctl import threadpool_limits
 
+from twofold.ranking import head_fit
 from twofold.ranking.backbone import Backbone
 from twofold.ranking.head import EvidenceHeads
 from twofold.ranking.model import RankerModel
@@ -140,6 +141,7 @@ def watched() -> Iterator[Watched]:
             watch(RankerModel, name, whose)
         watch(Backbone, "read_alone", whose)
         watch(EvidenceHeads, "forward", whose)
+        watch(head_fit, "each_told", whose)
         watch(torch.autograd, "backward", TRAINING)
         watch(torch.nn.utils, "clip_grad_norm_", TRAINING)
         watch(torch.optim.AdamW, "step", TRAINING)
