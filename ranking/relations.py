@@ -11,8 +11,8 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from sklearn.utils.extmath import randomized_svd
 
+from twofold.indexing.compiled import compiled
 from twofold.indexing.errors import InputError
-from twofold.retrieval.lookup import Places, entries_of
 
 if TYPE_CHECKING:
     from twofold.indexing.artefact import Generation, GenerationWriter
@@ -170,20 +170,12 @@ class Relations:
         there: npt.NDArray[np.bool_],
         candidates: npt.NDArray[np.int64],
     ) -> None:
-        """Write the counted strengths into `out`; all relations are looked up at once."""
-        rows, places = np.nonzero(there)
-        items = history[rows, places]
-        entries = [entries_of(matrix, items) for matrix in self.counted]
-        if not entries:
-            return
-        events = np.concatenate([one.which for one in entries])
-        columns = np.concatenate([one.columns for one in entries])
-        kinds = np.repeat(np.arange(len(entries)), [len(one.which) for one in entries])
-        asked, found = Places(candidates).of(rows[events], columns)
-        kept, kinds = events[asked], kinds[asked]
-        values = np.concatenate([one.values for one in entries])[asked]
-        scales = np.array(self.scales, dtype=np.float32)
-        out[rows[kept], places[kept], found, 2 * kinds] = values / scales[kinds]
+        """Write the counted strengths into `out`."""
+        order = np.argsort(candidates, axis=1, kind="stable")
+        rising = np.take_along_axis(candidates, order, axis=1)
+        for number, (matrix, scale) in enumerate(zip(self.counted, self.scales, strict=True)):
+            table = matrix.indptr, matrix.indices, matrix.data
+            _looked_up(*table, np.float32(scale), history, there, order, rising, out, 2 * number)
 
     def save(self, writer: GenerationWriter) -> None:
         """Write scales and low-rank forms under ``ranker/relations``; stage one has the counts."""
@@ -249,3 +241,39 @@ def _nothing(n_items: int) -> LowRank:
 def _low_rank(left: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -> LowRank:
     """Return one relation of these sides."""
     return LowRank(left.astype(np.float16), right.astype(np.float16), (left.shape[1],))
+
+
+@compiled
+def _looked_up(
+    starts: npt.NDArray[np.int32],
+    columns: npt.NDArray[np.int32],
+    values: Floats,
+    scale: np.float32,
+    history: npt.NDArray[np.int64],
+    there: npt.NDArray[np.bool_],
+    order: npt.NDArray[np.int64],
+    rising: npt.NDArray[np.int64],
+    out: Floats,
+    place: int,
+) -> None:
+    """Write the entries from events to candidates, over `scale`, into one place of `out`.
+
+    Both an item's entries and a query's candidates rise, and are walked side by side; `order` says
+    where each candidate stands.
+    """
+    for query in range(len(history)):
+        first = np.searchsorted(rising[query], 0)
+        for event in range(history.shape[1]):
+            if not there[query, event]:
+                continue
+            at, stop = starts[history[query, event]], starts[history[query, event] + 1]
+            candidate = first
+            while at < stop and candidate < rising.shape[1]:
+                apart = columns[at] - rising[query, candidate]
+                if apart < 0:
+                    at += 1
+                elif apart > 0:
+                    candidate += 1
+                else:
+                    out[query, event, order[query, candidate], place] = values[at] / scale
+                    candidate += 1
