@@ -65,6 +65,9 @@ class Cell:
         Names of cells that must be finished before, and whose fingerprints count in its own.
     keeps
         Whether it keeps arrays.
+    reads
+        The settings that it depends on, sections such as ``data`` or single ones such as
+        ``stage_one.repeat``; empty for all. A setting of no concern makes no row stale.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Cell:
     sources: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     keeps: bool = False
+    reads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

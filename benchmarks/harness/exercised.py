@@ -12,6 +12,7 @@ from benchmarks.harness.fingerprints import code_of
 from twofold.evaluation.hardware import library_versions
 from twofold.indexing.artefact import open_artefact
 from twofold.indexing.durable import canonical_json
+from twofold.indexing.errors import InputError
 from twofold.settings import Settings
 
 HARNESS = "benchmarks/harness/running.py"
@@ -26,7 +27,7 @@ class Exercised:
     code
         Source -> hash of what its Python code does.
     settings
-        Hash of all settings, and of what else a cell depends on.
+        Hash of the settings that a cell reads, and of what else it depends on.
     data
         Fingerprint of the data.
     versions
@@ -79,7 +80,7 @@ def exercised(suite: str, plan: Plan, cells: Mapping[str, Cell]) -> dict[str, Ex
     code = {name: code_of([name])[:16] for name in sources}
     versions, out = library_versions(), dict[str, Exercised]()
     for name, cell in cells.items():
-        told = {"settings": told_settings(cell.settings), "cell": dict(cell.also), **also}
+        told = {"settings": read_settings(cell), "cell": dict(cell.also), **also}
         out[name] = Exercised(
             {one: code[one] for one in (*cell.sources, HARNESS)},
             _hash(told),
@@ -98,6 +99,28 @@ def told_settings(settings: Settings) -> dict[str, Any]:
         known = str(open_artefact(training.init_from).manifest["content_hash"])
         training = replace(training, init_from=known)
     return asdict(replace(settings, ranker=replace(settings.ranker, training=training)))
+
+
+def read_settings(cell: Cell) -> dict[str, Any]:
+    """Return the settings that a cell depends on, ``section.key`` -> value, or all as a tree.
+
+    Raises
+    ------
+    InputError
+        If it names one that there is not.
+    """
+    told = told_settings(cell.settings)
+    if not cell.reads:
+        return told
+    out = {}
+    for name in cell.reads:
+        found: Any = told
+        for key in name.split("."):
+            if not isinstance(found, Mapping) or key not in found:
+                raise InputError(f"cell '{cell.name}' reads the setting {name}, which there is not")
+            found = found[key]
+        out[name] = found
+    return out
 
 
 def own_settings(settings: Settings) -> dict[str, Any]:

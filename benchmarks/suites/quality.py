@@ -47,6 +47,8 @@ PAIRING = (
     *("benchmarks/stands/pairing.py", "benchmarks/stands/kept_lists.py", "evaluation/metrics.py"),
     *("evaluation/significance.py", "evaluation/intervals.py"),
 )
+# What a peer is given: the data, and the queries of a test.
+ASKED = ("data", "seed", "threads", "stage_one.max_history", "stage_one.repeat")
 QUICK_USERS, QUICK_PEERS, QUICK_TRIALS = 200, ("popularity", "implicit ALS", "buy again"), 1
 QUICK = (
     *("windows=1", "ranker.rerank=20", "ranker.training.max_epochs=1"),
@@ -59,9 +61,9 @@ def _cells(plan: Plan) -> list[Cell]:
     stand = _Stand(plan)
     settings = stand.settings
     cells = [
-        Cell(LEAKS, stand.leaks, settings, sources=("evaluation/leaks.py", *CUTS)),
+        Cell(LEAKS, stand.leaks, settings, reads=ASKED, sources=("evaluation/leaks.py", *CUTS)),
         Cell(OURS, Ours(plan, settings, stand.most), settings, sources=LEARNS, keeps=True),
-        Cell(PAIRS, Pairs(OURS), settings, sources=PAIRING, needs=(OURS,)),
+        Cell(PAIRS, Pairs(OURS), settings, reads=("seed",), sources=PAIRING, needs=(OURS,)),
     ]
     for peer in stand.peers:
         cells += stand.of_peer(peer)
@@ -149,6 +151,7 @@ class _Stand:
                     Trial(self.of_validation, peer, one, before),
                     self.settings,
                     also={"peer": dict(one)},
+                    reads=ASKED,
                     sources=sources,
                     needs=before,
                 )
@@ -158,6 +161,7 @@ class _Stand:
             peer.name,
             Best(self.of_test, split_of(self.plan).name, peer, names),
             self.settings,
+            reads=ASKED,
             sources=sources,
             needs=names,
             keeps=True,
@@ -166,6 +170,7 @@ class _Stand:
             f"{PAIRS}: {peer.name}",
             Pairs(OURS, peer.name),
             self.settings,
+            reads=("seed",),
             sources=PAIRING,
             needs=(OURS, peer.name),
         )

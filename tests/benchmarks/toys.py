@@ -27,6 +27,7 @@ class Toy:
 
     folder: Path
     also: int = 0
+    overrides: tuple[str, ...] = ()
 
     @property
     def suite(self) -> Suite:
@@ -42,11 +43,11 @@ class Toy:
         (self.folder / f"{cell}.does").write_text(does)
 
     def cells(self, plan: Plan) -> list[Cell]:
-        settings, also = plan.settings(), {"also": self.also}
+        settings, also = plan.settings(*self.overrides), {"also": self.also}
         return [
             Cell(FIRST, self.first, settings, also, (SOURCE,), keeps=True),
             Cell(SECOND, self.second(plan), settings, {}, (SOURCE,), (FIRST,)),
-            Cell(THIRD, self.third, settings),
+            Cell(THIRD, self.third, settings, reads=("seed", "stage_one.repeat")),
         ]
 
     def first(self, place: Place) -> Iterator[Row]:

@@ -75,6 +75,29 @@ def test_settings_that_change_are_told(reasons: Reasons, toy: Toy) -> None:
     assert told == {FIRST: ("settings",), SECOND: ("'first' must run anew",), THIRD: ()}
 
 
+@pytest.mark.parametrize(
+    ("change", "third"),
+    [
+        ("stage_one.max_history=3", ()),
+        ("stage_one.repeat=true", ("settings",)),
+        ("seed=7", ("settings",)),
+    ],
+)
+def test_settings_that_a_cell_does_not_read_leave_it_standing(
+    reasons: Reasons, toy: Toy, change: str, third: tuple[str, ...]
+) -> None:
+    told = reasons(replace(toy, overrides=(change,)).suite)
+    assert told[FIRST] == ("settings",)
+    assert told[THIRD] == third
+
+
+def test_a_setting_that_there_is_not_cannot_be_read(toy: Toy, runs: Runs) -> None:
+    plan = runs().plan
+    cell = replace(toy.cells(plan)[0], reads=("stage_one.repeats",))
+    with pytest.raises(InputError, match=r"'first' reads the setting stage_one\.repeats"):
+        exercising.exercised("toy", plan, {FIRST: cell})
+
+
 def test_data_that_changes_is_told(reasons: Reasons, tmp_path: Path) -> None:
     file = tmp_path / "tables" / "interactions.parquet"
     pl.read_parquet(file).head(-1).write_parquet(file)
