@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +13,7 @@ import numpy.typing as npt
 from twofold.indexing.errors import ArtefactError, InputError
 from twofold.indexing.fresh_rows import FreshRows, by_numpy, fill, ordered
 from twofold.indexing.generation import AGAIN
-from twofold.indexing.gpu import on_gpu
+from twofold.indexing.gpu import gpu_search
 from twofold.indexing.inner_products import products, products_at
 from twofold.indexing.item_set import ItemSet
 from twofold.indexing.proposers import Proposer, faiss_module, threads_for
@@ -45,8 +44,9 @@ class VectorIndex:
 
     FAISS proposes, scores computed in one fixed order decide. Searched exactly, a query's result is
     the same on a CPU and a GPU, alone or in a batch. With a proposer some of the nearest may be
-    missed, as many as it was tuned for; a GPU needs none and looks at all. In a process forked from
-    the one that made it, numpy looks at all.
+    missed, as many as it was tuned for; a GPU takes only some kinds of it, see
+    :func:`~twofold.indexing.gpu.gpu_search`, and looks at all instead of others. In a process
+    forked from the one that made it, numpy looks at all.
 
     Parameters
     ----------
@@ -71,10 +71,9 @@ class VectorIndex:
         self.flat, self._unit = flat, unit
         self.proposer = proposer
         self._vectors: Float32s = np.asarray(_Memory(flat))
-        self._gpu = on_gpu(flat, device)
+        self._asked = device
+        self._gpu = gpu_search(flat, proposer, device)
         self._fresh = FreshRows(np.zeros(0, dtype=np.int64), self._vectors, len(self._vectors))
-        # FAISS's GPU indexes must not be used by two threads at once; its CPU indexes may.
-        self._gpu_lock = threading.Lock()
         self._process = os.getpid()
 
     @classmethod
@@ -164,12 +163,13 @@ class VectorIndex:
         """Return the same vectors, searched through a proposer, or all of them without one."""
         other = copy(self)
         other.proposer = proposer
+        other._gpu = gpu_search(self.flat, proposer, self._asked)
         return other
 
     def on_cpu(self) -> VectorIndex:
         """Return the same index, searched in main memory."""
         other = copy(self)
-        other._gpu = None
+        other._asked, other._gpu = "cpu", None
         return other
 
     def with_vectors(self, vectors: Float32s, changed: Int64s) -> VectorIndex:
@@ -318,9 +318,7 @@ class VectorIndex:
             # After a fork neither FAISS's threads nor a GPU's context exist: a search would hang.
             return by_numpy(queries, self._vectors[: self._fresh.n_built], width, among)
         if self._gpu is not None and among is None and width <= GPU_K:
-            with self._gpu_lock:
-                scores, items = self._gpu.search(queries, width)
-            return scores, items
+            return self._gpu.search(queries, min(width * max(1, self._gpu.over), GPU_K))
         with threads_for(len(queries)):
             if self.proposer is not None:
                 return self.proposer.search(queries, k + MARGIN, among)
@@ -340,7 +338,7 @@ class VectorIndex:
         `there` is how many could be found, `n_held` how many of them FAISS could propose.
         """
         k, width = scores.shape[1], proposed.shape[1]
-        if self.proposer is not None and self._gpu is None:
+        if self.proposer is not None and not (self._gpu and self._gpu.looks_at_all):
             # A set of items may hide from it: where k exist, k come.
             return np.flatnonzero(np.isneginf(scores[:, min(k, there) - 1]))
         if width >= n_held:

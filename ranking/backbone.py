@@ -48,6 +48,11 @@ class Backbone(nn.Module):
         """The layers in which candidates look at the history."""
         return [layer for layer in list(self.layers)[self.n_lower :] if isinstance(layer, Layer)]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and what is read has to be."""
+        return self.embeddings.words.weight.device
+
     def joint_weights(self) -> set[str]:
         """Return the names of the weights that candidates and history are read with together."""
         joint = tuple(f"layers.{n}." for n in range(self.n_lower, self.shape.layers))

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from twofold.ranking.devices import moved
 from twofold.ranking.head import GAPS, Events, Evidence, TextQueries
 from twofold.ranking.items import ItemTables
 from twofold.ranking.model import History, SoftItems
@@ -204,8 +205,8 @@ def evidence_batch(
     """
     recent = queries.last(max_history)
     past, events = _padded(recent, recent.lengths())
-    strengths = items.relations.between(past, events.mask.numpy(), candidates)
-    return Evidence.of(events, torch.from_numpy(strengths))
+    strengths = items.strengths(past, events.mask.numpy(), candidates)
+    return Evidence.of(moved(events, strengths.device), strengths)
 
 
 def text_queries(likeness: npt.NDArray[np.float32]) -> TextQueries:
@@ -215,7 +216,7 @@ def text_queries(likeness: npt.NDArray[np.float32]) -> TextQueries:
     """
     which = np.isfinite(likeness).any(axis=1)
     known = np.where(np.isfinite(likeness), likeness, np.float32(0))
-    return TextQueries(torch.from_numpy(which), torch.from_numpy(known))
+    return TextQueries(torch.from_numpy(which), torch.from_numpy(known), spoken=bool(which.any()))
 
 
 def gap_buckets(queries: Queries) -> npt.NDArray[np.int64]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from twofold.indexing.durable import sync_file, sync_folder
+from twofold.ranking.devices import moved
 
 NAME = "training.safetensors"
 
@@ -37,6 +39,15 @@ class Checkpoint:
         """Return the tensors under a name, their own names without it."""
         head = f"{name}/"
         return {key[len(head) :]: one for key, one in self.tensors.items() if key.startswith(head)}
+
+    def on(self, device: torch.device) -> Checkpoint:
+        """Return the same in the memory of a device; single numbers, read here, stay."""
+        return replace(
+            self,
+            tensors={
+                name: moved(one, device) if one.dim() else one for name, one in self.tensors.items()
+            },
+        )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twofold.ranking.ranker import Ranker
-from twofold.ranking.runtime import RUNTIMES
+from twofold.ranking.runtime import runnable
 from twofold.retrieval.candidates import Candidates
 from twofold.retrieval.queries import Queries
 
@@ -59,7 +59,7 @@ def measure_runtimes(
     queries: Queries,
     candidates: Candidates,
     *,
-    runtimes: Sequence[str] = tuple(RUNTIMES),
+    runtimes: Sequence[str] | None = None,
     rounds: int = ROUNDS,
 ) -> tuple[Measured, ...]:
     """Return how each runtime scores lists, one list at a time, the runtimes taking turns.
@@ -71,10 +71,11 @@ def measure_runtimes(
     queries, candidates
         Lists as they are served, at least one.
     runtimes
-        Names of the runtimes.
+        Names of the runtimes; ``None`` for all that this machine can compute in.
     rounds
         How often each list is scored.
     """
+    runtimes = runnable() if runtimes is None else runtimes
     # Each list is scored several times over: as if nothing were known of its history.
     ranker = ranker.forgetting()
     with_each = {name: ranker.with_runtime(name) for name in dict.fromkeys((REFERENCE, *runtimes))}

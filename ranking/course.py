@@ -14,6 +14,7 @@ from torch import Tensor
 from twofold.ranking.adapters import Adapter, adapted
 from twofold.ranking.averaging import WeightMean, copied, mean_of, put, standing_in
 from twofold.ranking.checkpoints import Checkpoint
+from twofold.ranking.devices import moved
 from twofold.ranking.labelled import Batch
 from twofold.ranking.model import RankerModel
 from twofold.ranking.noise import Noise
@@ -26,6 +27,11 @@ from twofold.ranking.training_settings import TrainingSettings
 
 class Lesson(Protocol):
     """What a model is trained to do."""
+
+    @property
+    def model(self) -> RankerModel:
+        """The model."""
+        ...
 
     def batches(self, rng: np.random.Generator) -> Sequence[Batch]:
         """Return the batches of an epoch, each time in another order, as many as always."""
@@ -99,19 +105,19 @@ def batch_gradients(
     share
         What the gradient is multiplied by.
     """
-    rng = np.random.default_rng(seed)
+    rng, device = np.random.default_rng(seed), lesson.model.device
     reading = lesson.read(batch, rng)
     drawn = int(rng.integers(2**31))
     torch.manual_seed(drawn)
 
     def logits(noise: Noise | None) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16):
             return lesson.logits(reading, noise).float()
 
     return leave_gradients(
         logits,
         lambda told: lesson.loss(reading, told),
-        reading.batch.drawn.weights,
+        moved(reading.batch.drawn.weights, device),
         settings,
         share=share,
         seed=drawn,
@@ -266,6 +272,7 @@ class Course:
 
     def restore(self, found: Checkpoint) -> None:
         """Go on from a checkpoint."""
+        found = found.on(self.model.device)
         put(found.part("weights"), self.weights)
         remember(self.model, self.optimiser, found.part("moments"))
         self.step = int(found.about["step"])

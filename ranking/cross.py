@@ -10,7 +10,7 @@ et al. 2020).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twofold.ranking.backbone import padding_bias
-from twofold.ranking.layers import HIDDEN, Layer
+from twofold.ranking.layers import HIDDEN, Layer, attend
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,13 @@ class Blocks:
         States of all tokens of all blocks, block after block, ``float32 (n_tokens, d)``.
     lengths
         Tokens a block, at least 1, ``int64 (n_blocks,)``.
+    longest
+        The largest of them: so that nobody has to wait for a device to tell.
     """
 
     states: Tensor
     lengths: Tensor
+    longest: int
 
 
 class Digest(NamedTuple):
@@ -60,6 +63,13 @@ class Digest(NamedTuple):
     queries: Tensor
     gathered: Tensor
     mass: Tensor
+
+    @classmethod
+    def parted(cls, vectors: Tensor, masses: Tensor, hidden: int) -> Digest:
+        """Return digests of what is stored: the first three beside each other, and the masses."""
+        looked = (vectors.shape[1] - hidden) // 2
+        readers, queries, gathered = torch.split(vectors, [hidden, looked, looked], dim=1)
+        return cls(readers, queries, gathered, masses)
 
 
 @dataclass(frozen=True)
@@ -166,7 +176,6 @@ def read_candidates(layers: list[Layer], blocks: Blocks, memory: HistoryMemory) 
 def _read_whole(layers: list[Layer], blocks: Blocks, memory: HistoryMemory) -> Blocks:
     """Return the blocks after layers in which all of their tokens look at the history."""
     layout = _Layout.of(blocks, layers[0].causal)
-    packed = layout.mask.flatten().nonzero().squeeze(1)
     bias = _joint_bias(memory.bias, layout.mask)
     states = blocks.states
     for layer, history in zip(layers, memory.keys_values[:-1], strict=True):
@@ -175,20 +184,22 @@ def _read_whole(layers: list[Layer], blocks: Blocks, memory: HistoryMemory) -> B
         own = tuple(one[layout.rows] for one in layer.keys_values(entered, layout.places))
         hidden = _hidden(layer, bias, layout, memory.places)
         gathered = _look(queries, own, history, hidden)
-        states = layer.finish(states, gathered.flatten(0, 1)[packed])
-    return Blocks(states, blocks.lengths)
+        states = layer.finish(states, gathered.flatten(0, 1)[layout.packed])
+    return replace(blocks, states=states)
 
 
 class _Layout(NamedTuple):
     """Where packed blocks stand.
 
     Rows of a padded rectangle and which of them are tokens ``(n_blocks, T)``, each token's place
-    in its block ``(n_tokens,)``, and the token that a block is read off ``(n_blocks,)``.
+    in its block and in the rectangle ``(n_tokens,)``, and the token that a block is read off
+    ``(n_blocks,)``.
     """
 
     rows: Tensor
     mask: Tensor
     places: Tensor
+    packed: Tensor
     readers: Tensor
 
     @classmethod
@@ -196,13 +207,29 @@ class _Layout(NamedTuple):
         lengths, device = blocks.lengths, blocks.states.device
         ends = torch.cumsum(lengths, 0)
         first = ends - lengths
-        within = torch.arange(int(lengths.max()), device=device)
+        within = torch.arange(blocks.longest, device=device)
         mask = within[None, :] < lengths[:, None]
         # Padding points at the block's own first token: any valid row will do, the mask hides it.
         rows = torch.where(mask, first[:, None] + within, first[:, None])
-        places = torch.arange(len(blocks.states), device=device)
-        places = places - first.repeat_interleave(lengths, output_size=len(places))
-        return cls(rows, mask, places, ends - 1 if causal else first)
+        n_tokens = len(blocks.states)
+        block = block_of_tokens(lengths, n_tokens)
+        places = torch.arange(n_tokens, device=device) - first[block]
+        packed = block * blocks.longest + places
+        return cls(rows, mask, places, packed, ends - 1 if causal else first)
+
+
+def block_of_tokens(lengths: Tensor, n_tokens: int) -> Tensor:
+    """Return the number of the block that each token is of, ``int64 (n_tokens,)``.
+
+    Parameters
+    ----------
+    lengths
+        Tokens a block, ``int64 (n_blocks,)``.
+    n_tokens
+        Their sum.
+    """
+    numbers = torch.arange(len(lengths), device=lengths.device)
+    return numbers.repeat_interleave(lengths, output_size=n_tokens)
 
 
 def _joint_bias(history: Tensor, mask: Tensor) -> Tensor:
@@ -234,11 +261,11 @@ def _look(
         for past in history
     )
     keys, values = (one.transpose(1, 2) for one in own)
-    gathered = F.scaled_dot_product_attention(
+    gathered = attend(
         queries.transpose(1, 2),
         torch.cat([past_keys, keys], dim=2),
         torch.cat([past_values, values], dim=2),
-        attn_mask=bias,
+        bias,
     )
     return gathered.transpose(1, 2).flatten(2)
 
@@ -322,7 +349,7 @@ def read_digests(layer: Layer, blocks: Digest, memory: HistoryMemory) -> Tensor:
     bias = memory.bias
     if layer.window:
         # Layers with windows are not causal: their readers stand at 0.
-        reader = torch.zeros_like(memory.places[:, :1])
+        reader = memory.places.new_zeros((n_queries, 1))
         bias = bias + layer.out_of_sight(reader, memory.places)
     past = blocks.queries.view(by_head).transpose(1, 2) @ keys.transpose(2, 3) + bias
     own = blocks.mass.view(n_queries, -1, heads, 1).transpose(1, 2)

@@ -15,6 +15,7 @@ from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
 from twofold.ranking.caches import RowCache
 from twofold.ranking.cross import Digest
+from twofold.ranking.devices import moved
 from twofold.ranking.items import ItemTables
 from twofold.ranking.model import ModelShape, RankerModel
 from twofold.ranking.stored import Form, Rows, empty_rows, open_rows
@@ -68,7 +69,7 @@ class Digests:
     def of(self, items: Int64s) -> Digest:
         """Return the digests of items ``(n,)``."""
         masses = torch.from_numpy(self.masses[items])
-        return _parted(self.vectors.of(items), masses, self.soft.width)
+        return Digest.parted(self.vectors.of(items), masses, self.soft.width)
 
     def soft_of(self, items: Int64s) -> Tensor:
         """Return the soft tokens of any shape ``(...)`` of items, ``float32 (..., d)``."""
@@ -124,7 +125,8 @@ class DigestsOnDemand:
         """Return the digests of items ``(n,)``."""
         rows = torch.from_numpy(self._cache.of(items, self._rows, self._tables.editions))
         width = _width(self._model.shape)
-        return _parted(rows[:, :width], rows[:, width:], self._model.shape.backbone.hidden)
+        hidden = self._model.shape.backbone.hidden
+        return Digest.parted(rows[:, :width], rows[:, width:], hidden)
 
     def soft_of(self, items: Int64s) -> Tensor:
         """Return the soft tokens of any shape ``(...)`` of items, ``float32 (..., d)``."""
@@ -142,12 +144,6 @@ class DigestsOnDemand:
 
 def _width(shape: ModelShape) -> int:
     return shape.backbone.hidden + 2 * shape.backbone.attention_width
-
-
-def _parted(vectors: Tensor, masses: Tensor, hidden: int) -> Digest:
-    looked = (vectors.shape[1] - hidden) // 2
-    readers, queries, gathered = torch.split(vectors, [hidden, looked, looked], dim=1)
-    return Digest(readers, queries, gathered, masses)
 
 
 @torch.inference_mode()
@@ -194,10 +190,10 @@ def digest_items(
             places = order[start : start + BATCH_ITEMS]
             which = items[places]
             states, lengths = tables.token_states(which, model.backbone)
-            parts = tables.soft(which)
-            found = model.digest(model.blocks(states, lengths, parts))
-            vectors.put(places, torch.cat(found[:3], dim=1).numpy())
-            masses[places] = found.mass.numpy()
-            soft.put(places, model.soft(parts).numpy())
+            parts = moved(tables.soft(which), model.device)
+            found = model.digest(model.blocks(moved(states, model.device), lengths, parts))
+            vectors.put(places, torch.cat(found[:3], dim=1).cpu().numpy())
+            masses[places] = found.mass.cpu().numpy()
+            soft.put(places, model.soft(parts).cpu().numpy())
             task.advance(len(places))
     return Digests(vectors, masses, soft)

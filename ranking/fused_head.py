@@ -27,7 +27,7 @@ class FusedHeads(EvidenceHeads):
 
     def forward(self, features: Tensor, evidence: Evidence, texts: TextQueries) -> Tensor:
         """Return mean logits, ``float32 (B, m)``; parameters as of a single head."""
-        if bool(texts.which.any()):
+        if texts.spoken:
             return super().forward(features, evidence, texts)
         out: Tensor = self.whole(features, evidence, texts)
         return out

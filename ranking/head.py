@@ -99,15 +99,18 @@ class TextQueries:
     likeness
         Cosine of the query's and the candidate's text vectors, ``float32 (B, m)``; read where
         `which` is true.
+    spoken
+        Whether any is a text: so that nobody has to wait for a device to tell.
     """
 
     which: Tensor
     likeness: Tensor
+    spoken: bool = True
 
     @classmethod
     def none(cls, n: int, m: int) -> TextQueries:
         """Return that none of `n` queries with `m` candidates each is a text."""
-        return cls(torch.zeros(n, dtype=torch.bool), torch.zeros(n, m))
+        return cls(torch.zeros(n, dtype=torch.bool), torch.zeros(n, m), spoken=False)
 
 
 class EvidenceHead(nn.Module):
@@ -212,7 +215,7 @@ class EvidenceHead(nn.Module):
             The strongest of each relation, ``float32 (B, m, n_relations)``.
         """
         # In training every weight takes part in every step.
-        spoken = self.training or bool(texts.which.any())
+        spoken = self.training or texts.spoken
         is_text = texts.which[:, None, None]
         told = torch.cat([mean.flatten(2), strongest], dim=-1)
         if spoken:

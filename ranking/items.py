@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,13 @@ from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress, Silent
 from twofold.ranking.backbone import Backbone
 from twofold.ranking.caches import RowCache
+from twofold.ranking.devices import moved
 from twofold.ranking.model import SoftItems
 from twofold.ranking.relations import Relations
 from twofold.ranking.stored import Form, Rows, empty_rows
+
+if TYPE_CHECKING:
+    from twofold.ranking.placed import PlacedItems
 
 DEFAULT_LONGEST = 64
 
@@ -156,6 +160,8 @@ class ItemTables:
         A number for each item as it is now, that no other item and no other text of it has: what is
         kept of earlier requests is kept under it. ``int64 (n_items,)``, ``None`` for the items'
         own numbers.
+    placed
+        Copies of the tables in the memory of a device, which are then read in their place.
     """
 
     tokens: ItemTokens
@@ -165,6 +171,7 @@ class ItemTables:
     states: Rows | None = None
     on_demand: StatesOnDemand | None = None
     editions: npt.NDArray[np.int64] | None = None
+    placed: PlacedItems | None = None
 
     def __post_init__(self) -> None:
         sizes = {len(self.tokens), len(self.texts), len(self.factors)}
@@ -176,6 +183,8 @@ class ItemTables:
     def soft(self, items: npt.NDArray[np.int64]) -> SoftItems:
         """Return the soft items of any shape of item numbers; -1 gives those of item 0."""
         safe = np.maximum(items, 0)
+        if self.placed is not None and self.placed.texts and self.placed.factors:
+            return SoftItems(self.placed.texts.read(safe), self.placed.factors.read(safe))
         return SoftItems(
             torch.from_numpy(np.ascontiguousarray(self.texts[safe], dtype=np.float32)),
             torch.from_numpy(np.ascontiguousarray(self.factors[safe], dtype=np.float32)),
@@ -186,11 +195,24 @@ class ItemTables:
     ) -> tuple[Tensor, Tensor]:
         """Return packed lower-layer states ``(n_tokens, d)`` and lengths ``(n,)`` of items."""
         lengths = torch.from_numpy(self.tokens.lengths()[items])
+        if self.placed is not None and self.placed.states is not None:
+            return self.placed.states.read(self.tokens.rows(items)), lengths
         if self.states is not None:
             return self.states.of(self.tokens.rows(items)), lengths
         if self.on_demand is not None:
             return self.on_demand.of(items, self.editions), lengths
         return lower_states(backbone, self.tokens, items), lengths
+
+    def strengths(
+        self,
+        history: npt.NDArray[np.int64],
+        there: npt.NDArray[np.bool_],
+        candidates: npt.NDArray[np.int64],
+    ) -> Tensor:
+        """Return how history items go with candidates, as :meth:`Relations.between` does."""
+        if self.placed is not None:
+            return self.placed.strengths(self.relations, history, there, candidates)
+        return torch.from_numpy(self.relations.between(history, there, candidates))
 
 
 class StatesOnDemand:
@@ -242,7 +264,7 @@ class StatesOnDemand:
     def _rows(self, items: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         there = self._there(items)
         out = np.zeros((*there.shape, self._backbone.shape.hidden), dtype=np.float32)
-        out[there] = lower_states(self._backbone, self._tokens, items).numpy()
+        out[there] = lower_states(self._backbone, self._tokens, items).cpu().numpy()
         return out.reshape(len(items), -1)
 
     def _there(self, items: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
@@ -267,7 +289,8 @@ def learned_states(
     lengths = tokens.lengths()
     ends = np.cumsum(lengths[distinct])
     packed = ItemTokens(tokens.tokens, ends - lengths[distinct], ends=ends)
-    return states[torch.from_numpy(packed.rows(where))], torch.from_numpy(lengths[items])
+    rows = moved(torch.from_numpy(packed.rows(where)), states.device)
+    return states[rows], torch.from_numpy(lengths[items])
 
 
 def _read_alone(backbone: Backbone, tokens: ItemTokens, items: npt.NDArray[np.int64]) -> Tensor:
@@ -276,8 +299,9 @@ def _read_alone(backbone: Backbone, tokens: ItemTokens, items: npt.NDArray[np.in
     mask = np.arange(longest)[None, :] < lengths[:, None]
     padded = np.zeros(mask.shape, dtype=np.int64)
     padded[mask] = tokens.tokens[tokens.rows(items)]
-    there = torch.from_numpy(mask)
-    return backbone.read_alone(torch.from_numpy(padded), there)[there]
+    given = (torch.from_numpy(one) for one in (padded, mask, np.flatnonzero(mask)))
+    numbers, there, packed = moved(tuple(given), backbone.device)
+    return backbone.read_alone(numbers, there).flatten(0, 1)[packed]
 
 
 def compute_states(
@@ -302,7 +326,7 @@ def compute_states(
             size = np.arange(1, len(order) - start + 1) * lengths[order[start:]]
             count = max(1, int(np.searchsorted(size, batch_tokens, side="right")))
             items = order[start : start + count]
-            out.put(tokens.rows(items), lower_states(backbone, tokens, items).numpy())
+            out.put(tokens.rows(items), lower_states(backbone, tokens, items).cpu().numpy())
             start += count
             task.advance(count)
     return out

@@ -147,6 +147,22 @@ def make_norm(shape: BackboneShape, width: int) -> nn.Module:
     return nn.LayerNorm(width, eps=shape.norm_eps, bias=shape.norm_bias)
 
 
+def attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+    """Return what queries gather, in the precision of the values, ``(..., T, size)``.
+
+    Parameters
+    ----------
+    queries, keys, values
+        ``(..., T, size)`` and ``(..., S, size)``; values in half precision make all be read so.
+    bias
+        Added to their scores, 0 or very negative, to be spread over ``(..., T, S)``.
+    """
+    if values.dtype == torch.float16:
+        queries, keys = queries.half(), keys.half()
+        bias = bias.clamp(min=torch.finfo(torch.float16).min).half()
+    return F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias)
+
+
 class Embeddings(nn.Module):
     """Word embeddings; with absolute positions also those and the first token type's."""
 
@@ -349,7 +365,7 @@ class Layer(nn.Module):
         keys, values = (one.transpose(1, 2) for one in self.keys_values(entered, places))
         if self.causal or self.window:
             bias = bias + self.hidden_from(states.shape[1], places)
-        gathered = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias)
+        gathered = attend(queries, keys, values, bias)
         out = self.finish(states, gathered.transpose(1, 2).flatten(2))
         return out, keys, values
 

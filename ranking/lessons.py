@@ -14,6 +14,7 @@ from torch import Tensor
 
 from twofold.indexing.errors import InputError
 from twofold.ranking.augmenting import drawn_tables
+from twofold.ranking.devices import moved
 from twofold.ranking.items import ItemTables
 from twofold.ranking.labelled import Batch, Labelled, batches
 from twofold.ranking.lists import Lists, mean_ndcg
@@ -85,7 +86,8 @@ class FromLabels:
     def loss(self, reading: Reading, logits: Tensor) -> Tensor:
         """Return the loss of a batch."""
         drawn = reading.batch.drawn
-        lost = loss_of(logits, drawn.labels, drawn.weights, self.settings.training)
+        labels, weights = moved((drawn.labels, drawn.weights), logits.device)
+        lost = loss_of(logits, labels, weights, self.settings.training)
         return lost * reading.weight
 
     def measure(self) -> dict[str, float]:
@@ -189,10 +191,10 @@ class FromTeachers:
         """Return the mean squared distance from what the teachers say."""
         with torch.no_grad():
             told = [
-                batch_logits(one.model, reading._replace(tables=one.tables))
+                moved(batch_logits(one.model, reading._replace(tables=one.tables)), logits.device)
                 for one in self.teachers[reading.part]
             ]
-        there = torch.from_numpy(reading.batch.items >= 0)
+        there = moved(torch.from_numpy(reading.batch.items >= 0), logits.device)
         return (logits - torch.stack(told).mean(dim=0)).square()[there].mean()
 
     def measure(self) -> dict[str, float]:

@@ -13,11 +13,13 @@ from twofold.ranking.cross import (
     Blocks,
     Digest,
     HistoryMemory,
+    block_of_tokens,
     digest,
     read_candidates,
     read_digests,
     read_history,
 )
+from twofold.ranking.devices import moved
 from twofold.ranking.head import GAPS, Events, Evidence, EvidenceHeads, TextQueries
 from twofold.ranking.layers import BackboneShape
 from twofold.ranking.noise import Noise
@@ -155,6 +157,11 @@ class RankerModel(nn.Module):
             # As long as a norm leaves the events among which they stand.
             self.prefix = nn.Parameter(torch.randn(shape.prefix, width))
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and what the model reads has to be."""
+        return self.history_mark.device
+
     def soft(self, items: SoftItems) -> Tensor:
         """Return the soft tokens of items before marks and norm, ``(..., d)``."""
         out: Tensor = self.text(items.texts) + self.factors(items.factors)
@@ -214,22 +221,25 @@ class RankerModel(nn.Module):
         states
             Lower-layer token states, packed, ``float32 (n_tokens, d)``.
         lengths
-            Tokens an item, ``int64 (n_blocks,)``.
+            Tokens an item, in main memory, ``int64 (n_blocks,)``.
         items
             Soft items of the candidates, ``(n_blocks,)``.
         """
+        longest = int(lengths.max()) + 1
+        lengths = moved(lengths, states.device)
         soft = self.soft_norm(self.soft(items) + self.candidate_mark)
         ends = torch.cumsum(lengths + 1, 0)
         first, last = ends - lengths - 1, ends - 1
         reads_last = self.shape.backbone.traits.causal
         readers, softs = (last, first) if reads_last else (first, last)
         out = states.new_empty((len(states) + len(lengths), states.shape[1]))
-        is_token = torch.ones(len(out), dtype=torch.bool, device=states.device)
-        is_token[softs] = False
-        out = out.index_copy(0, is_token.nonzero().squeeze(1), states)
+        # Each block before has one soft token; its own may stand before it, too.
+        shift = block_of_tokens(lengths, len(states)) + int(reads_last)
+        tokens = torch.arange(len(states), device=states.device) + shift
+        out = out.index_copy(0, tokens, states)
         # In mixed precision a product is narrower than what it is added to.
         out = out.index_add(0, readers, self.to_reader(soft).to(out.dtype))
-        return Blocks(out.index_copy(0, softs, soft), lengths + 1)
+        return Blocks(out.index_copy(0, softs, soft), lengths + 1, longest)
 
     def digest(self, blocks: Blocks) -> Digest:
         """Return what candidate blocks come down to where one layer is joint."""

@@ -35,7 +35,8 @@ class Noise:
             unit = states.detach().float().norm(dim=-1).mean()
             start = torch.zeros_like(states, dtype=torch.float32)
             if self._generator is not None:
-                start = torch.rand(start.shape, generator=self._generator) * 2 - 1
+                drawn = torch.rand(start.shape, generator=self._generator) * 2 - 1
+                start = drawn.to(states.device)
                 start = start * (self._radius * unit / _length(start))
             self._units[part] = unit
             self._parts[part] = start.requires_grad_()

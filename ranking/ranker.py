@@ -28,6 +28,8 @@ from twofold.ranking.items import (
     tokenise_items,
 )
 from twofold.ranking.model import ModelShape, RankerModel
+from twofold.ranking.placed import Placed
+from twofold.ranking.recorded import SingleLists
 from twofold.ranking.relations import Relations
 from twofold.ranking.runtime import Runtime, SinglePrecision, runtime_of
 from twofold.ranking.scoring import head_logits, logits_of, served_logits
@@ -77,6 +79,8 @@ class Ranker:
     runtime: Runtime = field(default_factory=SinglePrecision)
     adapter: AdapterFiles | None = None
     _served: RankerModel = field(init=False, repr=False)
+    _placed: Placed = field(init=False, repr=False)
+    _single: SingleLists | None = field(init=False, repr=False)
     # Belongs to this model, its runtime and these tables: with any other it begins anew.
     _memories: MemoryCache = field(init=False, repr=False)
     # Fast tokenizers keep truncation as state: two threads at once would clash.
@@ -84,6 +88,8 @@ class Ranker:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_served", self.runtime.prepare(self.model))
+        object.__setattr__(self, "_placed", self.runtime.place(self.tables, self.digests))
+        object.__setattr__(self, "_single", SingleLists.of(self._served, self._placed))
         n_bytes = self.settings.history_cache_mb * MEGABYTE
         object.__setattr__(self, "_memories", MemoryCache(n_bytes))
 
@@ -143,13 +149,15 @@ class Ranker:
     ) -> npt.NDArray[np.float32]:
         """Return logits of users, from their histories and stage one's features."""
         form = self.settings.history
+        if self._single is not None and form == "vectors" and candidates.items.shape[0] == 1:
+            return self._single.logits(queries, candidates)
         return served_logits(
             self._served,
-            self.tables,
+            self._placed.tables,
             queries,
             candidates,
             form,
-            digests=self.digests,
+            digests=self._placed.digests,
             memories=self._memories,
             progress=progress,
         )
@@ -160,13 +168,13 @@ class Ranker:
             raise InputError("text queries need texts")
         return logits_of(
             self._served,
-            self.tables,
+            self._placed.tables,
             queries,
             candidates.items,
             candidates.needed_features(),
             as_text=self._query_rows(queries.texts),
             likeness=np.where(candidates.items >= 0, candidates.scores, np.float32(np.nan)),
-            digests=self.digests,
+            digests=self._placed.digests,
             memories=self._memories,
         )
 
@@ -226,6 +234,8 @@ class Ranker:
         other = copy(self)
         object.__setattr__(other, "tables", tables)
         object.__setattr__(other, "digests", digests)
+        object.__setattr__(other, "_placed", self._placed.over(tables, digests))
+        object.__setattr__(other, "_single", SingleLists.of(other._served, other._placed))
         return other
 
     def tokenised(self, texts: Sequence[str], max_tokens: int) -> ItemTokens:
@@ -244,6 +254,8 @@ class Ranker:
         ------
         InputError
             If there is no runtime of that name.
+        MissingDependencyError
+            If it needs a GPU and torch sees none.
         """
         return replace(self, runtime=runtime_of(name))
 

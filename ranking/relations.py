@@ -144,12 +144,10 @@ class Relations:
         candidates
             Candidates of each, ``int64 (B, m)``; those below 0 get 0.
         """
-        n, h = history.shape
-        m = candidates.shape[1]
-        out = np.zeros((n, h, m, self.width), dtype=np.float32)
+        out = np.zeros((*history.shape, candidates.shape[1], self.width), dtype=np.float32)
         if not out.size:
             return out
-        self._count(out, history, there, candidates)
+        self._count(out, history, there, candidates, step=2)
         # All forms are gathered at once: half of the time of a single query went to asking apart.
         left = self.low_rank.left[history].astype(np.float32)
         left[~there] = 0.0
@@ -158,9 +156,29 @@ class Relations:
         right = right.transpose(0, 2, 1)
         start = 0
         for number, rank in enumerate(self.low_rank.ranks):
-            stop, column = start + rank, min(2 * number + 1, self.width - 1)
-            out[..., column] = left[..., start:stop] @ right[:, start:stop]
+            stop = start + rank
+            out[..., self.column(number)] = left[..., start:stop] @ right[:, start:stop]
             start = stop
+        return out
+
+    def column(self, number: int) -> int:
+        """Return which strength of a pair a form of low rank gives: that behind its entry."""
+        return min(2 * number + 1, self.width - 1)
+
+    def entries(
+        self,
+        history: npt.NDArray[np.int64],
+        there: npt.NDArray[np.bool_],
+        candidates: npt.NDArray[np.int64],
+    ) -> Floats:
+        """Return the counted strengths alone, ``float32 (B, H, m, n_counted)``.
+
+        Parameters as of :meth:`between`.
+        """
+        shape = (*history.shape, candidates.shape[1], len(self.counted))
+        out = np.zeros(shape, dtype=np.float32)
+        if out.size:
+            self._count(out, history, there, candidates, step=1)
         return out
 
     def _count(
@@ -169,13 +187,15 @@ class Relations:
         history: npt.NDArray[np.int64],
         there: npt.NDArray[np.bool_],
         candidates: npt.NDArray[np.int64],
+        *,
+        step: int,
     ) -> None:
-        """Write the counted strengths into `out`."""
+        """Write the counted strengths into every `step`-th place of `out`."""
         order = np.argsort(candidates, axis=1, kind="stable")
         rising = np.take_along_axis(candidates, order, axis=1)
         for number, (matrix, scale) in enumerate(zip(self.counted, self.scales, strict=True)):
             table = matrix.indptr, matrix.indices, matrix.data
-            _looked_up(*table, np.float32(scale), history, there, order, rising, out, 2 * number)
+            _looked_up(*table, np.float32(scale), history, there, order, rising, out, step * number)
 
     def save(self, writer: GenerationWriter) -> None:
         """Write scales and low-rank forms under ``ranker/relations``; stage one has the counts."""

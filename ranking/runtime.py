@@ -1,8 +1,9 @@
-"""Runtimes: in which precision the encoder's products are computed when serving.
+"""Runtimes: where and in which precision the encoder's products are computed when serving.
 
-Every runtime computes g's heads in one pass, keeps norms, attention and g in single precision, and
-gives a candidate the same score whatever stands beside it in a batch. Training, digests and
-artefacts know only single precision.
+Every runtime computes g's heads in one pass, and keeps norms, attention and g in single precision.
+In main memory it gives a candidate the same score whatever stands beside it in a batch; a GPU,
+which adds up in another order for other shapes, nearly the same. Training, digests and artefacts
+know only single precision.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -17,9 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from twofold.indexing.errors import InputError
+from twofold.ranking.devices import device_of
+from twofold.ranking.digests import ItemDigests
 from twofold.ranking.fused_head import FusedHeads
+from twofold.ranking.items import ItemTables
 from twofold.ranking.layers import FeedForward
 from twofold.ranking.model import RankerModel
+from twofold.ranking.placed import Placed
 
 LARGEST_BYTE = 127
 # A layer's products beside the feed-forward part.
@@ -44,8 +50,26 @@ class Runtime(Protocol):
         """
         ...
 
+    def place(self, tables: ItemTables, digests: ItemDigests | None) -> Placed:
+        """Return what the model reads of items where it computes.
 
-class SinglePrecision:
+        Parameters
+        ----------
+        tables, digests
+            As of a ranker.
+        """
+        ...
+
+
+class InMemory:
+    """Reads tables where they are."""
+
+    def place(self, tables: ItemTables, digests: ItemDigests | None) -> Placed:
+        """Return the tables themselves."""
+        return Placed(tables, digests)
+
+
+class SinglePrecision(InMemory):
     """Everything in single precision."""
 
     name = "float32"
@@ -56,7 +80,7 @@ class SinglePrecision:
 
 
 @dataclass(frozen=True)
-class LowPrecision:
+class LowPrecision(InMemory):
     """The products of all layers in less precision.
 
     Parameters
@@ -81,50 +105,91 @@ class LowPrecision:
         InputError
             If the model holds adapters that are not merged.
         """
-        if hasattr(model.backbone, "peft_config"):
-            # Their own weights would be left out, and the scores be the plain encoder's.
-            raise InputError(f"the runtime '{self.name}' reads merged weights; merge the adapter")
-        out = _sharing(model)
-        for layer in (*out.backbone.lower, *out.backbone.joint):
-            for name in PRODUCTS:
-                setattr(layer, name, self.product(getattr(layer, name)))
-            layer.feed = self.feed(layer.feed)
+        out = _sharing(_merged(model, self.name))
+        _lower(out, self.product, self.feed)
         return out
 
 
-class HalfProduct(nn.Linear):
-    """A linear layer that multiplies in bfloat16 and adds up in single precision.
+@dataclass(frozen=True)
+class OnDevice:
+    """Everything on a device, the products of all layers in half precision.
 
-    Its weights in single precision stay readable.
+    Parameters
+    ----------
+    name
+        Name of the runtime.
+    device
+        The device, as torch names it.
+    low
+        Precision of the products.
+    """
+
+    name: str
+    device: str
+    low: torch.dtype = torch.float16
+
+    def prepare(self, model: RankerModel) -> RankerModel:
+        """Return a model on the device, which shares nothing with this one.
+
+        Raises
+        ------
+        InputError
+            If the model holds adapters that are not merged.
+        MissingDependencyError
+            If torch sees no such device.
+        """
+        device = device_of(self.device)
+        out = copy.deepcopy(_merged(model, self.name))
+        out.g = FusedHeads(out.g)
+        _lower(out, partial(HalfProduct, low=self.low), partial(HalfFeedForward, low=self.low))
+        for layer in (*out.backbone.lower, *out.backbone.joint[:-1]):
+            # Most of what they read and write is what attention reads; norms of heads read all of
+            # a number. The last layer has one token a candidate.
+            for product in (layer.query, layer.key_value):
+                if isinstance(product, HalfProduct):
+                    product.narrow = layer.query_norm is None
+        return out.to(device)
+
+    def place(self, tables: ItemTables, digests: ItemDigests | None) -> Placed:
+        """Return copies of the tables in the memory of the device."""
+        return Placed.on(device_of(self.device), tables, digests)
+
+
+class HalfProduct(nn.Linear):
+    """A linear layer that multiplies in 16 bits and adds up in single precision.
+
+    Its weights in single precision stay readable. A narrow one's results have 16 bits.
     """
 
     low: Tensor
     low_bias: Tensor | None
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, low: torch.dtype = torch.bfloat16) -> None:
         super().__init__(linear.in_features, linear.out_features, device="meta")
+        self.narrow = False
         self.weight, self.bias = linear.weight, linear.bias
-        self.register_buffer("low", linear.weight.detach().bfloat16())
+        self.register_buffer("low", linear.weight.detach().to(low))
         bias = linear.bias
-        self.register_buffer("low_bias", None if bias is None else bias.detach().bfloat16())
+        self.register_buffer("low_bias", None if bias is None else bias.detach().to(low))
 
     def forward(self, states: Tensor) -> Tensor:
-        """Return ``float32 (..., out)`` from ``float32 (..., in)``."""
-        return F.linear(states.bfloat16(), self.low, self.low_bias).float()
+        """Return ``(..., out)`` from ``float32 (..., in)``."""
+        out = F.linear(states.to(self.low.dtype), self.low, self.low_bias)
+        return out if self.narrow else out.float()
 
 
 class HalfFeedForward(FeedForward):
-    """Both products and the activation between them in bfloat16."""
+    """Both products and the activation between them in 16 bits."""
 
-    def __init__(self, feed: FeedForward) -> None:
+    def __init__(self, feed: FeedForward, low: torch.dtype = torch.bfloat16) -> None:
         nn.Module.__init__(self)
-        self.up = copy.deepcopy(feed.up).bfloat16()
-        self.down = copy.deepcopy(feed.down).bfloat16()
+        self.up = copy.deepcopy(feed.up).to(low)
+        self.down = copy.deepcopy(feed.down).to(low)
         self.gated, self.activation = feed.gated, feed.activation
 
     def forward(self, states: Tensor) -> Tensor:
         """Return ``float32 (..., d)`` from ``float32 (..., d)``."""
-        return super().forward(states.bfloat16()).float()
+        return super().forward(states.to(self.up.weight.dtype)).float()
 
 
 class ByteProduct(nn.Linear):
@@ -169,6 +234,25 @@ def _as_bytes(rows: Tensor) -> tuple[Tensor, Tensor]:
     return torch.round(rows / scales).to(torch.int8), scales
 
 
+def _merged(model: RankerModel, runtime: str) -> RankerModel:
+    """Return the model itself, or refuse one whose scores would be the plain encoder's."""
+    if hasattr(model.backbone, "peft_config"):
+        raise InputError(f"the runtime '{runtime}' reads merged weights; merge the adapter")
+    return model
+
+
+def _lower(
+    model: RankerModel,
+    product: Callable[[nn.Linear], nn.Module],
+    feed: Callable[[FeedForward], FeedForward],
+) -> None:
+    """Put the low forms of all layers' products in the place of their own."""
+    for layer in (*model.backbone.lower, *model.backbone.joint):
+        for name in PRODUCTS:
+            setattr(layer, name, product(getattr(layer, name)))
+        layer.feed = feed(layer.feed)
+
+
 def _sharing(model: RankerModel) -> RankerModel:
     """Return a copy of the modules over the same weights, its heads fused."""
     out = copy.deepcopy(model, {id(one): one for one in (*model.parameters(), *model.buffers())})
@@ -186,6 +270,10 @@ RUNTIMES: Mapping[str, Runtime] = {
 }
 
 
+# Those that need what not every machine has.
+DEVICE_RUNTIMES: Mapping[str, Runtime] = {"cuda": OnDevice("cuda", "cuda")}
+
+
 def runtime_of(name: str) -> Runtime:
     """Return the runtime of that name.
 
@@ -193,7 +281,24 @@ def runtime_of(name: str) -> Runtime:
     ------
     InputError
         If there is none.
+    MissingDependencyError
+        If it needs a GPU and torch sees none.
     """
-    if name not in RUNTIMES:
-        raise InputError(f"runtime must be 'auto' or one of {', '.join(RUNTIMES)}, not '{name}'")
-    return RUNTIMES[name]
+    known = {**RUNTIMES, **DEVICE_RUNTIMES}
+    if name not in known:
+        raise InputError(f"runtime must be 'auto' or one of {', '.join(known)}, not '{name}'")
+    if name in DEVICE_RUNTIMES:
+        device_of(name)
+    return known[name]
+
+
+def runnable(device: str = "auto") -> tuple[str, ...]:
+    """Return the names of the runtimes that this machine can compute in.
+
+    Parameters
+    ----------
+    device
+        ``"cpu"`` leaves out those of other devices.
+    """
+    there = () if device == "cpu" or not torch.cuda.is_available() else tuple(DEVICE_RUNTIMES)
+    return (*RUNTIMES, *there)

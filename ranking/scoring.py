@@ -20,10 +20,12 @@ from twofold.ranking.batches import (
 )
 from twofold.ranking.caches import MemoryCache
 from twofold.ranking.cross import Blocks, Digest, HistoryMemory
+from twofold.ranking.devices import CPU, moved
 from twofold.ranking.digests import Digests, DigestsOnDemand, ItemDigests, digest_items
 from twofold.ranking.head import EvidenceHead, EvidenceHeads, TextQueries
 from twofold.ranking.items import ItemTables
 from twofold.ranking.model import RankerModel
+from twofold.ranking.placed import PlacedDigests
 from twofold.retrieval.candidates import Candidates
 from twofold.retrieval.queries import Queries
 
@@ -33,6 +35,11 @@ MOST_KEPT = 16
 FEW_CANDIDATES = 2000
 # About 250 MB of a small encoder's.
 MOST_DIGESTED = 50_000
+# Candidates at once: in main memory what is read of them stays in the cache of a core, tokens of a
+# thousand at once measured a third slower than of 256, digests of 256 a third slower than of a
+# thousand. A device has thousands of lanes to fill.
+TOKENS_AT_ONCE, DIGESTS_AT_ONCE = 256, 1024
+TOKENS_ON_DEVICE, DIGESTS_ON_DEVICE = 8192, 32_768
 
 
 def served_logits(
@@ -126,9 +133,7 @@ def logits_of(
     digests, memories
         As in :func:`served_logits`.
     chunk_pairs
-        About how many candidates are scored at once; ``None`` takes so many that what is read of
-        them stays in the cache of a core: tokens of a thousand at once measured a third slower than
-        of 256, digests of 256 a third slower than of a thousand.
+        About how many candidates are scored at once; ``None`` takes what suits where they are.
     progress
         Shown for long jobs.
     """
@@ -137,7 +142,7 @@ def logits_of(
         model.eval()
     n, m = items.shape
     out = np.empty((n, m), dtype=np.float32)
-    if m == 0:
+    if not out.size:
         return out
     source = _Source.of(model, tables, items, digests)
     step = max(1, (chunk_pairs or source.chunk_pairs) // m)
@@ -145,6 +150,7 @@ def logits_of(
     queries = queries.last(longest)
     keeps = memories is not None and memories.keeps and n <= MOST_KEPT
     reader = _Histories(model, tables, digests, memories if keeps else None)
+    device, told_logits = model.device, []
     with (progress or Silent()).step("rerank", total=n) as task, torch.inference_mode():
         for start in range(0, n, step):
             which = np.arange(start, min(start + step, n))
@@ -155,15 +161,18 @@ def logits_of(
                 if likeness is None
                 else text_queries(likeness[which])
             )
+            evidence = evidence_batch(asked, items[which], tables, max_history=longest)
             logits = model.logits(
                 source.read(which),
                 reader.memory(asked, told),
-                torch.from_numpy(features[which]),
-                evidence_batch(asked, items[which], tables, max_history=longest),
-                texts,
+                moved(torch.from_numpy(features[which]), device),
+                moved(evidence, device),
+                moved(texts, device),
             )
-            out[which] = logits.numpy()
+            # Not asked for yet: while a device computes, the next are prepared.
+            told_logits.append(logits)
             task.advance(len(which))
+        out[:] = torch.cat(told_logits).cpu().numpy()
     out[items < 0] = -np.inf
     return out
 
@@ -201,7 +210,7 @@ class _Source:
         digested first.
         """
         places = np.maximum(items, 0)
-        stored = isinstance(digests, Digests)
+        stored = isinstance(digests, (Digests, PlacedDigests))
         if not stored and model.shape.joint_layers == 1 and items.size > FEW_CANDIDATES:
             distinct, where = np.unique(places, return_inverse=True)
             if len(distinct) <= min(items.size / 2, MOST_DIGESTED):
@@ -217,15 +226,18 @@ class _Source:
     @property
     def chunk_pairs(self) -> int:
         """How many candidates to read at once."""
-        return 256 if self.digests is None else 1024
+        if self.model.device == CPU:
+            return TOKENS_AT_ONCE if self.digests is None else DIGESTS_AT_ONCE
+        return TOKENS_ON_DEVICE if self.digests is None else DIGESTS_ON_DEVICE
 
     def read(self, which: npt.NDArray[np.int64]) -> Blocks | Digest:
         """Return what the model reads of the candidates of queries at `which`."""
-        places = self.places[which].ravel()
+        places, device = self.places[which].ravel(), self.model.device
         if self.digests is not None:
-            return self.digests.of(places)
+            return moved(self.digests.of(places), device)
         states, lengths = self.tables.token_states(places, self.model.backbone)
-        return self.model.blocks(states, lengths, self.tables.soft(places))
+        soft = moved(self.tables.soft(places), device)
+        return self.model.blocks(moved(states, device), lengths, soft)
 
 
 @dataclass(frozen=True)
@@ -265,7 +277,7 @@ class _Histories:
             as_text=as_text,
             soft_of=None if self.digests is None else self.digests.soft_of,
         )
-        return self.model.remember(history)
+        return self.model.remember(moved(history, self.model.device))
 
 
 def head_logits(

@@ -14,6 +14,7 @@ from twofold.ranking.adapters import Adapter
 from twofold.ranking.averaging import put
 from twofold.ranking.checkpoints import Checkpoints
 from twofold.ranking.course import Course, Epoch, Lesson, stop_loss
+from twofold.ranking.devices import CPU, device_of
 from twofold.ranking.labelled import Labelled
 from twofold.ranking.lessons import FromLabels
 from twofold.ranking.model import RankerModel
@@ -67,7 +68,8 @@ def train_by(
     """Train the weights of `model` that the settings name in place; the best epoch is kept.
 
     Every batch has random numbers of its own, so that a training which is taken up at a checkpoint
-    takes the very steps it would have taken.
+    takes the very steps it would have taken; on a GPU, which adds up in no fixed order, nearly so.
+    The model is in main memory before and after.
 
     Parameters
     ----------
@@ -85,7 +87,31 @@ def train_by(
         Told of the course.
     checkpoints
         Where the course is kept; ``None`` keeps nothing.
+
+    Raises
+    ------
+    MissingDependencyError
+        If the settings ask for a GPU and torch sees none.
     """
+    device = device_of(settings.device)
+    model.to(device)
+    try:
+        return _trained(model, lesson, settings, seed, device, progress, observer, checkpoints)
+    finally:
+        model.to(CPU)
+
+
+def _trained(
+    model: RankerModel,
+    lesson: Lesson,
+    settings: TrainingSettings,
+    seed: int,
+    device: torch.device,
+    progress: Progress | None,
+    observer: Observer | None,
+    checkpoints: Checkpoints | None,
+) -> Trained:
+    """Train weights where they are; parameters as of :func:`train_by`."""
     course = Course.begun(model, lesson, settings, seed)
     found = None if checkpoints is None else checkpoints.load()
     observer = observer or Nobody()
@@ -95,7 +121,7 @@ def train_by(
         course.restore(found)
         observer.resumed(course.step, course.epochs[-1].number)
     with (
-        torch.random.fork_rng(devices=[]),
+        torch.random.fork_rng(devices=[] if device == CPU else [device]),
         (progress or Silent()).step("fine-tune", total=course.schedule.steps) as shown,
     ):
         shown.advance(course.step)
@@ -140,6 +166,8 @@ def fine_tune(
     ------
     InputError
         If no training list holds a hit.
+    MissingDependencyError
+        If the settings ask for a GPU and torch sees none.
     """
     return train_by(
         model,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from twofold.ranking.batches import (
     text_queries,
     told_histories,
 )
-from twofold.ranking.cross import Blocks
+from twofold.ranking.devices import moved
 from twofold.ranking.further_misses import with_further_misses
 from twofold.ranking.items import ItemTables, learned_states
 from twofold.ranking.labelled import Drawn, draw
@@ -202,15 +202,17 @@ def batch_logits(
         states, lengths = tables.token_states(items, model.backbone)
     soft = tables.soft(batch.items)
     factors = drop_factors(soft.factors, batch.dropped).flatten(0, 1)
-    blocks = model.blocks(states, lengths, SoftItems(soft.texts.flatten(0, 1), factors))
+    device = model.device
+    parts = moved(SoftItems(soft.texts.flatten(0, 1), factors), device)
+    blocks = model.blocks(moved(states, device), lengths, parts)
     if noise is not None:
-        blocks = Blocks(noise.onto("candidates", blocks.states), blocks.lengths)
+        blocks = replace(blocks, states=noise.onto("candidates", blocks.states))
     return model.logits(
         blocks,
-        model.remember(history, noise),
-        batch.features,
-        evidence_batch(batch.queries, batch.items, tables, max_history=longest),
-        text_queries(batch.likeness),
+        model.remember(moved(history, device), noise),
+        moved(batch.features, device),
+        moved(evidence_batch(batch.queries, batch.items, tables, max_history=longest), device),
+        moved(text_queries(batch.likeness), device),
     )
 
 

@@ -184,6 +184,9 @@ class TrainingSettings:
         Longer gradients are shortened to this length.
     bf16
         Whether products are computed in bfloat16 (mixed precision).
+    device
+        Where the text model is trained: ``"auto"`` takes a GPU where torch sees one, ``"cuda"``
+        insists on it, ``"cpu"`` never does.
     layers
         ``"joint"`` trains the joint layers; ``"all"`` also embeddings and lower layers, whose token
         states are then made anew: many times the work.
@@ -252,6 +255,7 @@ class TrainingSettings:
     gradient_accumulation_steps: int = 1
     max_grad_norm: float = 1.0
     bf16: bool = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     layers: Literal["joint", "all"] = "joint"
     averaging: float = 0.99
     swa_epochs: int = 0

@@ -100,12 +100,14 @@ class Engine(Updating):
             How many batches of requests are computed at once. Each may itself use the threads that
             torch is set to, so ``None`` takes the cores of this process divided by those.
         runtime
-            In which precision the ranker computes: ``"float32"``, ``"bfloat16"``, ``"int8"``, or
-            ``"auto"`` for the fastest whose scores are sound, which is measured when an artefact is
-            first loaded on a machine (about a second) and remembered in the cache folder.
+            In which precision the ranker computes: ``"float32"``, ``"bfloat16"``, ``"int8"``,
+            ``"cuda"`` for half precision on a GPU, or ``"auto"`` for the fastest whose scores are
+            sound, which is measured when an artefact is first loaded on a machine (about a second)
+            and remembered in the cache folder.
         device
             Where texts' vectors are searched: ``"auto"`` takes a GPU where FAISS sees one,
-            ``"cuda"`` insists on it, ``"cpu"`` never does. Any artefact will do.
+            ``"cuda"`` insists on it, ``"cpu"`` never does, nor reranks there unless `runtime` says
+            so. Any artefact will do.
         tracer
             Told when the parts of each request begin and end, for who wants to know where time
             goes. Requests that are computed together are told of once, in the thread of one.
@@ -117,7 +119,8 @@ class Engine(Updating):
         InputError
             If `threads` is below 1, or there is no such runtime or device.
         MissingDependencyError
-            If `device` is ``"cuda"`` and FAISS sees no GPU; `twofold doctor` says why.
+            If `device` is ``"cuda"`` and FAISS sees no GPU, or `runtime` is and torch sees none;
+            `twofold doctor` says why.
         """
         from twofold.settings import Settings
 

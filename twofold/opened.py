@@ -93,7 +93,7 @@ class Opened:
         retriever = stage_one.retriever(fusion, encoder)
         asking = Asking(dataset, settings, catalogue.items)
         ranker = open_ranker(
-            generation, settings.ranker, stage_one, retriever, asking.everyone, runtime
+            generation, settings.ranker, stage_one, retriever, asking.everyone, runtime, device
         )
         return cls(
             dataset=dataset,

@@ -75,8 +75,8 @@ RuntimeName = Annotated[
     typer.Option(
         "--runtime",
         metavar="NAME",
-        help="Precision of the ranker: float32, bfloat16, int8, or auto for the fastest sound one "
-        "on this machine.",
+        help="Precision of the ranker: float32, bfloat16, int8, cuda (a GPU), or auto for the "
+        "fastest sound one on this machine.",
     ),
 ]
 Budget = Annotated[

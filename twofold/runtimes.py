@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("twofold.runtimes")
 
 # Raised whenever runtimes, or how they are measured, change.
-VERSION = 1
+VERSION = 2
 SAMPLE = 16
 LIBRARIES = ("numpy", "torch")
 
@@ -58,6 +58,7 @@ def open_ranker(
     retriever: Retriever,
     queries: Queries,
     runtime: str,
+    device: str = "auto",
 ) -> Ranker | None:
     """Return a generation's ranker in a runtime; ``None`` where it has no ranker.
 
@@ -73,11 +74,15 @@ def open_ranker(
         Give the lists to measure runtimes with.
     runtime
         Name of a runtime, or ``"auto"`` for the fastest here.
+    device
+        ``"cpu"`` leaves runtimes of other devices out of the choice.
 
     Raises
     ------
     InputError
         If there is no such runtime.
+    MissingDependencyError
+        If it needs a GPU and torch sees none.
     """
     from twofold.ranking.ranker import Ranker
     from twofold.ranking.runtime import runtime_of
@@ -91,11 +96,19 @@ def open_ranker(
     if runtime != "auto":
         return ranker.with_runtime(runtime)
     weights = generation.manifest["files"]["ranker/model.safetensors"]["sha256"]
-    return with_best_runtime(ranker, retriever, queries, weights, width=settings.rerank)
+    return with_best_runtime(
+        ranker, retriever, queries, weights, width=settings.rerank, device=device
+    )
 
 
 def with_best_runtime(
-    ranker: Ranker, retriever: Retriever, queries: Queries, model: str, *, width: int
+    ranker: Ranker,
+    retriever: Retriever,
+    queries: Queries,
+    model: str,
+    *,
+    width: int,
+    device: str = "auto",
 ) -> Ranker:
     """Return the ranker in the runtime that serves it fastest here.
 
@@ -115,10 +128,15 @@ def with_best_runtime(
         SHA-256 of the model's weights.
     width
         Candidates a list.
+    device
+        ``"cpu"`` leaves runtimes of other devices out.
     """
     from twofold.ranking.choosing import REFERENCE, fastest, measure_runtimes
+    from twofold.ranking.runtime import runnable
 
-    about = {**_machine(), "model": model, "width": width, "digests": ranker.digests is not None}
+    runtimes = runnable(device)
+    own = {"model": model, "width": width, "digests": ranker.digests is not None}
+    about = {**_machine(), **own, "runtimes": list(runtimes)}
     file = _folder() / f"{hashlib.sha256(canonical_json(about).encode()).hexdigest()[:32]}.json"
     known = _read(file)
     if known is not None:
@@ -128,7 +146,7 @@ def with_best_runtime(
         logger.info("no user has a history to measure runtimes with; serving in %s", REFERENCE)
         return ranker.with_runtime(REFERENCE)
     asked = queries.take(np.sort(some))
-    measured = measure_runtimes(ranker, asked, retriever.retrieve(asked, width))
+    measured = measure_runtimes(ranker, asked, retriever.retrieve(asked, width), runtimes=runtimes)
     chosen = fastest(measured)
     told = ", ".join(f"{one.runtime} {one.milliseconds:.2f} ms" for one in measured)
     logger.info("serving in %s, the fastest sound runtime here: %s", chosen, told)
@@ -159,6 +177,7 @@ def _machine() -> dict[str, Any]:
     return {
         "version": VERSION,
         "cpu": cpu_model(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "cores": usable_cores(),
         "torch_threads": torch.get_num_threads(),
         "libraries": {name: versions.get(name) for name in LIBRARIES},

@@ -1,14 +1,12 @@
 """What a CUDA device is worth beside the CPU: the same work on both, in turns, on the same inputs.
 
-Texts are embedded and vectors searched as the engine does it. Without a device the suite refuses.
-
-Two things are left out, since the engine does not do them on a device. An index on a GPU looks at
-all vectors, so there are no inverted files there (:class:`twofold.indexing.vectors.VectorIndex`).
-Reranking has runtimes for the CPU alone (:mod:`twofold.ranking.runtime`).
+Texts are embedded, vectors searched, lists reranked and a ranker fine-tuned as the engine does it.
+Without a device the suite refuses.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,19 +20,24 @@ from benchmarks.data.catalogues import catalogue_of, held_out_queries
 from benchmarks.data.datasets import BEAUTY, MOVIELENS
 from benchmarks.harness.cells import Cell, Option, Place, Plan, Row, Suite
 from benchmarks.harness.timing import ROUNDS, Floats, ratio, spread, take_turns, timed
+from benchmarks.stands.floor import device_bandwidth
+from benchmarks.suites.gpu_ranking import ranking_cells
 from twofold.evaluation.hardware import cpu_model, usable_cores
 from twofold.indexing.errors import InputError
-from twofold.indexing.gpu import on_gpu
+from twofold.indexing.gpu import gpu_search, on_gpu
 from twofold.indexing.proposers import faiss_module, threads_for
 from twofold.indexing.text import TextEncoder, TextSettings
 from twofold.indexing.vectors import VectorIndex
+from twofold.settings import Settings
 
 Float32s = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
 Find = Callable[[Float32s], Int64s]
 Beside = Literal["cpu", "cuda"]
 K, GROWN = 100, 1_000_000
-CALLS = {1: 20, 64: 4, 1024: 1}  # in a round, by the number of queries at once
+CALLS = {1: 20, 64: 4, 1024: 1, 10_000: 1}  # in a round, by the number of queries at once
+MOST_ON_CPU = 1_100_000_000  # products of a query and an item that a processor is asked for at once
+CELLS_A_ROOT = 4  # cells of an inverted file, for each item in the square root
 N_TEXTS, QUICK_TEXTS, QUICK_ROUNDS = 1024, 32, 2
 SAMPLE = 50  # queries that recall is told on
 TOLERANCE = 1e-6  # ten times what float32 loses on unit vectors
@@ -59,14 +62,18 @@ def cells(plan: Plan, beside: Beside = "cuda") -> list[Cell]:
     # All vectors are looked at: no other index has to be tuned first.
     settings, also = plan.settings("index.kind=exact"), {"beside": beside}
     sources = (*SOURCES, *SEARCHED)
-    own, grown = (_Searched(plan, beside, n) for n in (None, int(plan.options["items"])))
+    own, grown = (_Searched(plan, beside, n, settings) for n in (None, int(plan.options["items"])))
+    cells = round(CELLS_A_ROOT * math.sqrt(int(plan.options["items"])))
+    filed = plan.settings(f"index.kind=IVF{cells},SQ8")
     out = [
         Cell("embedding", _Embedded(plan, beside), plan.settings(), also, SOURCES),
         Cell("exact search", own, settings, also, sources),
     ]
     if not plan.quick:
         out.append(Cell("exact search, grown", grown, settings, also, sources))
-    return out
+        file = replace(grown, settings=filed)
+        out.append(Cell("inverted file, grown", file, filed, also, sources))
+    return [*out, *ranking_cells(plan, beside, require_cuda)]
 
 
 def sees_cuda(library: str) -> bool:
@@ -112,24 +119,30 @@ class _Embedded:
 
 @dataclass(frozen=True)
 class _Searched:
-    """Searches a catalogue as it is, or one grown to so many items."""
+    """Searches a catalogue as it is, or one grown to so many items, as settings say."""
 
     plan: Plan
     beside: Beside
     n_items: int | None
+    settings: Settings
 
     def __call__(self, place: Place) -> Iterator[Row]:
         if self.beside == "cuda":
             require_cuda("faiss")
-        plan, settings = self.plan, self.plan.settings("index.kind=exact")
+        plan, settings = self.plan, self.settings
         catalogue = catalogue_of(plan.data, settings, self.n_items, plan.progress)
         threads = settings.threads or usable_cores()
         with _faiss_threads(threads):
             rounds = QUICK_ROUNDS if plan.quick else ROUNDS
             queries = held_out_queries(catalogue)
-            rows = list(searches(catalogue.exact.flat, queries, self.beside, rounds))
+            rows = list(searches(catalogue.index, queries, self.beside, rounds))
+        about = {
+            "grown": self.n_items is not None,
+            "search_threads": threads,
+            "index": settings.index.kind,
+        }
         for row in rows:
-            yield {"grown": self.n_items is not None, "search_threads": threads, **row}
+            yield {**about, **row}
 
 
 def embeddings(
@@ -209,16 +222,17 @@ def agreement(reference: Float32s, others: Float32s) -> dict[str, float]:
     }
 
 
-def searches(flat: Any, queries: Float32s, beside: Beside, rounds: int) -> Iterator[Row]:
-    """Yield queries a second of twofold's exact search and of plain FAISS, on both devices.
+def searches(index: VectorIndex, queries: Float32s, beside: Beside, rounds: int) -> Iterator[Row]:
+    """Yield queries a second of twofold's search and of plain FAISS, on both devices.
 
-    Batches of 1, 64 and 1024 queries; where there are fewer, they come again. Recall is told beside
-    numpy in double precision.
+    Batches of 1 to 10,000 queries; where there are fewer, they come again. Recall is told beside
+    numpy in double precision. Where all vectors are looked at for one query, the bytes of all of
+    them over the time are told as a share of the device's bandwidth.
 
     Parameters
     ----------
-    flat
-        A flat inner-product index of unit vectors.
+    index
+        Unit vectors, searched exactly or through an inverted file.
     queries
         What is asked, ``float32 (n, d)``, at least one.
     beside
@@ -226,10 +240,11 @@ def searches(flat: Any, queries: Float32s, beside: Beside, rounds: int) -> Itera
     rounds
         How often.
     """
-    k = min(K, int(flat.ntotal))
-    sample, vectors = queries[:SAMPLE], VectorIndex(flat, "cpu").vectors
+    k = min(K, len(index))
+    sample, vectors = queries[:SAMPLE], index.vectors
     least = kth_best(vectors, sample, k)
-    finders = _finders(flat, beside, k)
+    finders = _finders(index, beside, k)
+    bandwidth = device_bandwidth() if beside == "cuda" and index.proposer is None else None
     recalls = {
         name: recall_above(vectors, sample, find(sample), least)
         for name, (_, _, find) in finders.items()
@@ -239,34 +254,50 @@ def searches(flat: Any, queries: Float32s, beside: Beside, rounds: int) -> Itera
             queries.take(range(start, start + batch), axis=0, mode="wrap")
             for start in range(0, n_calls * batch, batch)
         ]
-        calls = {name: find for name, (_, _, find) in finders.items()}
+        few = beside == "cpu" or batch * len(index) <= MOST_ON_CPU
+        calls = {
+            name: find for name, (_, device, find) in finders.items() if few or device != "cpu"
+        }
         spent = take_turns(calls, asked, rounds=rounds, warm_up=1)
-        for name, (system, device, _) in finders.items():
+        for name in calls:
+            system, device, _ = finders[name]
             first = f"{system}, cpu"
             yield {
                 "system": system,
                 **_device(device),
-                "n_items": int(flat.ntotal),
-                "dim": int(flat.d),
+                "n_items": len(index),
+                "dim": index.dimension,
                 "k": k,
                 "batch": batch,
                 **_rate("qps", batch, spent[name]),
                 **timed(spent[name]).told(),
-                **({} if name == first else _worth(spent[first], spent[name])),
+                **({} if name == first or not few else _worth(spent[first], spent[name])),
+                **_moved(vectors.nbytes, bandwidth if batch == 1 else None, device, spent[name]),
                 "recall": recalls[name],
                 "recall_queries": len(sample),
             }
 
 
-def _finders(flat: Any, beside: Beside, k: int) -> Mapping[str, tuple[str, Beside, Find]]:
+def _moved(
+    n_bytes: int, bandwidth: float | None, device: Beside, spent: Floats
+) -> dict[str, float]:
+    """Return the bytes of all vectors over the median time, beside what the device can."""
+    if bandwidth is None or device == "cpu":
+        return {}
+    rate = n_bytes / (float(np.median(spent)) / 1e3)
+    return {"bandwidth_gb_s": bandwidth / 1e9, "share_of_bandwidth": rate / bandwidth}
+
+
+def _finders(index: VectorIndex, beside: Beside, k: int) -> Mapping[str, tuple[str, Beside, Find]]:
     """Return what finds `k` items, with its system and device, by name; each CPU's first."""
+    proposer = index.proposer
     out: dict[str, tuple[str, Beside, Find]] = {}
     sides: tuple[tuple[str, Beside], ...] = (("cpu", "cpu"), ("beside", beside))
     for side, device in sides:
-        own = VectorIndex(flat, device)
+        own = VectorIndex(index.flat, device, proposer)
         out[f"twofold, {side}"] = "twofold", device, _ours(own, k)
-        moved = on_gpu(flat, device)
-        out[f"FAISS, {side}"] = "FAISS", device, _plain(flat if moved is None else moved, k)
+        theirs: Any = gpu_search(index.flat, proposer, device) or proposer or index.flat
+        out[f"FAISS, {side}"] = "FAISS", device, _plain(theirs, k)
     return out
 
 
@@ -357,7 +388,7 @@ def _faiss_threads(n: int) -> Iterator[None]:
 
 GPU = Suite(
     "gpu",
-    "what a CUDA device is worth beside the CPU: texts embedded, vectors searched",
+    "what a CUDA device is worth beside the CPU: texts embedded, vectors searched, lists reranked",
     cells,
     (MOVIELENS, BEAUTY),
     (Option("items", GROWN, "grow the larger catalogue to so many", int),),

@@ -130,7 +130,7 @@ def test_collapsed_products_are_those_of_the_adapters_module(tiny_bert: Path, ki
     model, _, _ = trained(tiny_bert, 1, settings_of(kind, dropout=0.5))
     (layer,) = model.backbone.joint
     drawn = torch.Generator().manual_seed(0)
-    blocks = Blocks(torch.randn(9, 32, generator=drawn), torch.tensor([4, 2, 3]))
+    blocks = Blocks(torch.randn(9, 32, generator=drawn), torch.tensor([4, 2, 3]), 4)
     layout = _Layout.of(blocks, layer.causal)
     queries = torch.randn(3, 2, 16, generator=drawn)
     bias = padding_bias(layout.mask)[:, :, 0]

@@ -21,7 +21,7 @@ def ranker(tiny_bert: Path) -> Ranker:
     return make_ranker(tiny_bert)
 
 
-class Wrong:
+class Wrong(runtime.InMemory):
     """A runtime whose text model says the opposite."""
 
     name = "wrong"
@@ -32,7 +32,7 @@ class Wrong:
         return other
 
 
-class Slow:
+class Slow(runtime.InMemory):
     """Single precision that waits."""
 
     name = "slow"

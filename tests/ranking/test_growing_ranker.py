@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
 from tests.ranking.worlds import (
     N_ITEMS,
@@ -28,6 +29,7 @@ from twofold.ranking.items import (
 )
 from twofold.ranking.ranker import Ranker
 from twofold.ranking.relations import LowRank
+from twofold.ranking.runtime import OnDevice, SinglePrecision
 from twofold.retrieval.candidates import Candidates
 
 # Texts that came later, at most as long as the longest that was there.
@@ -109,14 +111,19 @@ def _relations(tables: ItemTables, n: int) -> Any:
 @pytest.mark.parametrize(
     ("states", "joint"), [("auto", 1), ("int8", 1), ("off", 1), ("auto", 2), ("off", 2)]
 )
-@pytest.mark.parametrize("read_before", [True, False])
+@pytest.mark.parametrize(
+    ("runtime", "read_before"), [("float32", True), ("float32", False), ("near", True)]
+)
 def test_it_scores_as_one_made_with_all_items(
-    tiny_bert: Path, states: str, joint: int, history: str, read_before: bool
+    tiny_bert: Path, states: str, joint: int, history: str, runtime: str, read_before: bool
 ) -> None:
     base = _ranker(tiny_bert, states, joint, history)
     if joint > 1 and states == "auto":
         kept = compute_states(base.model.backbone, base.tables.tokens)
         base = replace(base, tables=replace(base.tables, states=kept))
+    if runtime == "near":
+        # As on a device, whose memory is main memory.
+        base = replace(base, runtime=OnDevice("near", "cpu", torch.float32))
     rng = np.random.default_rng(3)
     growing, vectors = GrowingRanker(base), base.tables.texts.copy()
     histories, first = [[1, 2, 3], [4], [2, 5]], _served(3, N_ITEMS)
@@ -137,6 +144,8 @@ def test_it_scores_as_one_made_with_all_items(
         whole = _whole(base, changed, vectors, len(vectors))
         asked = make_queries([*histories, [N_ITEMS, 1]], n_items=len(vectors))
         served = _served(4, len(vectors))
+        if runtime == "near":
+            whole = replace(whole, runtime=SinglePrecision())
         # Twice, for the second time is answered from what was kept.
         for _ in range(2):
             np.testing.assert_allclose(

@@ -157,5 +157,5 @@ def test_products_are_computed_in_their_own_type() -> None:
 
 
 def test_an_unknown_runtime_is_refused() -> None:
-    with pytest.raises(InputError, match="one of float32, bfloat16, int8, not 'float8'"):
+    with pytest.raises(InputError, match="one of float32, bfloat16, int8, cuda, not 'float8'"):
         runtime_of("float8")

@@ -189,3 +189,17 @@ def test_a_ranker_of_text_histories_is_trained_on_text_histories(tiny_bert: Path
     logits = served_logits(model, _tables(tiny_bert), stop.queries, stop.candidates, "text")
     assert mean_ndcg([stop], [logits]) == pytest.approx(trained.epochs[trained.best].stop_ndcg)
     assert trained.best > 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA GPU")
+@pytest.mark.parametrize("layers", ["joint", "all"])
+def test_a_gpu_learns_the_same_and_gives_the_model_back(tiny_bert: Path, layers: str) -> None:
+    losses = {}
+    for device in ("cpu", "cuda"):
+        settings = trained_by(SETTINGS, device=device, layers=layers, max_epochs=2)
+        model = make_model(tiny_bert, 2)
+        lists = _lists(0, 100), _lists(1, 60)
+        trained = _fine_tune(model, _tables(tiny_bert), *lists, settings)
+        assert model.device.type == "cpu"
+        losses[device] = trained.kept.stop_loss
+    assert losses["cuda"] == pytest.approx(losses["cpu"], rel=0.05)

@@ -1,0 +1,270 @@
+"""What stage two reads of items, held in the memory of a device.
+
+Gathering a candidate's states in main memory and sending them takes longer than a device takes to
+score it. So the tables are copied there once, and a request sends item numbers. What changes later
+is put behind what is there: a state of the tables stays what it was.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from twofold.evaluation.hardware import usable_cores
+from twofold.ranking.cross import Digest
+from twofold.ranking.devices import moved
+from twofold.ranking.digests import Digests, ItemDigests
+from twofold.ranking.items import ItemTables
+from twofold.ranking.relations import Relations
+from twofold.ranking.stored import FloatRows, Rows, form_of
+
+Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+ROWS_AT_ONCE = 1 << 16
+# Fewer queries are looked up sooner than threads are told of them.
+SHARED = 32
+MOST_THREADS = 8
+
+
+@dataclass(frozen=True)
+class DeviceRows:
+    """Rows of numbers in the memory of a device.
+
+    Parameters
+    ----------
+    built
+        The rows as they were first put there, ``(n_built, width)``.
+    later
+        Those that came or changed since, behind them, ``(n_later, width)``.
+    where
+        Where each row stands, counted over both, ``int64 (n,)``; ``None`` while none has changed.
+    """
+
+    built: Tensor
+    later: Tensor
+    where: Int64s | None = None
+
+    @classmethod
+    def of(cls, rows: Rows, device: torch.device) -> DeviceRows:
+        """Return a copy of rows, in half precision unless they are stored in single."""
+        dtype = torch.float32 if form_of(rows) == "single" else torch.float16
+        built = torch.empty((len(rows), rows.width), dtype=dtype, device=device)
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            which = np.arange(start, min(start + ROWS_AT_ONCE, len(rows)))
+            built[start : start + len(which)] = rows.of(which).to(dtype).to(device)
+        return cls(built, built[:0])
+
+    def __len__(self) -> int:
+        return len(self.built) if self.where is None else len(self.where)
+
+    def read(self, rows: Int64s) -> Tensor:
+        """Return rows ``(...)``, ``float32 (..., width)``."""
+        device = self.built.device
+        if self.where is None:
+            return self.at(moved(torch.from_numpy(rows), device))
+        places = self.where[rows]
+        late = places >= len(self.built)
+        early = moved(torch.from_numpy(np.where(late, 0, places)), device)
+        out = self.built[early]
+        if late.any():
+            others = np.flatnonzero(late)
+            behind = torch.from_numpy(places.ravel()[others] - len(self.built))
+            flat = out.view(-1, out.shape[-1])
+            flat[moved(torch.from_numpy(others), device)] = self.later[moved(behind, device)]
+        return out.float()
+
+    def at(self, rows: Tensor) -> Tensor:
+        """Return rows as they were first put there, their numbers on the device already."""
+        return self.built[rows].float()
+
+    def with_rows(self, rows: Rows, changed: Int64s) -> DeviceRows:
+        """Return the rows with some as they are in a table of as many or more.
+
+        Parameters
+        ----------
+        rows
+            The table.
+        changed
+            The numbers of rows that are others there, or new, ``int64 (n,)``, distinct.
+        """
+        before = np.arange(len(self.built)) if self.where is None else self.where
+        where = np.zeros(len(rows), dtype=np.int64)
+        where[: len(before)] = before
+        where[changed] = len(self.built) + len(self.later) + np.arange(len(changed))
+        fresh = rows.of(changed).to(self.built.dtype).to(self.built.device)
+        return DeviceRows(self.built, torch.cat([self.later, fresh]), where)
+
+
+@dataclass(frozen=True)
+class PlacedDigests:
+    """Digests of all items in the memory of a device; parameters as of `Digests`."""
+
+    vectors: DeviceRows
+    masses: DeviceRows
+    soft: DeviceRows
+
+    def of(self, items: Int64s) -> Digest:
+        """Return the digests of items ``(n,)``."""
+        return Digest.parted(
+            self.vectors.read(items), self.masses.read(items), self.soft.built.shape[1]
+        )
+
+    def soft_of(self, items: Int64s) -> Tensor:
+        """Return the soft tokens of any shape ``(...)`` of items, ``float32 (..., d)``."""
+        return self.soft.read(items)
+
+
+@dataclass(frozen=True)
+class PlacedItems:
+    """What else is read of items.
+
+    Parameters
+    ----------
+    left, right
+        The sides of the low-rank relations.
+    texts, factors
+        What soft tokens are made of; ``None`` where digests hold those.
+    states
+        Lower-layer token states; ``None`` where none are stored, or digests are read.
+    """
+
+    left: DeviceRows
+    right: DeviceRows
+    texts: DeviceRows | None
+    factors: DeviceRows | None
+    states: DeviceRows | None
+
+    def strengths(
+        self, relations: Relations, history: Int64s, there: Bools, candidates: Int64s
+    ) -> Tensor:
+        """Return what :meth:`Relations.between` does, ``float32 (B, H, m, width)``.
+
+        Entries are looked up in main memory, in several threads; products of low rank are made on
+        the device.
+        """
+        device = self.left.built.device
+        counted = moved(torch.from_numpy(_counted(relations, history, there, candidates)), device)
+        present = moved(torch.from_numpy(there), device)
+        served = moved(torch.from_numpy(candidates >= 0), device)
+        left = self.left.read(history) * present[..., None]
+        right = self.right.read(np.maximum(candidates, 0)) * served[..., None]
+        return self.joined(relations, counted, left, right)
+
+    def joined(self, relations: Relations, counted: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        """Return all strengths of what was looked up and the sides of what is of low rank.
+
+        Parameters
+        ----------
+        relations
+            Tell which is which.
+        counted
+            ``float32 (B, H, m, n_counted)``.
+        left, right
+            Of history items and candidates, 0 at padding, ``float32 (B, H, r)`` and ``(B, m, r)``.
+        """
+        right = right.transpose(1, 2)
+        out = counted.new_empty((*counted.shape[:3], relations.width))
+        out[..., 0 : 2 * counted.shape[3] : 2] = counted
+        start = 0
+        for number, rank in enumerate(relations.low_rank.ranks):
+            part = slice(start, start + rank)
+            out[..., relations.column(number)] = left[..., part] @ right[:, part]
+            start += rank
+        return out
+
+
+def _counted(
+    relations: Relations, history: Int64s, there: Bools, candidates: Int64s
+) -> npt.NDArray[np.float32]:
+    """Return the counted strengths, ``float32 (B, H, m, n_counted)``."""
+    threads = min(MOST_THREADS, usable_cores())
+    if len(history) < SHARED or threads == 1:
+        return relations.entries(history, there, candidates)
+    parts = np.array_split(np.arange(len(history)), threads)
+    with ThreadPoolExecutor(threads) as pool:
+        found = pool.map(
+            lambda some: relations.entries(history[some], there[some], candidates[some]), parts
+        )
+        return np.concatenate(list(found))
+
+
+@dataclass(frozen=True)
+class Placed:
+    """What a model reads, where that computes.
+
+    Parameters
+    ----------
+    tables, digests
+        As of a ranker.
+    """
+
+    tables: ItemTables
+    digests: ItemDigests | None
+
+    @classmethod
+    def on(cls, device: torch.device, tables: ItemTables, digests: ItemDigests | None) -> Placed:
+        """Return copies in the memory of a device."""
+
+        def copied(values: npt.NDArray[np.generic]) -> DeviceRows:
+            return DeviceRows.of(FloatRows(values), device)
+
+        low_rank = tables.relations.low_rank
+        stored = isinstance(digests, Digests)
+        states = None if stored or tables.states is None else DeviceRows.of(tables.states, device)
+        placed = PlacedItems(
+            copied(low_rank.left),
+            copied(low_rank.right),
+            None if stored else copied(tables.texts),
+            None if stored else copied(tables.factors),
+            states,
+        )
+        if isinstance(digests, Digests):
+            own = (DeviceRows.of(one, device) for one in (digests.vectors, digests.soft))
+            vectors, soft = own
+            digests = PlacedDigests(vectors, copied(digests.masses), soft)
+        return cls(replace(tables, placed=placed), digests)
+
+    def over(self, tables: ItemTables, digests: ItemDigests | None) -> Placed:
+        """Return the same over tables in which items came, or a few are others.
+
+        Parameters
+        ----------
+        tables
+            The tables, with editions, by which they are told from those before.
+        digests
+            Of these tables.
+        """
+        placed = self.tables.placed
+        if placed is None or tables.editions is None:
+            return Placed(tables, digests)
+        n = len(self.tables.tokens)
+        known = np.arange(n) if self.tables.editions is None else self.tables.editions
+        others = np.flatnonzero(tables.editions[:n] != known)
+        changed = np.concatenate([others, np.arange(n, len(tables.tokens))])
+
+        def grown(rows: DeviceRows, values: npt.NDArray[np.generic]) -> DeviceRows:
+            return rows.with_rows(FloatRows(values), changed)
+
+        low_rank, states = tables.relations.low_rank, placed.states
+        if states is not None and tables.states is not None:
+            states = states.with_rows(tables.states, np.arange(len(states), len(tables.states)))
+        placed = PlacedItems(
+            grown(placed.left, low_rank.left),
+            grown(placed.right, low_rank.right),
+            None if placed.texts is None else grown(placed.texts, tables.texts),
+            None if placed.factors is None else grown(placed.factors, tables.factors),
+            states,
+        )
+        own = self.digests
+        if isinstance(own, PlacedDigests) and isinstance(digests, Digests):
+            digests = PlacedDigests(
+                own.vectors.with_rows(digests.vectors, changed),
+                grown(own.masses, digests.masses),
+                own.soft.with_rows(digests.soft, changed),
+            )
+        return Placed(replace(tables, placed=placed), digests)

@@ -1,0 +1,223 @@
+"""One list at a time on a device, by replaying what was recorded once.
+
+Scoring a hundred candidates takes a device a fraction of a millisecond, and the processor several
+to tell it the hundred and more things that it has to do. A CUDA graph tells them all at once. It
+has fixed shapes, so lists are padded: to a few lengths, each recorded when it is first needed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from twofold.ranking.batches import gap_buckets
+from twofold.ranking.cross import Digest
+from twofold.ranking.devices import moved
+from twofold.ranking.head import Events, Evidence, TextQueries
+from twofold.ranking.model import History, RankerModel
+from twofold.ranking.placed import Placed, PlacedDigests, PlacedItems
+from twofold.retrieval.candidates import Candidates
+from twofold.retrieval.queries import Queries
+
+Int64s = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+LEAST_CANDIDATES, LEAST_EVENTS = 64, 8
+
+
+@dataclass(frozen=True)
+class SingleLists:
+    """Scores single lists of digested items; may be shared by threads.
+
+    Parameters
+    ----------
+    model
+        The classifier, where it computes.
+    placed
+        What it reads there.
+    """
+
+    model: RankerModel
+    placed: Placed
+    _recordings: dict[tuple[int, int], _Recording] = field(default_factory=dict, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    @classmethod
+    def of(cls, model: RankerModel, placed: Placed) -> SingleLists | None:
+        """Return it where one layer is joint and all items stand on a device as they were built.
+
+        Otherwise ``None``: what an item brings then takes as many steps as it has tokens, or
+        changes from request to request.
+        """
+        items, digests = placed.tables.placed, placed.digests
+        if items is None or not isinstance(digests, PlacedDigests):
+            return None
+        return None if digests.vectors.where is not None else cls(model, placed)
+
+    def logits(self, queries: Queries, candidates: Candidates) -> Floats:
+        """Return the logits of one query's candidates, ``float32 (1, m)``, ``-inf`` at padding.
+
+        Parameters
+        ----------
+        queries
+            One query, its history read as vectors.
+        candidates
+            Its candidates, with features, at least one place.
+        """
+        recent, items = queries.last(self.model.shape.max_history), candidates.items[0]
+        n, m = len(recent.items), len(items)
+        recording = self._recording(
+            _fitting(m, LEAST_CANDIDATES),
+            _fitting(n, min(LEAST_EVENTS, self.model.shape.max_history)),
+        )
+        relations = self.placed.tables.relations
+        there = np.ones((1, n), dtype=bool)
+        given = {
+            "items": np.maximum(items, 0),
+            "served": items >= 0,
+            "features": candidates.needed_features()[0],
+            "entries": relations.entries(recent.items[None], there, items[None])[0],
+            "history": recent.items,
+            "ages": recent.ages(),
+            "gaps": gap_buckets(recent),
+            "kinds": recent.kinds,
+            "present": there[0],
+        }
+        out = recording.run(given)[:m]
+        return np.where(items >= 0, out, np.float32(-np.inf))[None]
+
+    def _recording(self, width: int, length: int) -> _Recording:
+        """Return the recording for lists and histories of a length."""
+        with self._lock:
+            found = self._recordings.get((width, length))
+            if found is None:
+                found = _Recording(self.model, self.placed, width, length)
+                self._recordings[width, length] = found
+            return found
+
+
+def _fitting(n: int, least: int) -> int:
+    """Return the first of `least` and its doublings that is at least `n`."""
+    return least << max(0, (n - 1).bit_length() - (least - 1).bit_length()) if n > least else least
+
+
+class _Recording:
+    """What is done for lists of one length, recorded on a device and replayed with other inputs.
+
+    Parameters
+    ----------
+    model, placed
+        As of :class:`SingleLists`.
+    width, length
+        Candidates, and events.
+    """
+
+    def __init__(self, model: RankerModel, placed: Placed, width: int, length: int) -> None:
+        self._model, self._placed = model, placed
+        self._width, self._length = width, length
+        relations, shape = placed.tables.relations, model.shape
+        self._shapes: dict[str, tuple[tuple[int, ...], type]] = {
+            "items": ((width,), int),
+            "history": ((length,), int),
+            "ages": ((length,), int),
+            "gaps": ((length,), int),
+            "kinds": ((length,), int),
+            "served": ((width,), float),
+            "present": ((length,), float),
+            "features": ((width, shape.n_features), float),
+            "entries": ((length, width, len(relations.counted)), float),
+        }
+        sizes = {
+            kind: sum(int(np.prod(one)) for one, own in self._shapes.values() if own is kind)
+            for kind in (int, float)
+        }
+        pinned, dtypes = model.device.type == "cuda", {int: torch.int64, float: torch.float32}
+        self._sent: dict[type, Tensor] = {
+            kind: torch.zeros(size, dtype=dtypes[kind], pin_memory=pinned)
+            for kind, size in sizes.items()
+        }
+        self._host = self._parts({kind: one.numpy() for kind, one in self._sent.items()})
+        self._lock = threading.Lock()
+        with torch.inference_mode():
+            self._there = {kind: one.to(model.device) for kind, one in self._sent.items()}
+            self._inputs = self._parts(self._there)
+            self._nobody = moved(TextQueries.none(1, width), model.device)
+            self._replay = _recorded(self._scored) if pinned else self._scored
+
+    def _parts(self, whole: Mapping[type, Any]) -> dict[str, Any]:
+        """Return views of the two buffers, by what stands there."""
+        out: dict[str, Any] = {}
+        ends = dict.fromkeys(whole, 0)
+        for name, (shape, kind) in self._shapes.items():
+            start = ends[kind]
+            ends[kind] = start + int(np.prod(shape))
+            out[name] = whole[kind][start : ends[kind]].reshape(shape)
+        return out
+
+    def run(self, given: dict[str, npt.NDArray[np.generic]]) -> Floats:
+        """Return logits ``float32 (width,)`` of inputs, each no longer than what it is put into."""
+        with self._lock, torch.inference_mode():
+            for name, place in self._host.items():
+                place[...] = 0
+                place[tuple(slice(n) for n in given[name].shape)] = given[name]
+            for kind, one in self._sent.items():
+                self._there[kind].copy_(one, non_blocking=True)
+            # Reading the result is what waits for the device, and frees the inputs.
+            out: Floats = self._replay().cpu().numpy()[0]
+        return out
+
+    def _scored(self) -> Tensor:
+        """Return the logits of what stands in the inputs, ``float32 (1, width)``."""
+        given, digests = self._inputs, self._placed.digests
+        items = self._placed.tables.placed
+        if not isinstance(digests, PlacedDigests) or not isinstance(items, PlacedItems):
+            raise TypeError("recordings are made of digests on a device")
+        present = given["present"][None] > 0
+        ages, gaps, kinds = (given[name][None] for name in ("ages", "gaps", "kinds"))
+        events = Events(ages, gaps, kinds, present)
+        soft = digests.soft.at(given["history"])[None]
+        strengths = items.joined(
+            self._placed.tables.relations,
+            given["entries"][None],
+            items.left.at(given["history"])[None] * present[..., None],
+            items.right.at(given["items"])[None] * given["served"][None, :, None],
+        )
+        read = Digest.parted(
+            digests.vectors.at(given["items"]),
+            digests.masses.at(given["items"]),
+            soft.shape[-1],
+        )
+        return self._model.logits(
+            read,
+            self._model.remember(History(soft, events)),
+            given["features"][None],
+            Evidence.of(events, strengths),
+            self._nobody,
+        )
+
+
+def _recorded(call: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """Return what replays a call on the current CUDA device, always into the same result."""
+    stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        # Libraries choose how to multiply, and take their memory, the first times.
+        for _ in range(3):
+            call()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    # Other threads may go on as they like meanwhile.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        out = call()
+
+    def replay() -> Tensor:
+        graph.replay()
+        return out
+
+    return replay
