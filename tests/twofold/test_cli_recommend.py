@@ -63,7 +63,7 @@ def test_recommend_shows_texts_and_reasons_to_people(
         (["--user", "u1", "--at", "soon"], "expected a time such as 2030-01-31T12:00Z"),
         (["--user", "u1", "--diversity", "2"], "diversity must be in 0..1, not 2"),
         (["--user", "u1", "--deny", "/no/such/ids"], "/no/such/ids"),
-        (["--user", "u1", "--runtime", "fast"], "one of float32, bfloat16, int8, not 'fast'"),
+        (["--user", "u1", "--runtime", "fast"], "one of float32, bfloat16, int8, cuda, not 'fast'"),
     ],
 )
 def test_mistakes_are_one_line(
