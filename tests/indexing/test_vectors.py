@@ -302,3 +302,52 @@ def test_an_index_may_begin_empty_and_one_with_changes_is_not_saved(tmp_path: Pa
             live.save(writer)
         VectorIndex.build(vectors).save(writer)
         writer.commit({})
+
+
+@pytest.fixture
+def copied(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Let a copy in main memory stand for one on a GPU; return what was copied."""
+    from twofold.indexing import gpu
+
+    told: list[Any] = []
+
+    def on_gpu(index: Any, device: str) -> Any:
+        if device == "cpu":
+            return None
+        told.append(index)
+        return faiss_module().clone_index(index)
+
+    monkeypatch.setattr(gpu, "on_gpu", on_gpu)
+    return told
+
+
+@pytest.mark.parametrize(
+    ("kind", "there"),
+    [("IVF16,Flat", True), ("IVF16,SQ8", True), ("IVF16,PQ8", False), ("HNSW8,Flat", False)],
+)
+def test_inverted_files_are_searched_on_a_gpu_and_all_is_looked_at_for_others(
+    kind: str, there: bool, copied: list[Any]
+) -> None:
+    vectors = unit(800)
+    plain = VectorIndex.build(vectors, device="cpu")
+    made = Proposer.build(vectors, kind, flat=plain.flat).with_effort(5, 4)
+    index = VectorIndex(plain.flat, "cuda", made)
+    assert [type(one) for one in copied] == [type(made.index if there else plain.flat)]
+    assert index.device == "cuda"
+    queries = unit(40, seed=7)
+    found_scores, found = index.search(queries, 10)
+    _, exact = plain.search(queries, 10)
+    if not there:
+        # What it is not sure of it looks at itself.
+        np.testing.assert_array_equal(found, exact)
+        return
+    # As many cells are visited, and as many ranked again, as in main memory.
+    scores, wanted = plain.through(made).search(queries, 10)
+    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(found_scores, scores)
+    assert 0 < (found != exact).mean() < 0.6
+    more = VectorIndex(plain.flat, "cuda", made.with_effort(16, 8))
+    np.testing.assert_array_equal(more.search(queries, 10)[1], exact)
+    # Back to looking at all, there or in main memory.
+    assert [index.through(None).device, index.on_cpu().device] == ["cuda", "cpu"]
+    np.testing.assert_array_equal(index.through(None).search(queries, 10)[1], exact)

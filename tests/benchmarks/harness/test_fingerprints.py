@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,17 @@ def test_files_that_are_no_python_count_as_they_are(root: Path) -> None:
     before = code_of(["pins.txt"])
     pins.write_text("annotated-types==0.8.1\n")
     assert code_of(["pins.txt"]) != before
+
+
+def test_every_version_of_python_tells_the_same(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Seen from 3.10 to 3.13: rows that were made by one hold under another.
+    assert code_of(["room"])[:16] == "7dab1c8b0077330a"
+    plain = ast.dump
+
+    def later(tree: ast.AST, **_: object) -> str:
+        return plain(tree).replace(", args=arguments(", ", type_params=[], args=arguments(")
+
+    monkeypatch.setattr(ast, "dump", later)
+    assert code_of(["room"])[:16] == "7dab1c8b0077330a"

@@ -124,7 +124,8 @@ def test_cells_are_measured_on_both_sides_and_told_without_a_device(
                 / row["matrix_tflops"]
                 / 1e12
             )
-            assert row["largest_error"] < 0.02
+            # The text model speaks, and in half precision says nearly the same.
+            assert 0 < row["largest_error"] < 0.05
             assert row["same_top10"] >= 0.9
     cpu, beside = (row for row in rows if row["cell"] == "fine-tuning")
     assert cpu["speedup_vs_cpu"] == 1
