@@ -35,6 +35,11 @@ Int64s = npt.NDArray[np.int64]
 NAME = "plain cross-encoder"
 TRAINING = f"{NAME}: training"
 KS = (10,)
+# What the lists that it is trained on depend on, and the encoder that it starts from.
+TAUGHT_BY = (
+    *("data", "text", "index", "stage_one", "seed", "threads", "window_labels", "windows"),
+    *("skip_labels", "ranker.train", "ranker.rerank", "ranker.model"),
+)
 SOURCES = (
     *("indexing", "retrieval", "ranking/lists.py", "twofold/lessons.py", "evaluation/metrics.py"),
     *("benchmarks/peers/cross_encoder.py", "benchmarks/suites/quality_cross_encoder.py"),
@@ -57,7 +62,8 @@ def cross_encoder_cells(
     """
     recipe = Recipe()
     also = {"recipe": asdict(recipe), "n_users": n_users}
-    yield Cell(TRAINING, _Trained(plan, settings, recipe), settings, also, SOURCES)
+    trained = _Trained(plan, settings, recipe)
+    yield Cell(TRAINING, trained, settings, also, SOURCES, reads=TAUGHT_BY)
     parts = []
     for number in range(len(seeded_users(n_users, settings.seed, n_users))):
         asked = _Asked(plan, settings, ours, n_users, number)

@@ -17,7 +17,7 @@ def _row(cell: str, run: str = "1", **values: Any) -> dict[str, Any]:
 
 
 def test_every_cell_has_a_table_of_its_latest_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    ranked = {"users": 1, "candidates": 100, "p50_ms": 2.0, "p99_ms": 3.0}
+    ranked: dict[str, Any] = {"users": 1, "candidates": 100, "p50_ms": 2.0, "p99_ms": 3.0}
     rows = [
         _row("reranking, 1 joint", runtime="old", candidates_per_s=1.0, **ranked),
         _row("embedding", device="cpu", dtype="float32", texts_per_s=1200.0),

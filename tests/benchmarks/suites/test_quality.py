@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.data.datasets import DataSet
 from benchmarks.harness.cells import Plan, Row
+from benchmarks.harness.exercised import exercised
 from benchmarks.harness.records import Records
 from benchmarks.harness.running import Run
 from benchmarks.harness.users import UserResults
@@ -19,6 +20,7 @@ from benchmarks.peers.cross_encoder import Recipe
 from benchmarks.peers.task import Task
 from benchmarks.suites import quality, quality_cross_encoder
 from benchmarks.suites.quality import QUALITY, QUICK
+from benchmarks.suites.quality_cross_encoder import TRAINING
 from twofold.evaluation.quality import Ranked
 
 
@@ -138,3 +140,16 @@ def test_asked_less_only_some_peers_are_tried(stand: Stand) -> None:
     cells = QUALITY.named(quick)
     assert list(cells) == ["leaks", "twofold", "pairs"]
     assert cells["twofold"].settings.ranker.training.max_lists == 64
+
+
+def test_the_cross_encoders_training_holds_while_ours_is_trained_otherwise(
+    small_data: DataSet,
+) -> None:
+    def fingerprint(*overrides: str) -> str:
+        plan = Plan(small_data, overrides)
+        return exercised("quality", plan, QUALITY.named(plan))[TRAINING].fingerprint
+
+    plain = fingerprint()
+    assert fingerprint("ranker.training.learning_rate=0.01", "ranker.joint_layers=2") == plain
+    assert fingerprint("ranker.rerank=7") != plain
+    assert fingerprint("windows=2") != plain
