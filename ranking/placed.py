@@ -15,7 +15,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from twofold.evaluation.hardware import usable_cores
 from twofold.ranking.cross import Digest
 from twofold.ranking.devices import moved
 from twofold.ranking.digests import Digests, ItemDigests
@@ -182,7 +181,7 @@ def _counted(
     relations: Relations, history: Int64s, there: Bools, candidates: Int64s
 ) -> npt.NDArray[np.float32]:
     """Return the counted strengths, ``float32 (B, H, m, n_counted)``."""
-    threads = min(MOST_THREADS, usable_cores())
+    threads = min(MOST_THREADS, torch.get_num_threads())
     if len(history) < SHARED or threads == 1:
         return relations.entries(history, there, candidates)
     parts = np.array_split(np.arange(len(history)), threads)

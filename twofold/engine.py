@@ -100,14 +100,12 @@ class Engine(Updating):
             How many batches of requests are computed at once. Each may itself use the threads that
             torch is set to, so ``None`` takes the cores of this process divided by those.
         runtime
-            In which precision the ranker computes: ``"float32"``, ``"bfloat16"``, ``"int8"``,
-            ``"cuda"`` for half precision on a GPU, or ``"auto"`` for the fastest whose scores are
-            sound, which is measured when an artefact is first loaded on a machine (about a second)
-            and remembered in the cache folder.
+            How the ranker computes: ``"float32"``, ``"bfloat16"``, ``"int8"``, ``"cuda"`` (half
+            precision on a GPU), or ``"auto"`` for the fastest whose scores are sound, measured
+            when an artefact is first loaded on a machine (about a second) and remembered.
         device
-            Where texts' vectors are searched: ``"auto"`` takes a GPU where FAISS sees one,
-            ``"cuda"`` insists on it, ``"cpu"`` never does, nor reranks there unless `runtime` says
-            so. Any artefact will do.
+            Where vectors are searched: ``"auto"`` takes a GPU where FAISS sees one, ``"cuda"``
+            insists on it, ``"cpu"`` never does, nor reranks there unless `runtime` says so.
         tracer
             Told when the parts of each request begin and end, for who wants to know where time
             goes. Requests that are computed together are told of once, in the thread of one.

@@ -102,7 +102,7 @@ def test_half_precision_is_near(tiny_bert: Path) -> None:
 def test_many_queries_are_looked_up_in_threads_to_the_same_scores(
     tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("twofold.ranking.placed.usable_cores", lambda: 3)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     plain = _ranker(tiny_bert, 1, "auto")
     placed = replace(plain, runtime=NEAR)
     asked, served = make_queries([*HISTORIES] * 11), make_served(44, short=(5,))
