@@ -12,7 +12,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from twofold.ranking.devices import moved
 from twofold.ranking.head import GAPS, Events, Evidence, TextQueries
 from twofold.ranking.items import ItemTables
 from twofold.ranking.model import History, SoftItems
@@ -206,7 +205,7 @@ def evidence_batch(
     recent = queries.last(max_history)
     past, events = _padded(recent, recent.lengths())
     strengths = items.strengths(past, events.mask.numpy(), candidates)
-    return Evidence.of(moved(events, strengths.device), strengths)
+    return Evidence.of(events, strengths)
 
 
 def text_queries(likeness: npt.NDArray[np.float32]) -> TextQueries:

@@ -97,7 +97,7 @@ def measure_runtimes(
     for name in runtimes:
         pairs = list(zip(told[name], told[REFERENCE], strict=True))
         error = max(float(np.abs(a - b).max(initial=0)) for a, b in pairs)
-        same = float(np.mean([_same(a, b) for a, b in pairs]))
+        same = float(np.mean([same_top(a, b) for a, b in pairs]))
         out.append(Measured(name, float(np.median(spent[name]) / 1e6), error, same))
     return tuple(out)
 
@@ -153,7 +153,7 @@ def compare(
     squares = np.concatenate([np.square(a - b) for a, b in pairs])
     return Compared(
         tuple((float(np.median(a)), float(np.median(b))) for a, b in spent),
-        float(np.mean([_same(a, b) for a, b in pairs])),
+        float(np.mean([same_top(a, b) for a, b in pairs])),
         float(np.sqrt(squares.mean())),
     )
 
@@ -164,7 +164,7 @@ def fastest(measured: Sequence[Measured]) -> str:
     return min(sound, key=lambda one: one.milliseconds).runtime if sound else REFERENCE
 
 
-def _same(scores: npt.NDArray[np.float32], exact: npt.NDArray[np.float32]) -> float:
+def same_top(scores: npt.NDArray[np.float32], exact: npt.NDArray[np.float32]) -> float:
     """Return the share of the best by `scores` that are among the best by `exact`."""
     k = min(TOP, len(exact))
     if k == 0:

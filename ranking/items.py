@@ -183,8 +183,9 @@ class ItemTables:
     def soft(self, items: npt.NDArray[np.int64]) -> SoftItems:
         """Return the soft items of any shape of item numbers; -1 gives those of item 0."""
         safe = np.maximum(items, 0)
-        if self.placed is not None and self.placed.texts and self.placed.factors:
-            return SoftItems(self.placed.texts.read(safe), self.placed.factors.read(safe))
+        if self.placed is not None and self.placed.parts is not None:
+            texts, factors = self.placed.parts
+            return SoftItems(texts.read(safe), factors.read(safe))
         return SoftItems(
             torch.from_numpy(np.ascontiguousarray(self.texts[safe], dtype=np.float32)),
             torch.from_numpy(np.ascontiguousarray(self.factors[safe], dtype=np.float32)),

@@ -7,8 +7,9 @@ is put behind what is there: a state of the tables stays what it was.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +42,8 @@ class DeviceRows:
     later
         Those that came or changed since, behind them, ``(n_later, width)``.
     where
-        Where each row stands, counted over both, ``int64 (n,)``; ``None`` while none has changed.
+        Where each row stands, counted over both, ``int64 (n,)``; ``None`` where they stand in
+        order.
     """
 
     built: Tensor
@@ -58,44 +60,31 @@ class DeviceRows:
             built[start : start + len(which)] = rows.of(which).to(dtype).to(device)
         return cls(built, built[:0])
 
-    def __len__(self) -> int:
-        return len(self.built) if self.where is None else len(self.where)
+    @property
+    def n_held(self) -> int:
+        """How many rows are on the device, those that no one reads any more among them."""
+        return len(self.built) + len(self.later)
 
     def read(self, rows: Int64s) -> Tensor:
         """Return rows ``(...)``, ``float32 (..., width)``."""
-        device = self.built.device
-        if self.where is None:
-            return self.at(moved(torch.from_numpy(rows), device))
-        places = self.where[rows]
+        device, places = self.built.device, rows if self.where is None else self.where[rows]
+        if not len(self.later):
+            return self.at(moved(torch.from_numpy(places), device))
         late = places >= len(self.built)
-        early = moved(torch.from_numpy(np.where(late, 0, places)), device)
-        out = self.built[early]
-        if late.any():
-            others = np.flatnonzero(late)
-            behind = torch.from_numpy(places.ravel()[others] - len(self.built))
-            flat = out.view(-1, out.shape[-1])
-            flat[moved(torch.from_numpy(others), device)] = self.later[moved(behind, device)]
+        out = self.built[moved(torch.from_numpy(np.where(late, 0, places)), device)]
+        others = np.flatnonzero(late)
+        behind = torch.from_numpy(places.ravel()[others] - len(self.built))
+        flat = out.view(-1, out.shape[-1])
+        flat[moved(torch.from_numpy(others), device)] = self.later[moved(behind, device)]
         return out.float()
 
     def at(self, rows: Tensor) -> Tensor:
         """Return rows as they were first put there, their numbers on the device already."""
         return self.built[rows].float()
 
-    def with_rows(self, rows: Rows, changed: Int64s) -> DeviceRows:
-        """Return the rows with some as they are in a table of as many or more.
-
-        Parameters
-        ----------
-        rows
-            The table.
-        changed
-            The numbers of rows that are others there, or new, ``int64 (n,)``, distinct.
-        """
-        before = np.arange(len(self.built)) if self.where is None else self.where
-        where = np.zeros(len(rows), dtype=np.int64)
-        where[: len(before)] = before
-        where[changed] = len(self.built) + len(self.later) + np.arange(len(changed))
-        fresh = rows.of(changed).to(self.built.dtype).to(self.built.device)
+    def followed_by(self, fresh: Tensor, where: Int64s | None) -> DeviceRows:
+        """Return these with others behind them, and where each row of the table then stands."""
+        fresh = fresh.to(self.built.dtype).to(self.built.device)
         return DeviceRows(self.built, torch.cat([self.later, fresh]), where)
 
 
@@ -126,16 +115,15 @@ class PlacedItems:
     ----------
     left, right
         The sides of the low-rank relations.
-    texts, factors
-        What soft tokens are made of; ``None`` where digests hold those.
+    parts
+        Text vectors and factors, of which soft tokens are made; ``None`` where digests hold those.
     states
         Lower-layer token states; ``None`` where none are stored, or digests are read.
     """
 
     left: DeviceRows
     right: DeviceRows
-    texts: DeviceRows | None
-    factors: DeviceRows | None
+    parts: tuple[DeviceRows, DeviceRows] | None
     states: DeviceRows | None
 
     def strengths(
@@ -200,33 +188,20 @@ class Placed:
     ----------
     tables, digests
         As of a ranker.
+    rows
+        All that stands on a device, by name; empty in main memory.
     """
 
     tables: ItemTables
     digests: ItemDigests | None
+    rows: Mapping[str, DeviceRows] = field(default_factory=dict)
 
     @classmethod
     def on(cls, device: torch.device, tables: ItemTables, digests: ItemDigests | None) -> Placed:
         """Return copies in the memory of a device."""
-
-        def copied(values: npt.NDArray[np.generic]) -> DeviceRows:
-            return DeviceRows.of(FloatRows(values), device)
-
-        low_rank = tables.relations.low_rank
-        stored = isinstance(digests, Digests)
-        states = None if stored or tables.states is None else DeviceRows.of(tables.states, device)
-        placed = PlacedItems(
-            copied(low_rank.left),
-            copied(low_rank.right),
-            None if stored else copied(tables.texts),
-            None if stored else copied(tables.factors),
-            states,
-        )
-        if isinstance(digests, Digests):
-            own = (DeviceRows.of(one, device) for one in (digests.vectors, digests.soft))
-            vectors, soft = own
-            digests = PlacedDigests(vectors, copied(digests.masses), soft)
-        return cls(replace(tables, placed=placed), digests)
+        stored = _stored(tables, digests)
+        rows = {name: DeviceRows.of(one, device) for name, one in stored.items()}
+        return cls._read_by(tables, digests, rows)
 
     def over(self, tables: ItemTables, digests: ItemDigests | None) -> Placed:
         """Return the same over tables in which items came, or a few are others.
@@ -238,32 +213,46 @@ class Placed:
         digests
             Of these tables.
         """
-        placed = self.tables.placed
-        if placed is None or tables.editions is None:
+        if not self.rows or tables.editions is None:
             return Placed(tables, digests)
-        n = len(self.tables.tokens)
+        n, held = len(self.tables.tokens), self.rows["left"]
         known = np.arange(n) if self.tables.editions is None else self.tables.editions
         others = np.flatnonzero(tables.editions[:n] != known)
         changed = np.concatenate([others, np.arange(n, len(tables.tokens))])
+        where = np.zeros(len(tables.tokens), dtype=np.int64)
+        where[:n] = np.arange(n) if held.where is None else held.where
+        where[changed] = held.n_held + np.arange(len(changed))
+        rows = {}
+        for name, one in _stored(tables, digests).items():
+            own = self.rows[name]
+            if name == "states":
+                # Tokens of an item that changed stand behind the others in the table itself.
+                rows[name] = own.followed_by(one.of(np.arange(own.n_held, len(one))), None)
+            else:
+                rows[name] = own.followed_by(one.of(changed), where)
+        return Placed._read_by(tables, digests, rows)
 
-        def grown(rows: DeviceRows, values: npt.NDArray[np.generic]) -> DeviceRows:
-            return rows.with_rows(FloatRows(values), changed)
+    @classmethod
+    def _read_by(
+        cls, tables: ItemTables, digests: ItemDigests | None, rows: Mapping[str, DeviceRows]
+    ) -> Placed:
+        """Return the tables and digests that read rows on a device."""
+        parts = (rows["texts"], rows["factors"]) if "texts" in rows else None
+        items = PlacedItems(rows["left"], rows["right"], parts, rows.get("states"))
+        if "vectors" in rows:
+            digests = PlacedDigests(rows["vectors"], rows["masses"], rows["soft"])
+        return cls(replace(tables, placed=items), digests, rows)
 
-        low_rank, states = tables.relations.low_rank, placed.states
-        if states is not None and tables.states is not None:
-            states = states.with_rows(tables.states, np.arange(len(states), len(tables.states)))
-        placed = PlacedItems(
-            grown(placed.left, low_rank.left),
-            grown(placed.right, low_rank.right),
-            None if placed.texts is None else grown(placed.texts, tables.texts),
-            None if placed.factors is None else grown(placed.factors, tables.factors),
-            states,
-        )
-        own = self.digests
-        if isinstance(own, PlacedDigests) and isinstance(digests, Digests):
-            digests = PlacedDigests(
-                own.vectors.with_rows(digests.vectors, changed),
-                grown(own.masses, digests.masses),
-                own.soft.with_rows(digests.soft, changed),
-            )
-        return Placed(replace(tables, placed=placed), digests)
+
+def _stored(tables: ItemTables, digests: ItemDigests | None) -> dict[str, Rows]:
+    """Return all tables that requests read rows of, by name; but for states, a row an item."""
+    low_rank = tables.relations.low_rank
+    out: dict[str, Rows] = {"left": FloatRows(low_rank.left), "right": FloatRows(low_rank.right)}
+    if isinstance(digests, Digests):
+        return out | {
+            "vectors": digests.vectors,
+            "masses": FloatRows(digests.masses),
+            "soft": digests.soft,
+        }
+    out |= {"texts": FloatRows(tables.texts), "factors": FloatRows(tables.factors)}
+    return out if tables.states is None else out | {"states": tables.states}

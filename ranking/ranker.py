@@ -230,12 +230,15 @@ class Ranker:
         digests
             Of these tables, where this ranker has some.
         """
-        # Not by way of the constructor, which would prepare the model once more.
+        placed = self._placed.over(tables, digests)
+        single = SingleLists.of(self._served, placed)
+        return self._altered(tables=tables, digests=digests, _placed=placed, _single=single)
+
+    def _altered(self, **changes: Any) -> Ranker:
+        """Return the same ranker but for some fields, the model not prepared or placed anew."""
         other = copy(self)
-        object.__setattr__(other, "tables", tables)
-        object.__setattr__(other, "digests", digests)
-        object.__setattr__(other, "_placed", self._placed.over(tables, digests))
-        object.__setattr__(other, "_single", SingleLists.of(other._served, other._placed))
+        for name, value in changes.items():
+            object.__setattr__(other, name, value)
         return other
 
     def tokenised(self, texts: Sequence[str], max_tokens: int) -> ItemTokens:
@@ -270,7 +273,8 @@ class Ranker:
 
     def forgetting(self) -> Ranker:
         """Return the same ranker, for which every history is new."""
-        return replace(self, settings=replace(self.settings, history_cache_mb=0))
+        settings = replace(self.settings, history_cache_mb=0)
+        return self._altered(settings=settings, _memories=MemoryCache(0))
 
     def levelled(self, queries: Queries, candidates: Candidates, rate: float) -> Ranker:
         """Return the same ranker, its probabilities of these served lists averaging to `rate`.
@@ -278,7 +282,7 @@ class Ranker:
         See :func:`twofold.ranking.calibration.levelled`.
         """
         logits = self.logits(queries, candidates)
-        return replace(self, calibration=levelled(self.calibration, logits, rate))
+        return self._altered(calibration=levelled(self.calibration, logits, rate))
 
     def _query_rows(self, texts: Sequence[str]) -> list[npt.NDArray[np.int32]]:
         backbone = self.model.shape.backbone

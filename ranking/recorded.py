@@ -23,6 +23,7 @@ from twofold.ranking.devices import moved
 from twofold.ranking.head import Events, Evidence, TextQueries
 from twofold.ranking.model import History, RankerModel
 from twofold.ranking.placed import Placed, PlacedDigests, PlacedItems
+from twofold.ranking.relations import Relations
 from twofold.retrieval.candidates import Candidates
 from twofold.retrieval.queries import Queries
 
@@ -39,12 +40,16 @@ class SingleLists:
     ----------
     model
         The classifier, where it computes.
-    placed
+    digests, items
         What it reads there.
+    relations
+        How items go with items.
     """
 
     model: RankerModel
-    placed: Placed
+    digests: PlacedDigests
+    items: PlacedItems
+    relations: Relations
     _recordings: dict[tuple[int, int], _Recording] = field(default_factory=dict, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
@@ -56,9 +61,9 @@ class SingleLists:
         changes from request to request.
         """
         items, digests = placed.tables.placed, placed.digests
-        if items is None or not isinstance(digests, PlacedDigests):
+        if items is None or not isinstance(digests, PlacedDigests) or len(items.left.later):
             return None
-        return None if digests.vectors.where is not None else cls(model, placed)
+        return cls(model, digests, items, placed.tables.relations)
 
     def logits(self, queries: Queries, candidates: Candidates) -> Floats:
         """Return the logits of one query's candidates, ``float32 (1, m)``, ``-inf`` at padding.
@@ -76,13 +81,12 @@ class SingleLists:
             _fitting(m, LEAST_CANDIDATES),
             _fitting(n, min(LEAST_EVENTS, self.model.shape.max_history)),
         )
-        relations = self.placed.tables.relations
         there = np.ones((1, n), dtype=bool)
         given = {
             "items": np.maximum(items, 0),
             "served": items >= 0,
             "features": candidates.needed_features()[0],
-            "entries": relations.entries(recent.items[None], there, items[None])[0],
+            "entries": self.relations.entries(recent.items[None], there, items[None])[0],
             "history": recent.items,
             "ages": recent.ages(),
             "gaps": gap_buckets(recent),
@@ -97,7 +101,7 @@ class SingleLists:
         with self._lock:
             found = self._recordings.get((width, length))
             if found is None:
-                found = _Recording(self.model, self.placed, width, length)
+                found = _Recording(self, width, length)
                 self._recordings[width, length] = found
             return found
 
@@ -112,16 +116,14 @@ class _Recording:
 
     Parameters
     ----------
-    model, placed
-        As of :class:`SingleLists`.
+    lists
+        Whose.
     width, length
         Candidates, and events.
     """
 
-    def __init__(self, model: RankerModel, placed: Placed, width: int, length: int) -> None:
-        self._model, self._placed = model, placed
-        self._width, self._length = width, length
-        relations, shape = placed.tables.relations, model.shape
+    def __init__(self, lists: SingleLists, width: int, length: int) -> None:
+        self._lists, device = lists, lists.model.device
         self._shapes: dict[str, tuple[tuple[int, ...], type]] = {
             "items": ((width,), int),
             "history": ((length,), int),
@@ -130,14 +132,14 @@ class _Recording:
             "kinds": ((length,), int),
             "served": ((width,), float),
             "present": ((length,), float),
-            "features": ((width, shape.n_features), float),
-            "entries": ((length, width, len(relations.counted)), float),
+            "features": ((width, lists.model.shape.n_features), float),
+            "entries": ((length, width, len(lists.relations.counted)), float),
         }
         sizes = {
             kind: sum(int(np.prod(one)) for one, own in self._shapes.values() if own is kind)
             for kind in (int, float)
         }
-        pinned, dtypes = model.device.type == "cuda", {int: torch.int64, float: torch.float32}
+        pinned, dtypes = device.type == "cuda", {int: torch.int64, float: torch.float32}
         self._sent: dict[type, Tensor] = {
             kind: torch.zeros(size, dtype=dtypes[kind], pin_memory=pinned)
             for kind, size in sizes.items()
@@ -145,9 +147,9 @@ class _Recording:
         self._host = self._parts({kind: one.numpy() for kind, one in self._sent.items()})
         self._lock = threading.Lock()
         with torch.inference_mode():
-            self._there = {kind: one.to(model.device) for kind, one in self._sent.items()}
+            self._there = {kind: one.to(device) for kind, one in self._sent.items()}
             self._inputs = self._parts(self._there)
-            self._nobody = moved(TextQueries.none(1, width), model.device)
+            self._nobody = moved(TextQueries.none(1, width), device)
             self._replay = _recorded(self._scored) if pinned else self._scored
 
     def _parts(self, whole: Mapping[type, Any]) -> dict[str, Any]:
@@ -174,16 +176,13 @@ class _Recording:
 
     def _scored(self) -> Tensor:
         """Return the logits of what stands in the inputs, ``float32 (1, width)``."""
-        given, digests = self._inputs, self._placed.digests
-        items = self._placed.tables.placed
-        if not isinstance(digests, PlacedDigests) or not isinstance(items, PlacedItems):
-            raise TypeError("recordings are made of digests on a device")
+        given, digests, items = self._inputs, self._lists.digests, self._lists.items
         present = given["present"][None] > 0
         ages, gaps, kinds = (given[name][None] for name in ("ages", "gaps", "kinds"))
         events = Events(ages, gaps, kinds, present)
         soft = digests.soft.at(given["history"])[None]
         strengths = items.joined(
-            self._placed.tables.relations,
+            self._lists.relations,
             given["entries"][None],
             items.left.at(given["history"])[None] * present[..., None],
             items.right.at(given["items"])[None] * given["served"][None, :, None],
@@ -193,9 +192,9 @@ class _Recording:
             digests.masses.at(given["items"]),
             soft.shape[-1],
         )
-        return self._model.logits(
+        return self._lists.model.logits(
             read,
-            self._model.remember(History(soft, events)),
+            self._lists.model.remember(History(soft, events)),
             given["features"][None],
             Evidence.of(events, strengths),
             self._nobody,

@@ -27,6 +27,7 @@ from twofold.ranking.layers import FeedForward
 from twofold.ranking.model import RankerModel
 from twofold.ranking.placed import Placed
 
+RUNTIME = "runtime"  # the setting
 LARGEST_BYTE = 127
 # A layer's products beside the feed-forward part.
 PRODUCTS = ("query", "key_value", "out")
@@ -138,7 +139,7 @@ class OnDevice:
         MissingDependencyError
             If torch sees no such device.
         """
-        device = device_of(self.device)
+        device = device_of(self.device, RUNTIME)
         out = copy.deepcopy(_merged(model, self.name))
         out.g = FusedHeads(out.g)
         _lower(out, partial(HalfProduct, low=self.low), partial(HalfFeedForward, low=self.low))
@@ -152,7 +153,7 @@ class OnDevice:
 
     def place(self, tables: ItemTables, digests: ItemDigests | None) -> Placed:
         """Return copies of the tables in the memory of the device."""
-        return Placed.on(device_of(self.device), tables, digests)
+        return Placed.on(device_of(self.device, RUNTIME), tables, digests)
 
 
 class HalfProduct(nn.Linear):
@@ -288,7 +289,7 @@ def runtime_of(name: str) -> Runtime:
     if name not in known:
         raise InputError(f"runtime must be 'auto' or one of {', '.join(known)}, not '{name}'")
     if name in DEVICE_RUNTIMES:
-        device_of(name)
+        device_of(name, RUNTIME)
     return known[name]
 
 

@@ -14,7 +14,7 @@ from twofold.ranking.adapters import Adapter
 from twofold.ranking.averaging import put
 from twofold.ranking.checkpoints import Checkpoints
 from twofold.ranking.course import Course, Epoch, Lesson, stop_loss
-from twofold.ranking.devices import CPU, device_of
+from twofold.ranking.devices import CPU, device_of, lent
 from twofold.ranking.labelled import Labelled
 from twofold.ranking.lessons import FromLabels
 from twofold.ranking.model import RankerModel
@@ -93,58 +93,40 @@ def train_by(
     MissingDependencyError
         If the settings ask for a GPU and torch sees none.
     """
-    device = device_of(settings.device)
-    model.to(device)
-    try:
-        return _trained(model, lesson, settings, seed, device, progress, observer, checkpoints)
-    finally:
-        model.to(CPU)
-
-
-def _trained(
-    model: RankerModel,
-    lesson: Lesson,
-    settings: TrainingSettings,
-    seed: int,
-    device: torch.device,
-    progress: Progress | None,
-    observer: Observer | None,
-    checkpoints: Checkpoints | None,
-) -> Trained:
-    """Train weights where they are; parameters as of :func:`train_by`."""
-    course = Course.begun(model, lesson, settings, seed)
-    found = None if checkpoints is None else checkpoints.load()
-    observer = observer or Nobody()
-    if found is None:
-        course.measured(observer, time.perf_counter(), [])
-    else:
-        course.restore(found)
-        observer.resumed(course.step, course.epochs[-1].number)
-    with (
-        torch.random.fork_rng(devices=[] if device == CPU else [device]),
-        (progress or Silent()).step("fine-tune", total=course.schedule.steps) as shown,
-    ):
-        shown.advance(course.step)
-        while not course.ended():
-            begun, losses = time.perf_counter(), list(course.losses)
-            for group in course.groups()[len(losses) :]:
-                losses.append(course.learn(group))
-                course.losses = tuple(losses)
-                shown.advance()
-                shown.note(f"loss {np.mean(losses[-50:]):.4f}")
-                if course.step % TOLD_EVERY == 0:
-                    observer.step(course.step, course.told(losses[-TOLD_EVERY:]))
-                if checkpoints is not None and checkpoints.due(course.step):
-                    checkpoints.save(*course.state())
-            course.measured(observer, begun, losses)
-    if checkpoints is not None and checkpoints.every:
-        # Of several trainings one may be cut off after this one has ended.
-        checkpoints.save(*course.state())
-    put(course.kept, course.weights)
-    model.eval()
-    n_trained = sum(one.numel() for one in course.weights.values())
-    share = course.adapter.share()
-    return Trained(course.epochs, course.best.number, n_trained, share, course.adapter)
+    with lent(model, device_of(settings.device, "ranker.training.device")) as device:
+        course = Course.begun(model, lesson, settings, seed)
+        found = None if checkpoints is None else checkpoints.load()
+        observer = observer or Nobody()
+        if found is None:
+            course.measured(observer, time.perf_counter(), [])
+        else:
+            course.restore(found)
+            observer.resumed(course.step, course.epochs[-1].number)
+        with (
+            torch.random.fork_rng(devices=[] if device == CPU else [device]),
+            (progress or Silent()).step("fine-tune", total=course.schedule.steps) as shown,
+        ):
+            shown.advance(course.step)
+            while not course.ended():
+                begun, losses = time.perf_counter(), list(course.losses)
+                for group in course.groups()[len(losses) :]:
+                    losses.append(course.learn(group))
+                    course.losses = tuple(losses)
+                    shown.advance()
+                    shown.note(f"loss {np.mean(losses[-50:]):.4f}")
+                    if course.step % TOLD_EVERY == 0:
+                        observer.step(course.step, course.told(losses[-TOLD_EVERY:]))
+                    if checkpoints is not None and checkpoints.due(course.step):
+                        checkpoints.save(*course.state())
+                course.measured(observer, begun, losses)
+        if checkpoints is not None and checkpoints.every:
+            # Of several trainings one may be cut off after this one has ended.
+            checkpoints.save(*course.state())
+        put(course.kept, course.weights)
+        model.eval()
+        n_trained = sum(one.numel() for one in course.weights.values())
+        share = course.adapter.share()
+        return Trained(course.epochs, course.best.number, n_trained, share, course.adapter)
 
 
 def fine_tune(

@@ -6,6 +6,7 @@ nothing waits for a device, and nothing was left behind, shows on one that only 
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 
-from tests.ranking.test_training_batch import HISTORIES, QUERIES
 from tests.ranking.worlds import (
     N_ITEMS,
     make_features,
@@ -44,6 +44,7 @@ from twofold.ranking.training_batch import Reading, batch_logits, read_batch
 from twofold.retrieval.candidates import Candidates
 
 META = torch.device("meta")
+HISTORIES = [[0, 1, 2, 3, 4, 5], [6], [], [7, 8, 9]]
 NEAR = OnDevice("near", "cpu", torch.float32)
 on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA GPU")
 FAMILIES = [("bert", 1), ("bert", 2), ("modernbert", 2), ("qwen3", 3)]
@@ -82,7 +83,7 @@ def test_scores_are_those_of_tables_in_main_memory(
     assert np.isfinite(wanted).any()
     # Twice, for histories are remembered.
     for _ in range(2):
-        # Vectors and factors are kept in half precision there: seen 6e-4 at most.
+        # States and low-rank relations are in half precision there too: seen 6e-4 at most.
         np.testing.assert_allclose(placed.logits(asked, served), wanted, atol=3e-3)
     spoken = replace(asked.last(0), texts=("war love", "space", "", "opera", "red"))
     np.testing.assert_allclose(
@@ -121,15 +122,17 @@ def test_rows_that_came_or_changed_stand_behind_the_others(form: Form) -> None:
 
     values = rng.normal(size=(7, 40))
     rows = DeviceRows.of(table(values), CPU)
-    states = [(rows, values.copy())]
+    states, where = [(rows, values.copy())], np.arange(7)
     for changed, n in (([2, 7, 8], 9), ([2, 0, 8, 9], 10), ([], 10)):
         values = np.concatenate([values, np.zeros((n - len(values), 40))])
         values[changed] = rng.normal(size=(len(changed), 40))
-        rows = rows.with_rows(table(values), np.array(changed, dtype=np.int64))
+        where = np.resize(where, n)
+        where[changed] = rows.n_held + np.arange(len(changed))
+        rows = rows.followed_by(table(values).of(np.array(changed, dtype=np.int64)), where)
+        assert rows.n_held == len(rows.built) + 3 + 4 * (n == 10)
         states.append((rows, values.copy()))
     # Each state says what it said.
     for state, wanted in states:
-        assert len(state) == len(wanted)
         places = rng.integers(0, len(wanted), size=(3, 5))
         np.testing.assert_allclose(state.read(places), wanted[places], atol=0.03)
 
@@ -168,7 +171,7 @@ def test_training_reads_everything_where_the_model_is(tiny_bert: Path, layers: s
     served, rng = make_served(4), np.random.default_rng(0)
     labels = np.zeros(served.items.shape, dtype=bool)
     labels[:, 0] = True
-    lists = Lists(QUERIES, served, labels, labels.sum(axis=1))
+    lists = Lists(make_queries(HISTORIES), served, labels, labels.sum(axis=1))
     batch = read_batch(model.shape, tables, lists, settings, rng)
     model.train().to(META)
     logits = batch_logits(model, Reading(tables, batch), whole=layers == "all")
@@ -184,10 +187,11 @@ def test_a_gpu_that_is_not_there_is_an_error_that_says_so(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "cuda" not in runnable()
-    assert device_of("auto") == CPU
-    for ask in (lambda: runtime_of("cuda"), lambda: device_of("cuda:1")):
-        with pytest.raises(MissingDependencyError, match=r"sees no CUDA GPU.*twofold doctor"):
-            ask()
+    assert device_of("auto", "x") == CPU
+    with pytest.raises(MissingDependencyError, match=r"^runtime is 'cuda'.*sees no CUDA GPU"):
+        runtime_of("cuda")
+    with pytest.raises(MissingDependencyError, match=r"x is 'cuda:1'.*`twofold doctor`"):
+        device_of("cuda:1", "x")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert runnable()[-1] == "cuda"
     assert "cuda" not in runnable("cpu")
@@ -197,7 +201,7 @@ def test_a_gpu_that_is_not_there_is_an_error_that_says_so(
 def test_moving_keeps_what_is_there_and_reaches_into_everything(tiny_bert: Path) -> None:
     tables = make_tables(tiny_bert)
     past = history_batch(make_queries(HISTORIES), tables, max_history=3)
-    assert moved(past, CPU).events.ages is past.events.ages
+    assert moved(past, CPU) is past
     away = moved((past, None, 3), META)
     assert away[0].events.mask.device == META
     assert isinstance(away[0], type(past))
@@ -225,6 +229,34 @@ def test_a_single_list_is_padded_to_the_same_scores(
             )
             found = placed.logits(asked, served)
             np.testing.assert_allclose(found, plain.logits(asked, served), atol=close)
+
+
+def test_single_lists_of_many_threads_do_not_mix(tiny_bert: Path) -> None:
+    placed = replace(_ranker(tiny_bert, 1, "auto"), runtime=NEAR)
+    served = make_served(1)
+    asked = [make_queries([[one % N_ITEMS, (3 * one) % N_ITEMS]]) for one in range(40)]
+    alone = [placed.logits(one, served) for one in asked]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            together = list(pool.map(lambda one: placed.logits(one, served), asked))
+            np.testing.assert_array_equal(np.concatenate(together), np.concatenate(alone))
+
+
+def test_who_forgets_or_is_levelled_is_not_placed_anew(tiny_bert: Path) -> None:
+    placed = replace(_ranker(tiny_bert, 1, "auto"), runtime=NEAR)
+    asked, served = make_queries(HISTORIES), make_served(4)
+    levelled = placed.levelled(asked, served, 0.2)
+    assert levelled.calibration != placed.calibration
+    assert placed.forgetting().settings.history_cache_mb == 0
+    placed.logits(asked, served)
+    for other in (placed.forgetting(), levelled):
+        assert other._placed is placed._placed
+        assert other._served is placed._served
+        np.testing.assert_allclose(
+            other.logits(asked, served), placed.logits(asked, served), atol=1e-5
+        )
+    assert placed._memories.size > 0
+    assert placed.forgetting()._memories.size == 0
 
 
 @pytest.mark.parametrize(
