@@ -37,8 +37,7 @@ def _kind(cell: str) -> str:
 
 
 def _embedding(rows: Rows) -> Iterator[str]:
-    yield "| device | precision | texts a second | times the CPU's | lowest cosine |"
-    yield "|---|---|---|---|---|"
+    yield from _head("device", "precision", "texts a second", "times the CPU's", "lowest cosine")
     for one in rows:
         yield (
             f"| {one['device']} | {one['dtype']} | {one['texts_per_s']:,.0f} | "
@@ -47,10 +46,10 @@ def _embedding(rows: Rows) -> Iterator[str]:
 
 
 def _search(rows: Rows) -> Iterator[str]:
-    head = ["items", "index", "queries at once", "system", "device", "queries a second", "p50 ms"]
-    head += ["times the CPU's", "recall@100", "share of the bandwidth"]
-    yield f"| {' | '.join(head)} |"
-    yield f"|{'---|' * len(head)}"
+    yield from _head(
+        *("items", "index", "queries at once", "system", "device", "queries a second", "p50 ms"),
+        *("times the CPU's", "recall@100", "share of the bandwidth"),
+    )
     for one in rows:
         yield (
             f"| {one['n_items']:,} | {one['index']} | {one['batch']:,} | {one['system']} | "
@@ -60,10 +59,10 @@ def _search(rows: Rows) -> Iterator[str]:
 
 
 def _reranking(rows: Rows) -> Iterator[str]:
-    head = ["users at once", "candidates each", "runtime", "p50 ms", "p99 ms"]
-    head += ["candidates a second", "times the CPU's", "share of the peak", "device busy ms"]
-    yield f"| {' | '.join(head)} |"
-    yield f"|{'---|' * len(head)}"
+    yield from _head(
+        *("users at once", "candidates each", "runtime", "p50 ms", "p99 ms"),
+        *("candidates a second", "times the CPU's", "share of the peak", "device busy ms"),
+    )
     for one in rows:
         yield (
             f"| {one['users']:,} | {one['candidates']:,} | {one['runtime']} | "
@@ -74,13 +73,18 @@ def _reranking(rows: Rows) -> Iterator[str]:
 
 
 def _tuning(rows: Rows) -> Iterator[str]:
-    yield "| device | seconds an epoch | times the CPU's | NDCG@10 |"
-    yield "|---|---|---|---|"
+    yield from _head("device", "seconds an epoch", "times the CPU's", "NDCG@10")
     for one in rows:
         yield (
             f"| {one['device']} | {one['epoch_seconds']:.1f} | {_times(one)} | "
             f"{one['ndcg10']:.4f} |"
         )
+
+
+def _head(*names: str) -> Iterator[str]:
+    """Return the two lines that a table begins with."""
+    yield f"| {' | '.join(names)} |"
+    yield f"|{'---|' * len(names)}"
 
 
 def _times(row: dict[str, Any]) -> str:

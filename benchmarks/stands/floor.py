@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -48,31 +49,15 @@ def device_rate(device: str, low: torch.dtype) -> float:
     # A processor may have no such product at all, and take minutes for a large one.
     size = SIZE_ON_DEVICE if device == "cuda" else SMALL
     one = torch.randn(size, size, device=device).to(low)
-
-    def seconds() -> float:
-        begun = time.perf_counter()
-        product = one @ one
-        # Reading a number is what waits for it.
-        float(product[0, 0])
-        return time.perf_counter() - begun
-
-    with torch.inference_mode():
-        seconds()
-        return float(2.0 * size**3 / min(seconds() for _ in range(REPEATS)))
+    # Reading a number is what waits for it.
+    return _rate(size, lambda: float((one @ one)[0, 0]))
 
 
 def device_bandwidth() -> float:
     """Return bytes a second that a CUDA device reads and writes, both counted, in a large copy."""
     one = torch.empty(COPIED // 4, dtype=torch.float32, device="cuda").normal_()
     other = torch.empty_like(one)
-    best = float("inf")
-    for _ in range(REPEATS):
-        torch.cuda.synchronize()
-        begun = time.perf_counter()
-        other.copy_(one)
-        torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - begun)
-    return 2 * COPIED / best
+    return 2 * COPIED / _least_seconds(lambda: float(other.copy_(one)[0]))
 
 
 def matrix_rate(runtime: str) -> float:
@@ -80,21 +65,23 @@ def matrix_rate(runtime: str) -> float:
     ones = torch.randn(SIZE, SIZE)
     if runtime == "int8":
         whole = (ones * 20).to(torch.int8)
+        return _rate(SIZE, lambda: torch._int_mm(whole, whole))
+    cast = ones.to(getattr(torch, runtime))
+    return _rate(SIZE, lambda: cast @ cast)
 
-        def product() -> torch.Tensor:
-            return torch._int_mm(whole, whole)
 
-    else:
-        cast = ones.to(getattr(torch, runtime))
+def _rate(size: int, product: Callable[[], object]) -> float:
+    """Return operations a second of a product of square matrices."""
+    return 2.0 * size**3 / _least_seconds(product)
 
-        def product() -> torch.Tensor:
-            return cast @ cast
 
+def _least_seconds(call: Callable[[], object]) -> float:
+    """Return the time of the quickest of a few calls, after one that is not timed."""
     with torch.inference_mode():
-        product()
+        call()
         best = float("inf")
         for _ in range(REPEATS):
             begun = time.perf_counter()
-            product()
+            call()
             best = min(best, time.perf_counter() - begun)
-    return float(2.0 * SIZE**3 / best)
+    return best

@@ -62,9 +62,10 @@ def cells(plan: Plan, beside: Beside = "cuda") -> list[Cell]:
     # All vectors are looked at: no other index has to be tuned first.
     settings, also = plan.settings("index.kind=exact"), {"beside": beside}
     sources = (*SOURCES, *SEARCHED)
-    own, grown = (_Searched(plan, beside, n, settings) for n in (None, int(plan.options["items"])))
-    cells = round(CELLS_A_ROOT * math.sqrt(int(plan.options["items"])))
-    filed = plan.settings(f"index.kind=IVF{cells},SQ8")
+    n_items = int(plan.options["items"])
+    own, grown = (_Searched(plan, beside, n, settings) for n in (None, n_items))
+    n_cells = round(CELLS_A_ROOT * math.sqrt(n_items))
+    filed = plan.settings(f"index.kind=IVF{n_cells},SQ8")
     out = [
         Cell("embedding", _Embedded(plan, beside), plan.settings(), also, SOURCES),
         Cell("exact search", own, settings, also, sources),

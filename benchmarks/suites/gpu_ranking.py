@@ -16,6 +16,7 @@ from benchmarks.harness.cells import Cell, Place, Plan, Row
 from benchmarks.harness.timing import Floats, ratio, spread, take_turns, timed
 from benchmarks.stands.bench import Bench
 from benchmarks.stands.floor import device_rate, operations
+from twofold.ranking.choosing import same_top
 from twofold.ranking.members import Workplace
 from twofold.ranking.observing import Nobody
 from twofold.ranking.ranker import Ranker
@@ -23,7 +24,7 @@ from twofold.ranking.runtime import OnDevice, Runtime, runtime_of
 from twofold.retrieval.candidates import Candidates
 from twofold.retrieval.queries import Queries
 
-HISTORY, TOP = 10, 10
+HISTORY = 10
 JOINT = (1, 2)
 # Users at once, and candidates of each.
 SHAPES = ((1, 100), (1, 1000), (1, 10_000), (64, 100), (1024, 100), (1024, 1000))
@@ -219,11 +220,9 @@ def _agreement(exact: Ranker, ranker: Ranker, lists: _Lists) -> dict[str, float]
     one = np.array([0])
     first = lists.queries.take(one), lists.candidates.take(one)
     wanted, found = (each.logits(*first)[0] for each in (exact, ranker))
-    k = min(TOP, len(wanted))
-    best, true = (set(np.argsort(-each, kind="stable")[:k].tolist()) for each in (found, wanted))
     return {
         "largest_error": float(np.abs(found - wanted).max()),
-        "same_top10": len(best & true) / k,
+        "same_top10": same_top(found, wanted),
     }
 
 

@@ -329,6 +329,9 @@ def test_inverted_files_are_searched_on_a_gpu_and_all_is_looked_at_for_others(
     kind: str, there: bool, copied: list[Any]
 ) -> None:
     vectors = unit(800)
+    if not there:
+        # More alike than are proposed: only who looks at all can tell which come first.
+        vectors[::9] = vectors[0]
     plain = VectorIndex.build(vectors, device="cpu")
     made = Proposer.build(vectors, kind, flat=plain.flat).with_effort(5, 4)
     index = VectorIndex(plain.flat, "cuda", made)
@@ -340,6 +343,8 @@ def test_inverted_files_are_searched_on_a_gpu_and_all_is_looked_at_for_others(
     if not there:
         # What it is not sure of it looks at itself.
         np.testing.assert_array_equal(found, exact)
+        alike = index.search(vectors[:1], 10)[1][0]
+        np.testing.assert_array_equal(alike, np.arange(0, 90, 9))
         return
     # As many cells are visited, and as many ranked again, as in main memory.
     scores, wanted = plain.through(made).search(queries, 10)

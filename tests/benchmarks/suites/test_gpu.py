@@ -103,7 +103,10 @@ def test_cells_are_measured_on_both_sides_and_told_without_a_device(
     for row in searched:
         assert (row["device"], row["search_threads"]) == ("cpu", 1)
         assert row["device_name"] == row["hardware"]["cpu"]
-        assert row["recall"] == 1.0 or (row["index"] != "exact" and row["recall"] > 0.9)
+        if row["index"] == "exact":
+            assert row["recall"] == 1.0
+        else:
+            assert 0.95 < row["recall"] <= 1.0  # tuned for .98
         assert row["rounds"] == 2
         assert row["calls"] == {1: 6, 64: 4}[row["batch"]]
         # As many queries a second as the calls of a batch say.
