@@ -18,6 +18,8 @@ Int64s = npt.NDArray[np.int64]
 OVERS = (1, 2, 4, 8, 12, 16)
 REFINED = 4  # times the step between efforts is halved
 SURE = 1.645  # standard errors: one in twenty means lies that far above its expectation
+# Products of the same vectors, added up in another order, differ by so much of themselves.
+ROUNDING = 1e-5
 # Fewer queries than this are not divided: all of them both teach and test.
 DIVIDED = 40
 POINT_TIMED, RACE_TIMED, ROUNDS = 30, 100, 5
@@ -76,14 +78,15 @@ class Exam:
     teaching, testing
         Queries, ``float32 (n, d)``.
     taught, tested
-        The hundred nearest of each, ``int64 (n, 100)``.
+        What the hundredth nearest of each scores, ``float32 (n,)``: whatever is as near is right,
+        for of items with one text any is as good as another.
     """
 
     plain: VectorIndex
     teaching: Float32s
-    taught: Int64s
+    taught: Float32s
     testing: Float32s
-    tested: Int64s
+    tested: Float32s
 
     @classmethod
     def of(
@@ -104,11 +107,11 @@ class Exam:
         """
         plain = index.on_cpu().through(None)
         queries = queries[np.random.default_rng(seed).permutation(len(queries))]
-        truth = plain.search(queries, TRIED_FOR)[1]
+        bars = plain.search(queries, _depth(plain))[0][:, -1]
         half = len(queries) // 2
         if not divide or len(queries) < DIVIDED:
-            return cls(plain, queries, truth, queries, truth)
-        return cls(plain, queries[:half], truth[:half], queries[half:], truth[half:])
+            return cls(plain, queries, bars, queries, bars)
+        return cls(plain, queries[:half], bars[:half], queries[half:], bars[half:])
 
     def passed(self, proposer: Proposer, wanted: float, *, patient: bool = False) -> Reached | None:
         """Return a structure with the least effort that suffices; ``None`` if none does.
@@ -150,8 +153,9 @@ class Exam:
         test
             Whether to ask the queries that test, not those that teach.
         """
-        queries, truth = (self.testing, self.tested) if test else (self.teaching, self.taught)
-        return recalls_of(self.plain.through(proposer).search(queries, TRIED_FOR)[1], truth)
+        queries, bars = (self.testing, self.tested) if test else (self.teaching, self.taught)
+        scores, _ = self.plain.through(proposer).search(queries, _depth(self.plain))
+        return np.asarray((scores >= (bars - ROUNDING * np.abs(bars))[:, None]).mean(axis=1))
 
     def _saves(self, proposer: Proposer, wanted: float) -> bool:
         """Return whether an eighth less effort suffices: ranking more again costs about that."""
@@ -216,28 +220,22 @@ class Exam:
             effort = min(most, effort + max(1, effort // 16))
 
 
+def _depth(index: VectorIndex) -> int:
+    return min(TRIED_FOR, len(index))
+
+
 def surely(recalls: Float64s) -> float:
     """Return what the mean over other such queries would hardly be below."""
     return float(recalls.mean() - SURE * recalls.std() / np.sqrt(len(recalls)))
 
 
-def recalls_of(found: Int64s, truth: Int64s) -> Float64s:
-    """Return the share of each row's true items that were found; padding (-1) is no item.
-
-    A row without true items has nothing to miss: 1.
-    """
-    hits = [
+def recall_of(found: Int64s, truth: Int64s) -> float:
+    """Return the share of all rows' true items that were found; padding (-1) is no item."""
+    hits = sum(
         len(np.intersect1d(one[one >= 0], other[other >= 0]))
         for one, other in zip(found, truth, strict=True)
-    ]
-    there = (truth >= 0).sum(axis=1)
-    return np.where(there > 0, np.array(hits) / np.maximum(1, there), 1.0)
-
-
-def recall_of(found: Int64s, truth: Int64s) -> float:
-    """Return the share of all rows' true items that were found."""
-    there = (truth >= 0).sum(axis=1)
-    return float((recalls_of(found, truth) * there).sum() / max(1, there.sum()))
+    )
+    return hits / max(1, int((truth >= 0).sum()))
 
 
 def raced(indexes: Sequence[VectorIndex], queries: Float32s) -> list[float]:
