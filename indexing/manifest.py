@@ -15,7 +15,7 @@ from twofold.indexing.errors import ArtefactError
 
 FORMAT = "twofold artefact"
 # Raised whenever a generation comes to hold something else: no version but its own is read.
-FORMAT_VERSION = 7
+FORMAT_VERSION = 8
 # What a manifest says of itself; all else is what its build said.
 OWN = frozenset(("format", "format_version", "files", "content_hash", "created", "versions"))
 MANIFEST = "manifest.json"

@@ -70,8 +70,7 @@ def history_as_text(
             rows.append(np.zeros(0, dtype=np.int32))
             continue
         # An item's block may begin with [CLS]; in a history that stands once, before all.
-        starts, ends = items.tokens.spans(events)
-        starts = starts + len(opening)
+        starts, ends = items.tokens.starts[events] + len(opening), items.tokens.ends[events]
         fits = np.cumsum((ends - starts)[::-1])[::-1] + len(opening) <= limit
         dropped[query] = int((~fits).sum())
         parts = [tokens[a:b] for a, b in zip(starts[fits], ends[fits], strict=True)]

@@ -44,8 +44,8 @@ class GrowingRanker:
         self.now = base
         tables, low_rank = base.tables, base.tables.relations.low_rank
         self._tokens = Growing(tables.tokens.tokens)
-        self._starts = Growing(tables.tokens.offsets[:-1])
-        self._ends = Growing(tables.tokens.offsets[1:])
+        self._starts = Growing(tables.tokens.starts)
+        self._ends = Growing(tables.tokens.ends)
         self._longest = int(tables.tokens.lengths().max(initial=0))
         self._factors = Growing(tables.factors)
         self._left, self._right = Growing(low_rank.left), Growing(low_rank.right)
@@ -129,8 +129,8 @@ class GrowingRanker:
         tokens = replace(
             before.tokens,
             tokens=self._tokens.append(read.tokens.tokens),
-            offsets=self._starts.put(numbers, start + read.tokens.offsets[:-1]),
-            ends=self._ends.put(numbers, start + read.tokens.offsets[1:]),
+            starts=self._starts.put(numbers, start + read.tokens.starts),
+            ends=self._ends.put(numbers, start + read.tokens.ends),
         )
         states = before.states
         if self._states is not None and read.states is not None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -29,39 +29,29 @@ DEFAULT_LONGEST = 64
 
 @dataclass(frozen=True)
 class ItemTokens:
-    """Token numbers of all item texts with their marks, packed.
+    """Token numbers of all item texts with their marks, packed; items of one text share a block.
 
     Parameters
     ----------
     tokens
         ``int32 (n_tokens,)``.
-    offsets
-        Tokens of item ``i`` are ``offsets[i]:offsets[i + 1]``, ``int64 (n_items + 1,)``.
+    starts, ends
+        Tokens of item ``i`` are ``starts[i]:ends[i]``, ``int64 (n_items,)`` each.
     opened
         Whether each block begins with a mark, [CLS]; all end with one.
-    ends
-        Where tokens of items end, if not where those of the next begin: `offsets` then has one
-        entry an item, as this, ``int64 (n_items,)``.
     """
 
     tokens: npt.NDArray[np.int32]
-    offsets: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
     opened: bool = True
-    ends: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1 if self.ends is None else len(self.ends)
-
-    def spans(
-        self, items: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return where the tokens of items begin and end, ``int64 (n,)`` each."""
-        ends = self.offsets[1:] if self.ends is None else self.ends
-        return self.offsets[items], ends[items]
+        return len(self.starts)
 
     def lengths(self) -> npt.NDArray[np.int64]:
         """Return the tokens an item, ``int64 (n_items,)``."""
-        return np.diff(self.offsets) if self.ends is None else self.ends - self.offsets
+        return self.ends - self.starts
 
     @property
     def opening(self) -> npt.NDArray[np.int32]:
@@ -70,11 +60,28 @@ class ItemTokens:
 
     def rows(self, items: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return where the tokens of `items` stand, item after item, ``int64 (n_tokens,)``."""
-        starts, stops = self.spans(items)
-        lengths = stops - starts
+        starts = self.starts[items]
+        lengths = self.ends[items] - starts
         ends = np.cumsum(lengths)
         within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
         return np.asarray(np.repeat(starts, lengths) + within, dtype=np.int64)
+
+    def distinct(
+        self, items: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return the first of `items` with each block, in order, and which of them each has."""
+        _, first, where = np.unique(self.starts[items], return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        return items[first[order]], np.argsort(order)[where]
+
+    def taken(self, items: npt.NDArray[np.int64]) -> tuple[ItemTokens, npt.NDArray[np.int64]]:
+        """Return the blocks of some items alone, and where each of their tokens stood here."""
+        distinct, where = self.distinct(items)
+        lengths = self.ends[distinct] - self.starts[distinct]
+        ends, rows = np.cumsum(lengths), self.rows(distinct)
+        return replace(
+            self, tokens=self.tokens[rows], starts=(ends - lengths)[where], ends=ends[where]
+        ), rows
 
 
 class Marks(NamedTuple):
@@ -93,6 +100,13 @@ class Marks(NamedTuple):
     def around(self, tokens: Sequence[int], limit: int) -> list[int]:
         """Return a text's tokens between the marks, cut so that all are at most `limit`."""
         return [*self.first, *tokens[: limit - len(self.first) - 1], self.last]
+
+
+def numbered(texts: Iterable[str]) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """Return the distinct texts in order of appearance, and which of them each is."""
+    numbers: dict[str, int] = {}
+    which = [numbers.setdefault(one, len(numbers)) for one in texts]
+    return list(numbers), np.array(which, dtype=np.int64)
 
 
 def tokenise_items(
@@ -119,22 +133,25 @@ def tokenise_items(
     causal
         Whether the model reads from left to right alone.
     """
-    marks = Marks.of(tokenizer, causal)
-    ids: list[list[int]] = []
-    for start in range(0, len(texts), 10_000):
-        part = list(texts[start : start + 10_000])
+    marks, ids = Marks.of(tokenizer, causal), list[list[int]]()
+    distinct, which = numbered(texts)
+    for start in range(0, len(distinct), 10_000):
+        part = distinct[start : start + 10_000]
         ids += tokenizer(part, add_special_tokens=False, truncation=False, verbose=False).input_ids
     lengths = np.array([len(one) + len(marks.first) + 1 for one in ids], dtype=np.int64)
     if max_tokens is None:
-        fits = int(np.ceil(np.quantile(lengths, 0.95))) if len(lengths) else 4
+        fits = int(np.ceil(np.quantile(lengths[which], 0.95))) if len(which) else 4
         max_tokens = max(4, min(DEFAULT_LONGEST, fits))
     if max_tokens > limit:
         raise InputError(
             f"max_item_tokens is {max_tokens}, but this encoder reads at most {limit} tokens"
         )
-    offsets = np.concatenate([[0], np.cumsum(np.minimum(lengths, max_tokens))]).astype(np.int64)
+    lengths = np.minimum(lengths, max_tokens)
+    ends = np.cumsum(lengths)
     flat = [number for one in ids for number in marks.around(one, max_tokens)]
-    return ItemTokens(np.array(flat, dtype=np.int32), offsets, opened=not causal)
+    return ItemTokens(
+        np.array(flat, dtype=np.int32), (ends - lengths)[which], ends[which], opened=not causal
+    )
 
 
 @dataclass(frozen=True)
@@ -283,15 +300,13 @@ def learned_states(
 ) -> tuple[Tensor, Tensor]:
     """Return states and lengths as of :meth:`ItemTables.token_states`, for the layers to learn by.
 
-    An item that stands in several places is read once.
+    A text that stands in several places is read once.
     """
-    distinct, where = np.unique(items, return_inverse=True)
+    distinct, where = tokens.distinct(items)
     states = _read_alone(backbone, tokens, distinct)
-    lengths = tokens.lengths()
-    ends = np.cumsum(lengths[distinct])
-    packed = ItemTokens(tokens.tokens, ends - lengths[distinct], ends=ends)
+    packed, _ = tokens.taken(distinct)
     rows = moved(torch.from_numpy(packed.rows(where)), states.device)
-    return states[rows], torch.from_numpy(lengths[items])
+    return states[rows], torch.from_numpy(tokens.lengths()[items])
 
 
 def _read_alone(backbone: Backbone, tokens: ItemTokens, items: npt.NDArray[np.int64]) -> Tensor:
@@ -315,11 +330,12 @@ def compute_states(
 ) -> Rows:
     """Return the lower-layer token states of all items, ``d`` numbers a token.
 
-    Items are read in order of length, so that batches hold little padding.
+    Each text is read once, in order of length, so that batches hold little padding.
     """
     out = empty_rows(len(tokens.tokens), backbone.shape.hidden, form)
+    texts, _ = tokens.distinct(np.arange(len(tokens)))
+    order = texts[np.argsort(tokens.lengths()[texts], kind="stable")]
     lengths = tokens.lengths()
-    order = np.argsort(lengths, kind="stable")
     with (progress or Silent()).step("item states", total=len(order)) as task:
         start = 0
         while start < len(order):

@@ -307,7 +307,8 @@ class Ranker:
         writer.put_json("ranker/model", self.model.shape.to_dict())
         writer.put_json("ranker/calibration", self.calibration.to_dict())
         writer.put_array("ranker/tokens", self.tables.tokens.tokens)
-        writer.put_array("ranker/offsets", self.tables.tokens.offsets)
+        writer.put_array("ranker/starts", self.tables.tokens.starts)
+        writer.put_array("ranker/ends", self.tables.tokens.ends)
         writer.put_array("ranker/factors", self.tables.factors)
         self.tables.relations.save(writer)
         if self.adapter is not None:
@@ -349,7 +350,8 @@ class Ranker:
         model.eval().requires_grad_(False)
         tokens = ItemTokens(
             generation.array("ranker/tokens"),
-            generation.array("ranker/offsets"),
+            generation.array("ranker/starts"),
+            generation.array("ranker/ends"),
             opened=not model.shape.backbone.traits.causal,
         )
         states = open_rows(generation, "ranker/states", model.shape.backbone.hidden)

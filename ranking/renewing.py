@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twofold.indexing.progress import Progress
-from twofold.ranking.items import ItemTables, ItemTokens, compute_states, tokenise_items
+from twofold.ranking.items import ItemTables, compute_states, numbered, tokenise_items
 from twofold.ranking.ranker import Ranker
 from twofold.ranking.stored import ByteRows, Form, Rows, spliced
 
@@ -49,25 +49,26 @@ def renewed(
     """
     tables, shape = ranker.tables, ranker.model.shape
     old = tables.tokens
+    distinct, which = numbered(texts)
+    sources = np.full(len(distinct), -1, dtype=np.int64)
+    sources[which[~changed]] = items[~changed]
+    unread = np.flatnonzero(sources < 0)
     fresh = tokenise_items(
         ranker.tokenizer,
-        [texts[item] for item in np.flatnonzero(changed).tolist()],
+        [distinct[text] for text in unread.tolist()],
         _longest(ranker),
         shape.backbone.max_tokens,
         causal=shape.backbone.traits.causal,
     )
-    both = ItemTokens(
-        np.concatenate([old.tokens, fresh.tokens]),
-        np.concatenate([old.offsets, old.offsets[-1] + fresh.offsets[1:]]),
-        opened=old.opened,
+    end = len(old.tokens)
+    both = replace(
+        old,
+        tokens=np.concatenate([old.tokens, fresh.tokens]),
+        starts=np.concatenate([old.starts, end + fresh.starts]),
+        ends=np.concatenate([old.ends, end + fresh.ends]),
     )
-    sources = items.copy()
-    sources[changed] = len(old) + np.arange(len(fresh))
-    places = both.rows(sources)
-    ends = np.cumsum(both.lengths()[sources])
-    tokens = ItemTokens(
-        both.tokens[places], np.concatenate([[0], ends]).astype(np.int64), opened=old.opened
-    )
+    sources[unread] = len(old) + np.arange(len(fresh))
+    tokens, places = both.taken(sources[which])
     states: Rows | None = None
     if tables.states is not None:
         form: Form = "int8" if isinstance(tables.states, ByteRows) else "half"

@@ -182,8 +182,8 @@ class SlowRanker:
         return out
 
     def _tokens(self, item: int) -> list[int]:
-        start, end = self.tables.tokens.offsets[item : item + 2]
-        return [int(one) for one in self.tables.tokens.tokens[start:end]]
+        tokens = self.tables.tokens
+        return [int(one) for one in tokens.tokens[tokens.starts[item] : tokens.ends[item]]]
 
     def _alone(self, tokens: list[int]) -> Tensor:
         """Return lower-layer states of tokens that see only each other, places from 0."""

@@ -78,15 +78,16 @@ def _whole(
             read = tokenise_items(base.tokenizer, [changed[item]], longest, 64)
             parts.append(read.tokens)
         else:
-            parts.append(tokens.tokens[tokens.offsets[item] : tokens.offsets[item + 1]])
-    offsets = np.concatenate([[0], np.cumsum([len(one) for one in parts])]).astype(np.int64)
+            parts.append(tokens.tokens[tokens.starts[item] : tokens.ends[item]])
+    lengths = np.array([len(one) for one in parts])
+    ends = np.cumsum(lengths)
     more, low_rank = n - len(tokens), before.relations.low_rank
 
     def wider(values: Any) -> Any:
         return np.concatenate([values, np.zeros((more, values.shape[1]), dtype=values.dtype)])
 
     tables = ItemTables(
-        tokens=replace(tokens, tokens=np.concatenate(parts), offsets=offsets),
+        tokens=replace(tokens, tokens=np.concatenate(parts), starts=ends - lengths, ends=ends),
         texts=vectors,
         factors=wider(before.factors),
         relations=replace(

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.ranking.worlds import make_model, make_tables, make_texts, make_tokenizer
 from twofold.indexing.errors import InputError
@@ -17,11 +19,48 @@ def test_an_empty_text_is_cls_and_sep(tiny_bert: Path) -> None:
     tokens = tokenise_items(tokenizer, ["", "space opera", ""], None, 64)
     first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
     assert tokens.lengths().tolist() == [2, 4, 2]
-    assert tokens.tokens.tolist() == [
-        *(first, last),
-        *tokenizer("space opera").input_ids,
-        *(first, last),
-    ]
+    assert tokens.tokens.tolist() == [first, last, *tokenizer("space opera").input_ids]
+
+
+def test_items_of_one_text_share_its_tokens_and_its_states(tiny_bert: Path) -> None:
+    tokenizer, backbone = make_tokenizer(tiny_bert), make_model(tiny_bert, 1).backbone
+    texts = ["love", "red robot", "love", "", "red robot", ""]
+    shared = tokenise_items(tokenizer, texts, None, 64)
+    assert len(shared.tokens) == 3 + 4 + 2
+    states = compute_states(backbone, shared, form="single")
+    for item, text in enumerate(texts):
+        alone = tokenise_items(tokenizer, [text], None, 64)
+        rows = shared.rows(np.array([item]))
+        assert shared.tokens[rows].tolist() == alone.tokens.tolist()
+        wanted = lower_states(backbone, alone, np.array([0])).numpy()
+        np.testing.assert_allclose(states.of(rows).numpy(), wanted, atol=1e-5)
+
+
+@given(
+    st.lists(st.sampled_from(["", "love", "war", "space opera", "the red robot"]), min_size=1),
+    st.data(),
+)
+def test_the_tokens_of_some_items_are_those_they_were(
+    tiny_bert: Path, texts: list[str], data: st.DataObject
+) -> None:
+    whole = tokenise_items(make_tokenizer(tiny_bert), texts, None, 64)
+    chosen = data.draw(st.lists(st.integers(0, len(texts) - 1), min_size=1))
+    items = np.array(chosen, dtype=np.int64)
+    taken, rows = whole.taken(items)
+    assert taken.tokens.tolist() == whole.tokens[rows].tolist()
+    assert len(taken) == len(items)
+    for place, item in enumerate(chosen):
+        before = whole.tokens[whole.rows(np.array([item]))]
+        assert taken.tokens[taken.rows(np.array([place]))].tolist() == before.tolist()
+    # Each text stands there once, however many items have it.
+    assert len(taken.tokens) == sum(
+        len(whole.rows(np.array([texts.index(one)]))) for one in {texts[item] for item in chosen}
+    )
+
+
+def test_the_default_length_counts_every_item_not_every_text(tiny_bert: Path) -> None:
+    tokenizer, long = make_tokenizer(tiny_bert), " ".join(["love"] * 20)
+    assert tokenise_items(tokenizer, ["war"] * 99 + [long], None, 64).lengths().max() == 4
 
 
 def test_long_texts_are_cut_and_keep_their_sep(tiny_bert: Path) -> None:
