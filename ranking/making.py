@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from twofold.indexing.errors import InputError
 from twofold.indexing.progress import Progress
@@ -204,7 +205,10 @@ def _tables(
     basis = windows[0].factors
     factors = [scale_factors(basis)]
     factors += [align_factors(window.factors, basis) for window in windows[1:]]
-    relations = [Relations.of(window.relations, window.taken, seed=seed) for window in windows]
+    relations = [
+        Relations.of(window.relations, window.taken, seed=seed, threads=torch.get_num_threads())
+        for window in windows
+    ]
     return [
         ItemTables(read.tokens, vectors, *each, read.states)
         for each in zip(factors, relations, strict=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 from sklearn.utils.extmath import randomized_svd
+from threadpoolctl import threadpool_limits
 
 from twofold.indexing.compiled import compiled
 from twofold.indexing.errors import InputError
@@ -90,6 +93,7 @@ class Relations:
         seed: int,
         rank: int = RANK,
         regression_rank: int = REGRESSION_RANK,
+        threads: int = 1,
     ) -> Relations:
         """Return the relations of counted matrices, and the regression of items on items.
 
@@ -106,21 +110,15 @@ class Relations:
             Seeds the decompositions.
         rank, regression_rank
             Ranks of the smoothed forms and of the regression, less where there are fewer items.
+        threads
+            Decompositions at a time; for speed alone, the bits do not depend on it.
         """
-        scales, smoothed = [], []
-        for matrix in matrices:
-            scale = float(np.sqrt(np.mean(np.square(matrix.data)))) if matrix.nnz else 1.0
-            scales.append(scale)
-            if not matrix.nnz:
-                smoothed.append(_nothing(matrix.shape[0]))
-                continue
-            u, s, v = randomized_svd(
-                matrix, min(rank, matrix.shape[0]), n_iter=4, random_state=seed
-            )
-            root = np.sqrt(s / scale)
-            smoothed.append(_low_rank(u * root, v.T * root))
-        low_rank = LowRank.joined([*smoothed, regression(taken, regression_rank, seed=seed)])
-        return cls(tuple(matrices), tuple(scales), low_rank)
+        scales = tuple(_scale(matrix) for matrix in matrices)
+        with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
+            told = pool.submit(regression, taken, regression_rank, seed=seed)
+            smooth = partial(_smoothed, rank=rank, seed=seed)
+            smoothed = list(pool.map(smooth, matrices, scales))
+        return cls(tuple(matrices), scales, LowRank.joined([*smoothed, told.result()]))
 
     @property
     def width(self) -> int:
@@ -214,6 +212,19 @@ class Relations:
             tuple(int(one) for one in generation.json("ranker/relations/ranks")),
         )
         return cls(tuple(counted), scales, low_rank)
+
+
+def _scale(matrix: sp.csr_matrix) -> float:
+    return float(np.sqrt(np.mean(np.square(matrix.data)))) if matrix.nnz else 1.0
+
+
+def _smoothed(matrix: sp.csr_matrix, scale: float, *, rank: int, seed: int) -> LowRank:
+    """Return the truncated decomposition of a counted relation, divided by its scale."""
+    if not matrix.nnz:
+        return _nothing(matrix.shape[0])
+    u, s, v = randomized_svd(matrix, min(rank, matrix.shape[0]), n_iter=4, random_state=seed)
+    root = np.sqrt(s / scale)
+    return _low_rank(u * root, v.T * root)
 
 
 def regression(taken: sp.csr_matrix, rank: int, *, seed: int) -> LowRank:

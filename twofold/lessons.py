@@ -37,7 +37,6 @@ from twofold.retrieval.choices import learn_weights
 from twofold.retrieval.freshness import asked_before, dates_of
 from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.queries import Queries, queries_of_users
-from twofold.retrieval.settings import StageOneSettings
 from twofold.retrieval.stage_one import StageOne, fit_stage_one
 from twofold.settings import Settings
 
@@ -85,7 +84,7 @@ def lessons_of(
         )
     about: dict[str, Any] = {"window_labels": n_labels, "n_window_users": [len(before.queries)]}
     if fusion is None:
-        fusion, about["fusion"] = _fused(before, settings.stage_one, settings.seed)
+        fusion, about["fusion"] = learner.fused(before)
     windows = [learner.window(before, fusion)]
     wanted = settings.windows or min(MOST_WINDOWS, -(-ENOUGH_LISTS // len(before.queries)))
     # Without a ranker the first window, which the fusion was learned on, is all there is to know.
@@ -273,6 +272,29 @@ class Learner:
             repeat=self.settings.stage_one.repeat,
         )
 
+    def fused(self, before: Before) -> tuple[Fusion, dict[str, Any]]:
+        """Return the fusion that the settings ask for, and why that one."""
+        settings, seed = self.settings.stage_one, self.settings.seed
+        plain = Fusion("zscore", (1.0,) * len(before.stage_one.sources()))
+        if settings.fusion in ("zscore", "reciprocal"):
+            chosen = plain if settings.fusion == "zscore" else Fusion("reciprocal", ())
+            return chosen, {"method": chosen.method, "reason": "as set"}
+        which = np.random.default_rng(seed).permutation(len(before.queries))[:FUSION_USERS]
+        some = before.queries.take(np.sort(which))
+        found = before.stage_one.retriever(plain).retrieve(
+            some, None, threads=n_threads(self.settings), progress=self.progress
+        )
+        lists = label_lists(some, found, before.labels)
+        hits = int(lists.labels.any(axis=1).sum())
+        if settings.fusion == "auto" and hits < settings.least_hits:
+            reason = (
+                f"{hits} users of the window have a hit among their candidates, too few to learn"
+            )
+            return plain, {"method": "zscore", "reason": reason}
+        with self.progress.step("Learning the fusion"):
+            learned = learn_weights(lists.features, lists.labels, lists.mask(), seed=seed)
+        return learned, {"method": "learned", "n_hits": hits}
+
     def window(self, before: Before, fusion: Fusion) -> Window:
         """Return the labelled lists of a window."""
         depth, early = self.settings.ranker.rerank, before.stage_one
@@ -304,12 +326,15 @@ class Learner:
 
     def over(self, ranker: Ranker, final: StageOne, basis: npt.NDArray[np.float32]) -> Ranker:
         """Return the ranker over the tables of the final stage one, its factors in their basis."""
-        tables = replace(
-            ranker.tables,
-            factors=align_factors(final.factors.items, basis),
-            relations=Relations.of(final.relations(), self.log.matrix(), seed=self.settings.seed),
-        )
-        return ranker.with_tables(tables)
+        with self.progress.step("Smoothing relations"):
+            relations = Relations.of(
+                final.relations(),
+                self.log.matrix(),
+                seed=self.settings.seed,
+                threads=n_threads(self.settings),
+            )
+        factors = align_factors(final.factors.items, basis)
+        return ranker.with_tables(replace(ranker.tables, factors=factors, relations=relations))
 
     def levelled(
         self, ranker: Ranker, final: StageOne, fusion: Fusion, lists: Sequence[Lists]
@@ -355,23 +380,3 @@ def usual_labels(log: Interactions, *, whole: bool = False) -> int:
     counts = np.bincount(users, minlength=log.n_users)
     active = counts[counts > 0]
     return 5 if len(active) and np.median(active) >= MANY_LABELS else 1
-
-
-def _fused(before: Before, settings: StageOneSettings, seed: int) -> tuple[Fusion, dict[str, Any]]:
-    """Return the fusion that the settings ask for, and why that one."""
-    stage_one, queries, labels = before.stage_one, before.queries, before.labels
-    n_sources = len(stage_one.sources())
-    plain = Fusion("zscore", (1.0,) * n_sources)
-    retriever = stage_one.retriever(plain)
-    if settings.fusion in ("zscore", "reciprocal"):
-        chosen = plain if settings.fusion == "zscore" else Fusion("reciprocal", ())
-        return chosen, {"method": chosen.method, "reason": "as set"}
-    which = np.random.default_rng(seed).permutation(len(queries))[:FUSION_USERS]
-    some = queries.take(np.sort(which))
-    lists = label_lists(some, retriever.retrieve(some, None), labels)
-    hits = int(lists.labels.any(axis=1).sum())
-    if settings.fusion == "auto" and hits < settings.least_hits:
-        reason = f"{hits} users of the window have a hit among their candidates, too few to learn"
-        return plain, {"method": "zscore", "reason": reason}
-    learned = learn_weights(lists.features, lists.labels, lists.mask(), seed=seed)
-    return learned, {"method": "learned", "n_hits": hits}

@@ -59,6 +59,14 @@ def test_strengths_do_not_depend_on_the_scale_of_the_counts() -> None:
     np.testing.assert_allclose(found[..., :4], wanted[..., :4], atol=1e-2)
 
 
+def test_threads_are_for_speed_alone() -> None:
+    matrices, taken = RELATIONS.counted, sp.random(30, N_ITEMS, 0.3, format="csr", random_state=0)
+    one, four = (Relations.of(matrices, taken, seed=3, threads=n) for n in (1, 4))
+    assert one.scales == four.scales
+    np.testing.assert_array_equal(one.low_rank.left, four.low_rank.left)
+    np.testing.assert_array_equal(one.low_rank.right, four.low_rank.right)
+
+
 def test_no_relations_at_all_are_zeros() -> None:
     empty = sp.csr_matrix((6, 6), dtype=np.float32)
     nothing = Relations.of([empty], empty, seed=0)
