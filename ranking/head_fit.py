@@ -133,7 +133,7 @@ def _fit(
     losses = _stop_losses(heads, stopping, settings)
     courses = [_Course(*pair) for pair in zip(heads, losses, strict=True)]
     parameters = [one for head in heads for one in head.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=RATE, weight_decay=DECAY)
+    optimiser = torch.optim.AdamW(parameters, lr=RATE, weight_decay=DECAY, fused=True)
     steps = MAX_EPOCHS * len(prepared)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / steps)
     for _ in range(MAX_EPOCHS):

@@ -59,7 +59,8 @@ def optimiser_of(model: nn.Module, settings: TrainingSettings) -> torch.optim.Ad
             decay = settings.weight_decay if matrices else 0.0
             rates = {"lr": peak, "peak": peak, "weight_decay": decay}
             groups.append({"params": weights, **rates})
-    return torch.optim.AdamW(groups)
+    # One pass over memory a weight, where the plain form makes a dozen.
+    return torch.optim.AdamW(groups, fused=True)
 
 
 def trainable(model: nn.Module) -> dict[str, Tensor]:

@@ -97,15 +97,15 @@ def train_by(
         course = Course.begun(model, lesson, settings, seed)
         found = None if checkpoints is None else checkpoints.load()
         observer = observer or Nobody()
-        if found is None:
-            course.measured(observer, time.perf_counter(), [])
-        else:
-            course.restore(found)
-            observer.resumed(course.step, course.epochs[-1].number)
         with (
             torch.random.fork_rng(devices=[] if device == CPU else [device]),
             (progress or Silent()).step("fine-tune", total=course.schedule.steps) as shown,
         ):
+            if found is None:
+                course.measured(observer, time.perf_counter(), [])
+            else:
+                course.restore(found)
+                observer.resumed(course.step, course.epochs[-1].number)
             shown.advance(course.step)
             while not course.ended():
                 begun, losses = time.perf_counter(), list(course.losses)
