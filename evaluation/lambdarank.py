@@ -102,8 +102,7 @@ class LambdaRankOpponent:
 
     def refit(self, lists: FeatureLists) -> Self:
         """Return the same setting, number of trees included, fitted on other lists."""
-        booster = _grow(lists, None, self.chosen, self.settings)
-        return replace(self, booster=booster)
+        return replace(self, booster=_grow(_dataset(lists), None, self.chosen, self.settings))
 
 
 def fit_lambdarank(
@@ -137,6 +136,8 @@ def fit_lambdarank(
     grown: list[LambdaRankOpponent] = []
     trials: list[Trial] = []
     with progress.step("Tune LambdaRank", len(grid)) as task:
+        data = _dataset(train)
+        held = _dataset(validation, data)
         for learning_rate, n_leaves, min_rows in grid:
             setting: dict[str, str | int | float] = {
                 "learning_rate": learning_rate,
@@ -144,7 +145,7 @@ def fit_lambdarank(
                 "min_rows": min_rows,
                 "n_trees": settings.max_trees,
             }
-            booster = _grow(train, validation, setting, settings)
+            booster = _grow(data, held, setting, settings)
             setting = setting | {"n_trees": int(booster.best_iteration or settings.max_trees)}
             one = LambdaRankOpponent(booster, setting, settings)
             quality = validation.ndcg(one.score(validation.features), settings.k)
@@ -156,14 +157,10 @@ def fit_lambdarank(
 
 
 def _grow(
-    train: FeatureLists,
-    validation: FeatureLists | None,
-    setting: dict[str, str | int | float],
-    settings: LambdaRankSettings,
+    data: Any, held: Any, setting: dict[str, str | int | float], settings: LambdaRankSettings
 ) -> Any:
-    """Return the booster; stopped early where there are validation lists."""
+    """Return the booster on a data set of LightGBM; stopped early by another where there is one."""
     lightgbm = _lightgbm()
-    data = _dataset(lightgbm, train)
     parameters = {
         "objective": "lambdarank",
         "metric": "ndcg",
@@ -180,18 +177,20 @@ def _grow(
         "verbosity": -1,
     }
     callbacks = []
-    if validation is not None:
+    if held is not None:
         callbacks.append(lightgbm.early_stopping(settings.patience, verbose=False))
     return lightgbm.train(
         parameters,
         data,
         num_boost_round=int(setting["n_trees"]),
-        valid_sets=[] if validation is None else [_dataset(lightgbm, validation, data)],
+        valid_sets=[] if held is None else [held],
         callbacks=callbacks,
     )
 
 
-def _dataset(lightgbm: Any, lists: FeatureLists, reference: Any = None) -> Any:
+def _dataset(lists: FeatureLists, reference: Any = None) -> Any:
+    """Return lists as LightGBM reads them, in the bins of another data set where there is one."""
+    lightgbm = _lightgbm()
     kept = lists.take(np.flatnonzero(lists.labels.any(axis=1)))
     if not len(kept):
         raise InputError("LambdaRank needs at least one list with a hit")
@@ -200,7 +199,8 @@ def _dataset(lightgbm: Any, lists: FeatureLists, reference: Any = None) -> Any:
         label=kept.labels[kept.valid].astype(np.int32),
         group=kept.valid.sum(axis=1),
         reference=reference,
-        params={"verbosity": -1},
+        # Whether a feature can be split depends on the setting, and one data set is for all.
+        params={"verbosity": -1, "feature_pre_filter": False},
         free_raw_data=True,
     )
 

@@ -146,8 +146,7 @@ def systems_of(
     if asked.again is not None:
         systems[BUY_AGAIN] = asked.again
     systems[FUSED] = asked.served
-    with progress.step("Tuning the feature-only rerankers"):
-        systems |= _opponents(dealt, asked.served, quick=quick)
+    systems |= _opponents(dealt, asked.served, quick=quick, progress=progress)
     ranker = learned.ranker
     if ranker is not None and asked.logits is not None:
         for name, logits in (
@@ -158,14 +157,18 @@ def systems_of(
     return systems
 
 
-def _opponents(dealt: Groups, served: Candidates, *, quick: bool) -> dict[str, Candidates]:
+def _opponents(
+    dealt: Groups, served: Candidates, *, quick: bool, progress: Progress
+) -> dict[str, Candidates]:
     """Return the served candidates in the order of rerankers that read features alone."""
     train, validation = (FeatureLists(*pooled(part)) for part in (dealt.fit, dealt.stop))
     logistic = LogisticSettings(strengths=(0.1,), interactions=("none",)) if quick else None
     trees = LambdaRankSettings(n_leaves=(8,), min_rows=(200,)) if quick else None
     return {
-        "logistic regression": rerank(fit_logistic(train, validation, logistic), served),
-        "LambdaRank": rerank(fit_lambdarank(train, validation, trees), served),
+        "logistic regression": rerank(
+            fit_logistic(train, validation, logistic, progress=progress), served
+        ),
+        "LambdaRank": rerank(fit_lambdarank(train, validation, trees, progress=progress), served),
     }
 
 
