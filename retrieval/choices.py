@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
+from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from twofold.indexing.errors import InputError
@@ -22,17 +23,18 @@ MAX_STEPS = 50
 MISSES = 150
 UNITS = 32
 DECAYS = (0.03, 0.3, 3.0)
-EPOCHS, BATCH_ROWS, RATE = 12, 64, 3e-3
+EPOCHS, BATCH_ROWS, RATE = 24, 64, 6e-3
 FEWEST_ROWS = 100  # with a hit, below which a hidden layer is not tried
 
 
 def learn_weights(features: Floats, labels: Bools, mask: Bools, *, seed: int = 0) -> Fusion:
     """Return the fusion under which the hits of labelled rows are likeliest.
 
-    Conditional logit: the softmax over a row's candidates (McFadden 1974), of a score that is
-    linear, and of one with a hidden layer beside. How much is taken off the weights is chosen by
-    the likelihood of a held-out fifth of the rows, and so is whether there is a hidden layer. In
-    long rows some of the misses, drawn alike, stand for all.
+    Conditional logit (McFadden 1974), of a score that is linear, and of one with a hidden layer
+    beside: each hit was chosen from itself and its row's misses; the other hits were chosen too,
+    and are no rivals. How much is taken off the weights is chosen by the likelihood of a held-out
+    fifth of the rows, and so is whether there is a hidden layer. In long rows some of the misses,
+    drawn alike, stand for all.
 
     Parameters
     ----------
@@ -156,16 +158,15 @@ def _loss(weights: Doubles, packed: _Packed, penalty: float) -> tuple[float, Dou
 
 
 def _curvature(weights: Doubles, packed: _Packed, penalty: float) -> Doubles:
-    """Return the second derivative: each row's covariance of features, times its hits."""
-    features, hits, starts, row = packed
-    counts = np.add.reduceat(hits, starts)
-    scores = features @ weights.astype(np.float32)
-    weighted = features * _chances(scores, packed).astype(np.float32)[:, None]
-    means = np.add.reduceat(weighted, starts)
-    spread = (weighted * counts.astype(np.float32)[row][:, None]).T @ features
-    inner = (means * counts.astype(np.float32)[:, None]).T @ means
-    curved = (spread - inner).astype(np.float64) + 2 * penalty * np.eye(len(weights))
-    return np.asarray(curved / hits.sum())
+    """Return the second derivative: the covariance of what each hit was chosen from, added up."""
+    features, hits = packed.features, packed.hits > 0
+    chances = _chances(features @ weights.astype(np.float32), packed)
+    spread = (features * _chosen(chances, packed).astype(np.float32)[:, None]).T @ features
+    each = chances.astype(np.float32)[:, None]
+    misses = np.add.reduceat(np.where(hits[:, None], 0, features * each), packed.starts)
+    means = features[hits] * each[hits] + misses[packed.row[hits]] * (1 - each[hits])
+    curved = (spread - means.T @ means).astype(np.float64) + 2 * penalty * np.eye(len(weights))
+    return np.asarray(curved / packed.hits.sum())
 
 
 def _losses(scores: Floats, packed: _Packed) -> Doubles:
@@ -175,15 +176,27 @@ def _losses(scores: Floats, packed: _Packed) -> Doubles:
 
 def _slope(scores: Floats, packed: _Packed) -> Floats:
     """Return how the negative log-likelihood of all hits changes with each score."""
-    expected = np.add.reduceat(packed.hits, packed.starts)[packed.row]
-    return (_chances(scores, packed) * expected - packed.hits).astype(np.float32)
+    return (_chosen(_chances(scores, packed), packed) - packed.hits).astype(np.float32)
 
 
 def _chances(scores: Floats, packed: _Packed) -> Doubles:
-    """Return the softmax of the scores within each row."""
+    """Return a hit's chance beside its row's misses, and a miss's among them, ``float64 (n,)``."""
+    hits, starts, row = packed.hits > 0, packed.starts, packed.row
     wide = scores.astype(np.float64)
-    powers = np.exp(wide - np.maximum.reduceat(wide, packed.starts)[packed.row])
-    return np.asarray(powers / np.add.reduceat(powers, packed.starts)[packed.row])
+    misses = np.where(hits, -np.inf, wide)
+    best = np.maximum.reduceat(misses, starts)
+    best[np.isinf(best)] = 0.0  # a row of hits alone
+    powers = np.exp(misses - best[row])
+    sums = np.add.reduceat(powers, starts)
+    with np.errstate(divide="ignore"):
+        ahead = wide - (best + np.log(sums))[row]
+    return np.asarray(np.where(hits, expit(ahead), powers / np.maximum(sums, 1.0)[row]))
+
+
+def _chosen(chances: Doubles, packed: _Packed) -> Doubles:
+    """Return how often each candidate is expected to be chosen, a miss in place of any hit."""
+    lost = np.add.reduceat(packed.hits * (1 - chances), packed.starts)[packed.row]
+    return np.where(packed.hits > 0, chances, chances * lost)
 
 
 class _Layer:

@@ -9,7 +9,14 @@ from scipy.optimize import check_grad
 
 from twofold.indexing.errors import InputError
 from twofold.retrieval import choices
-from twofold.retrieval.choices import _Layer, _loss, _losses, _Packed, learn_weights
+from twofold.retrieval.choices import (
+    _curvature,
+    _Layer,
+    _loss,
+    _losses,
+    _Packed,
+    learn_weights,
+)
 from twofold.retrieval.fusion import Fusion
 
 Floats = npt.NDArray[np.float32]
@@ -134,10 +141,10 @@ def test_the_hidden_layer_decays_as_the_held_out_rows_ask(monkeypatch: pytest.Mo
         return trained(packed, weights, decay, seed)
 
     monkeypatch.setattr(choices, "_trained", noted)
-    monkeypatch.setattr(choices, "DECAYS", (0.03, 1000.0))
+    monkeypatch.setattr(choices, "DECAYS", (0.03, 100.0))
     assert learn_weights(*_crossed()).units
     # All that decays at once says nothing, so the other is taken for the last fit, of all rows.
-    assert tried == [0.03, 1000.0, 0.03]
+    assert tried == [0.03, 100.0, 0.03]
 
 
 @pytest.mark.usefixtures("linear_alone")
@@ -157,6 +164,42 @@ def test_some_misses_stand_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(fusion.weights, PLANTED, atol=0.2)
     assert (np.bincount(seen[-1].row) == 7).all()
     assert (np.add.reduceat(seen[-1].hits, seen[-1].starts) == 1).all()
+
+
+@pytest.mark.usefixtures("linear_alone")
+def test_beside_many_hits_some_misses_weigh_what_all_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(4)
+    features = random.normal(size=(400, 300, len(PLANTED))).astype(np.float32)
+    chances = 1 / (1 + np.exp(3.5 - features @ PLANTED))
+    labels, mask = random.random(chances.shape) < chances, np.ones(chances.shape, dtype=bool)
+    mask[::2, 200:] = False
+    monkeypatch.setattr(choices, "MISSES", 300)
+    wanted = learn_weights(features, labels, mask).weights
+    monkeypatch.setattr(choices, "MISSES", 20)
+    found = learn_weights(features, labels, mask).weights
+    # Where the other hits of a row are rivals of each, they are up to .56 apart.
+    np.testing.assert_allclose(found, wanted, atol=0.06)  # seen: .03
+
+
+def test_the_curvature_is_the_slope_of_the_gradient() -> None:
+    features, labels, mask = _world(n=15)
+    labels[:, :3] = True
+    packed = _Packed.of(features, labels & mask, mask, np.arange(15))
+    found, step = _curvature(PLANTED, packed, 0.7), 1e-2
+    for column, unit in enumerate(np.eye(4)):
+        sides = [_loss(PLANTED + sign * step * unit, packed, 0.7)[1] for sign in (-1, 1)]
+        slope = (sides[1] - sides[0]) / (2 * step)
+        np.testing.assert_allclose(found[:, column], slope, rtol=0.02, atol=2e-3)
+
+
+def test_hits_of_a_row_are_no_rivals() -> None:
+    features = np.array([[[3.0], [2.0], [0.0]]], dtype=np.float32)
+    labels, mask = np.array([[True, True, False]]), np.ones((1, 3), dtype=bool)
+    packed = _Packed.of(features, labels, mask, np.arange(1))
+    wanted = [np.log1p(np.exp(-3)), np.log1p(np.exp(-2))]
+    np.testing.assert_allclose(_losses(packed.features[:, 0], packed), wanted, rtol=1e-6)
+    alone = _Packed.of(features, labels, labels, np.arange(1))
+    assert _losses(alone.features[:, 0] * 1000, alone).tolist() == [0.0, 0.0]
 
 
 def test_the_gradients_of_the_layer_are_those_of_the_loss() -> None:
