@@ -21,8 +21,9 @@ def loss_of(logits: Tensor, labels: Tensor, weights: Tensor, settings: TrainingS
     ``"focal"`` multiplies each candidate's by ``(1 - p)^gamma``, p being what its true label is
     given (Lin et al. 2017, equation 4). ``"pairwise"`` averages ``log(1 + exp(miss - hit))`` over
     the pairs of a list (RankNet, Burges et al. 2005, equation 3). ``"listwise"`` averages the
-    softmax cross-entropy of the hits (ListNet, Cao et al. 2007, top-one), weights inside the
-    normalising sum; to the first two it is added `order_weight` times.
+    softmax cross-entropy of each hit among itself and the misses of its list (InfoNCE, van den Oord
+    et al. 2018, equation 4): its other hits are no rivals. To the first two it is added
+    `order_weight` times.
 
     Parameters
     ----------
@@ -56,12 +57,11 @@ def _pairwise(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
 
 
 def _listwise(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    # A hit stands for one candidate, however strong; misses may stand for several.
-    stands_for = torch.where(labels > 0, torch.ones_like(weights), weights)
-    counted = (logits + stands_for.clamp(min=1e-9).log()).masked_fill(weights <= 0, -1e9)
-    logs = logits - counted.logsumexp(dim=1, keepdim=True)
+    out = (labels > 0) | (weights <= 0)
+    counted = (logits + weights.clamp(min=1e-9).log()).masked_fill(out, -1e9)
+    missed = counted.logsumexp(dim=1, keepdim=True)
     hits = labels * weights
-    return -(logs * hits).sum() / hits.sum().clamp(min=1e-9)
+    return (F.softplus(missed - logits) * hits).sum() / hits.sum().clamp(min=1e-9)
 
 
 def mean_loss(

@@ -148,8 +148,8 @@ class TrainingSettings:
     objective
         ``"bce"``: binary cross-entropy over all candidates; ``"focal"``: the same with candidates
         that are told well already counting less (Lin et al. 2017); ``"pairwise"``: each hit above
-        each miss of its list (RankNet, Burges et al. 2005); ``"listwise"``: softmax over a list's
-        candidates. All are calibrated afterwards.
+        each miss of its list (RankNet, Burges et al. 2005); ``"listwise"``: softmax of each hit
+        among the misses of its list. All are calibrated afterwards.
     order_weight
         The loss of ``"listwise"`` is added so many times to ``"bce"`` and ``"focal"``: each
         candidate's own chance and the order of the list are then learned together. 0 for nothing.
@@ -238,7 +238,7 @@ class TrainingSettings:
     """
 
     objective: Objective = "bce"
-    order_weight: float = 0.3
+    order_weight: float = 0.6
     focal_gamma: float = 2.0
     positive_weight: float = 1.0
     negatives: int = 31

@@ -66,13 +66,12 @@ def _pairwise(x: Floats, y: Floats, w: Floats, settings: TrainingSettings) -> fl
 def _listwise(x: Floats, y: Floats, w: Floats, settings: TrainingSettings) -> float:
     total = 0.0
     for row in range(len(x)):
-        there = np.flatnonzero(w[row] > 0)
+        misses = np.flatnonzero((w[row] > 0) & (y[row] == 0))
         # As if each miss that stands for several were there so often.
-        among = sum(
-            math.exp(float(x[row, n])) * (1.0 if y[row, n] else float(w[row, n])) for n in there
-        )
+        others = sum(math.exp(float(x[row, n])) * float(w[row, n]) for n in misses)
         for hit in np.flatnonzero(y[row] == 1):
-            total -= float(w[row, hit]) * (float(x[row, hit]) - math.log(among))
+            own = math.exp(float(x[row, hit]))
+            total -= float(w[row, hit]) * math.log(own / (own + others))
     return total / float((y * w).sum())
 
 
@@ -169,9 +168,9 @@ def test_pairs_of_two_lists_by_hand() -> None:
 
 
 def test_the_softmax_of_a_list_by_hand() -> None:
-    # Among a hit of e^x = 3, one of 1 and a miss of 1 that stands for four: 3/8 and 1/8.
+    # Beside a miss of e^x = 1 that stands for four, a hit of 3 and one of 1: 3/7 and 1/5.
     logits, labels, weights = [[LOG3, 0.0, 0.0]], [[1, 1, 0]], [[1, 0.5, 4]]
-    wanted = (math.log(8 / 3) + 0.5 * math.log(8)) / 1.5
+    wanted = (math.log(7 / 3) + 0.5 * math.log(5)) / 1.5
     assert _loss((logits, labels, weights), _settings("listwise")) == pytest.approx(wanted)
 
 
