@@ -31,7 +31,7 @@ SHAPES = ((1, 100), (1, 1000), (1, 10_000), (64, 100), (1024, 100), (1024, 1000)
 QUICK_SHAPES = ((1, 20), (8, 20))
 ROUNDS, QUICK_ROUNDS = 5, 2
 # More than this a processor is not asked: it would take minutes.
-MOST_ON_CPU = 10_000
+MOST_ON_CPU = 1_000
 # So many calls a round, but no more than so many candidates.
 CALLS, CANDIDATES_A_ROUND = 20, 200_000
 SHORT = ("windows=1", "ranker.training.max_epochs=1", "ranker.training.patience=1")
