@@ -18,26 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twofold.ranking.backbone import padding_bias
+from twofold.ranking.blocks import Blocks
 from twofold.ranking.layers import HIDDEN, Layer, attend
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """Token states of candidates, packed without padding.
-
-    Parameters
-    ----------
-    states
-        States of all tokens of all blocks, block after block, ``float32 (n_tokens, d)``.
-    lengths
-        Tokens a block, at least 1, ``int64 (n_blocks,)``.
-    longest
-        The largest of them: so that nobody has to wait for a device to tell.
-    """
-
-    states: Tensor
-    lengths: Tensor
-    longest: int
 
 
 class Digest(NamedTuple):
@@ -177,59 +159,38 @@ def _read_whole(layers: list[Layer], blocks: Blocks, memory: HistoryMemory) -> B
     """Return the blocks after layers in which all of their tokens look at the history."""
     layout = _Layout.of(blocks, layers[0].causal)
     bias = _joint_bias(memory.bias, layout.mask)
-    states = blocks.states
+    states, packed = blocks.states, blocks.owners * blocks.longest + layout.places
     for layer, history in zip(layers, memory.keys_values[:-1], strict=True):
         entered = layer.enter(states)
         queries = layer.queries(entered, layout.places)[layout.rows]
         own = tuple(one[layout.rows] for one in layer.keys_values(entered, layout.places))
         hidden = _hidden(layer, bias, layout, memory.places)
         gathered = _look(queries, own, history, hidden)
-        states = layer.finish(states, gathered.flatten(0, 1)[layout.packed])
+        states = layer.finish(states, gathered.flatten(0, 1)[packed])
     return replace(blocks, states=states)
 
 
 class _Layout(NamedTuple):
-    """Where packed blocks stand.
+    """Where the tokens of blocks stand.
 
-    Rows of a padded rectangle and which of them are tokens ``(n_blocks, T)``, each token's place
-    in its block and in the rectangle ``(n_tokens,)``, and the token that a block is read off
-    ``(n_blocks,)``.
+    Rows of a padded rectangle and which of them are tokens ``(n_blocks, T)``, each row's place in
+    its block ``(n_rows,)``, and the token that a block is read off ``(n_blocks,)``.
     """
 
     rows: Tensor
     mask: Tensor
     places: Tensor
-    packed: Tensor
     readers: Tensor
 
     @classmethod
     def of(cls, blocks: Blocks, causal: bool) -> _Layout:
-        lengths, device = blocks.lengths, blocks.states.device
-        ends = torch.cumsum(lengths, 0)
-        first = ends - lengths
-        within = torch.arange(blocks.longest, device=device)
-        mask = within[None, :] < lengths[:, None]
+        first = blocks.starts[:, None]
+        within = torch.arange(blocks.longest, device=first.device)
+        mask = within[None, :] < blocks.lengths[:, None]
         # Padding points at the block's own first token: any valid row will do, the mask hides it.
-        rows = torch.where(mask, first[:, None] + within, first[:, None])
-        n_tokens = len(blocks.states)
-        block = block_of_tokens(lengths, n_tokens)
-        places = torch.arange(n_tokens, device=device) - first[block]
-        packed = block * blocks.longest + places
-        return cls(rows, mask, places, packed, ends - 1 if causal else first)
-
-
-def block_of_tokens(lengths: Tensor, n_tokens: int) -> Tensor:
-    """Return the number of the block that each token is of, ``int64 (n_tokens,)``.
-
-    Parameters
-    ----------
-    lengths
-        Tokens a block, ``int64 (n_blocks,)``.
-    n_tokens
-        Their sum.
-    """
-    numbers = torch.arange(len(lengths), device=lengths.device)
-    return numbers.repeat_interleave(lengths, output_size=n_tokens)
+        rows = torch.where(mask, first + within, first)
+        readers = blocks.ends() if causal else blocks.starts
+        return cls(rows, mask, blocks.places(), readers)
 
 
 def _joint_bias(history: Tensor, mask: Tensor) -> Tensor:
@@ -283,7 +244,7 @@ def digest(layer: Layer, blocks: Blocks) -> Digest:
     layout = _Layout.of(blocks, layer.causal)
     entered = layer.enter(blocks.states)
     read = layout.places[layout.readers]
-    queries = layer.queries(entered[layout.readers], read) * layer.size**-0.5
+    queries = layer.queries(entered[layout.readers], read).float() * layer.size**-0.5
     bias = padding_bias(layout.mask)[:, :, 0]
     if layer.window:
         places = torch.arange(layout.mask.shape[1], device=read.device)[None]
@@ -297,7 +258,7 @@ def _own(
     layer: Layer, queries: Tensor, entered: Tensor, layout: _Layout, bias: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return what readers gather from their blocks ``(n, heads, size)`` and its mass."""
-    keys, values = (one[layout.rows] for one in layer.keys_values(entered, layout.places))
+    keys, values = (one[layout.rows].float() for one in layer.keys_values(entered, layout.places))
     scores = torch.einsum("nhe,nthe->nht", queries, keys) + bias
     mass = scores.logsumexp(dim=-1)
     return torch.einsum("nht,nthe->nhe", (scores - mass[..., None]).exp(), values), mass
@@ -343,7 +304,7 @@ def read_digests(layer: Layer, blocks: Digest, memory: HistoryMemory) -> Tensor:
     memory
         Histories of the queries.
     """
-    keys, values = memory.keys_values[-1]
+    keys, values = (one.float() for one in memory.keys_values[-1])
     n_queries, heads, length, size = keys.shape
     by_head = (n_queries, -1, heads, size)
     bias = memory.bias

@@ -212,9 +212,11 @@ class ItemTables:
         self, items: npt.NDArray[np.int64], backbone: Backbone
     ) -> tuple[Tensor, Tensor]:
         """Return packed lower-layer states ``(n_tokens, d)`` and lengths ``(n,)`` of items."""
-        lengths = torch.from_numpy(self.tokens.lengths()[items])
+        starts = self.tokens.starts[items]
+        many = self.tokens.ends[items] - starts
+        lengths = torch.from_numpy(many)
         if self.placed is not None and self.placed.states is not None:
-            return self.placed.states.read(self.tokens.rows(items)), lengths
+            return self.placed.states.runs(starts, many), lengths
         if self.states is not None:
             return self.states.of(self.tokens.rows(items)), lengths
         if self.on_demand is not None:
@@ -334,8 +336,8 @@ def compute_states(
     """
     out = empty_rows(len(tokens.tokens), backbone.shape.hidden, form)
     texts, _ = tokens.distinct(np.arange(len(tokens)))
-    order = texts[np.argsort(tokens.lengths()[texts], kind="stable")]
     lengths = tokens.lengths()
+    order = texts[np.argsort(lengths[texts], kind="stable")]
     with (progress or Silent()).step("item states", total=len(order)) as task:
         start = 0
         while start < len(order):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from twofold.ranking.backbone import Backbone
+from twofold.ranking.blocks import Blocks, owners
 from twofold.ranking.cross import (
-    Blocks,
     Digest,
     HistoryMemory,
-    block_of_tokens,
     digest,
     read_candidates,
     read_digests,
@@ -21,8 +21,11 @@ from twofold.ranking.cross import (
 )
 from twofold.ranking.devices import moved
 from twofold.ranking.head import GAPS, Events, Evidence, EvidenceHeads, TextQueries
-from twofold.ranking.layers import BackboneShape
+from twofold.ranking.layers import BackboneShape, Layer
 from twofold.ranking.noise import Noise
+
+# Reads candidates in the joint layers as `read_candidates` does.
+Reader = Callable[[list[Layer], Blocks, HistoryMemory], Tensor]
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,7 @@ class RankerModel(nn.Module):
     def __init__(self, shape: ModelShape, dropout: float) -> None:
         super().__init__()
         self.shape = shape
+        self.reader: Reader = read_candidates
         width = shape.backbone.hidden
         self.backbone = Backbone(shape.backbone, shape.joint_layers, dropout)
         self.text = nn.Linear(shape.text_dim, width, bias=False)
@@ -227,19 +231,32 @@ class RankerModel(nn.Module):
         """
         longest = int(lengths.max()) + 1
         lengths = moved(lengths, states.device)
-        soft = self.soft_norm(self.soft(items) + self.candidate_mark)
-        ends = torch.cumsum(lengths + 1, 0)
-        first, last = ends - lengths - 1, ends - 1
-        reads_last = self.shape.backbone.traits.causal
-        readers, softs = (last, first) if reads_last else (first, last)
-        out = states.new_empty((len(states) + len(lengths), states.shape[1]))
         # Each block before has one soft token; its own may stand before it, too.
-        shift = block_of_tokens(lengths, len(states)) + int(reads_last)
+        shift = owners(lengths, len(states)) + int(self.shape.backbone.traits.causal)
         tokens = torch.arange(len(states), device=states.device) + shift
-        out = out.index_copy(0, tokens, states)
+        out = states.new_empty((len(states) + len(lengths), states.shape[1]))
+        out.index_copy_(0, tokens, states)
+        return self.joined(Blocks.packed(out, lengths + 1, longest), items)
+
+    def joined(self, blocks: Blocks, items: SoftItems) -> Blocks:
+        """Return blocks with a soft token in the place that is left for it.
+
+        Parameters
+        ----------
+        blocks
+            Token states with the last place of each block left, in a causal model the first. What
+            they hold is written to.
+        items
+            As of :meth:`blocks`.
+        """
+        soft = self.soft_norm(self.soft(items) + self.candidate_mark)
+        readers, softs = blocks.starts, blocks.ends()
+        if self.shape.backbone.traits.causal:
+            readers, softs = softs, readers
         # In mixed precision a product is narrower than what it is added to.
-        out = out.index_add(0, readers, self.to_reader(soft).to(out.dtype))
-        return Blocks(out.index_copy(0, softs, soft), lengths + 1, longest)
+        blocks.states.index_add_(0, readers, self.to_reader(soft).to(blocks.states.dtype))
+        blocks.states.index_copy_(0, softs, soft)
+        return blocks
 
     def digest(self, blocks: Blocks) -> Digest:
         """Return what candidate blocks come down to where one layer is joint."""
@@ -273,7 +290,7 @@ class RankerModel(nn.Module):
         if isinstance(candidates, Digest):
             read = read_digests(layers[-1], candidates, memory)
         else:
-            read = read_candidates(layers, candidates, memory)
+            read = self.reader(layers, candidates, memory)
         read = self.head_dropout(self.backbone.final(read))
         spoken = self.head(read).view(features.shape[:2])
         out: Tensor = spoken + self.g(features, evidence, texts)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from twofold.ranking.blocks import owners
 from twofold.ranking.cross import Digest
 from twofold.ranking.devices import moved
 from twofold.ranking.digests import Digests, ItemDigests
@@ -26,8 +27,8 @@ from twofold.ranking.stored import FloatRows, Rows, form_of
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 ROWS_AT_ONCE = 1 << 16
-# Fewer queries are looked up sooner than threads are told of them.
-SHARED = 32
+# Fewer candidates are looked up sooner than threads are told of them.
+SHARED = 4096
 MOST_THREADS = 8
 
 
@@ -81,6 +82,26 @@ class DeviceRows:
     def at(self, rows: Tensor) -> Tensor:
         """Return rows as they were first put there, their numbers on the device already."""
         return self.built[rows].float()
+
+    def runs(self, starts: Int64s, lengths: Int64s) -> Tensor:
+        """Return the rows that follow each other from some on, run after run, in single precision.
+
+        Which they are is counted on the device: sending their numbers would take longer.
+
+        Parameters
+        ----------
+        starts, lengths
+            First row of each run, of rows in order, and how many there are, ``int64 (n,)``.
+        """
+        device = self.built.device
+        first, many = moved(torch.from_numpy(np.stack([starts, lengths])), device)
+        owner = owners(many, int(lengths.sum()))
+        rows = torch.arange(len(owner), device=device) + (first - many.cumsum(0) + many)[owner]
+        if not len(self.later):
+            return self.at(rows)
+        late = rows >= len(self.built)
+        behind = self.later[(rows - len(self.built)).clamp(min=0)]
+        return torch.where(late[:, None], behind, self.built[rows.masked_fill(late, 0)]).float()
 
     def followed_by(self, fresh: Tensor, where: Int64s | None) -> DeviceRows:
         """Return these with others behind them, and where each row of the table then stands."""
@@ -170,7 +191,7 @@ def _counted(
 ) -> npt.NDArray[np.float32]:
     """Return the counted strengths, ``float32 (B, H, m, n_counted)``."""
     threads = min(MOST_THREADS, torch.get_num_threads())
-    if len(history) < SHARED or threads == 1:
+    if candidates.size < SHARED or threads == 1:
         return relations.entries(history, there, candidates)
     parts = np.array_split(np.arange(len(history)), threads)
     with ThreadPoolExecutor(threads) as pool:

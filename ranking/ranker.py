@@ -148,8 +148,8 @@ class Ranker:
         self, queries: Queries, candidates: Candidates, progress: Progress | None = None
     ) -> npt.NDArray[np.float32]:
         """Return logits of users, from their histories and stage one's features."""
-        form = self.settings.history
-        if self._single is not None and form == "vectors" and candidates.items.shape[0] == 1:
+        form, (n, m) = self.settings.history, candidates.items.shape
+        if self._single is not None and form == "vectors" and n == 1 and self._single.takes(m):
             return self._single.logits(queries, candidates)
         return served_logits(
             self._served,

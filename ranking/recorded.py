@@ -7,10 +7,12 @@ has fixed shapes, so lists are padded: to a few lengths, each recorded when it i
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +20,13 @@ import torch
 from torch import Tensor
 
 from twofold.ranking.batches import gap_buckets
+from twofold.ranking.blocks import Blocks
 from twofold.ranking.cross import Digest
 from twofold.ranking.devices import moved
 from twofold.ranking.head import Events, Evidence, TextQueries
-from twofold.ranking.model import History, RankerModel
-from twofold.ranking.placed import Placed, PlacedDigests, PlacedItems
+from twofold.ranking.items import ItemTokens
+from twofold.ranking.model import History, RankerModel, SoftItems
+from twofold.ranking.placed import DeviceRows, Placed, PlacedDigests, PlacedItems
 from twofold.ranking.relations import Relations
 from twofold.retrieval.candidates import Candidates
 from twofold.retrieval.queries import Queries
@@ -30,24 +34,138 @@ from twofold.retrieval.queries import Queries
 Int64s = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 LEAST_CANDIDATES, LEAST_EVENTS = 64, 8
+MOST_TOKENS = 1 << 16
+
+
+class Brought(Protocol):
+    """What candidates bring, as a recording reads it."""
+
+    @property
+    def most(self) -> int:
+        """Longest list that is recorded."""
+        ...
+
+    def shapes(self, width: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the numbers that :meth:`given` gives, for `width` candidates."""
+        ...
+
+    def given(self, items: Int64s) -> dict[str, Int64s]:
+        """Return the numbers by which what items bring is found on the device, by name.
+
+        All 0 must be found, too.
+        """
+        ...
+
+    def read(self, model: RankerModel, inputs: Mapping[str, Tensor]) -> Blocks | Digest:
+        """Return what the model reads of candidates, from their ``items`` and what was given."""
+        ...
+
+    def soft(self, history: Tensor) -> SoftItems | Tensor:
+        """Return the soft items of events ``(...)``, or the soft tokens made of them."""
+        ...
+
+
+@dataclass(frozen=True)
+class BroughtDigests:
+    """Digests of the candidates, found by their items alone."""
+
+    digests: PlacedDigests
+
+    @property
+    def most(self) -> int:
+        """Any list."""
+        return sys.maxsize
+
+    def shapes(self, width: int) -> dict[str, tuple[int, ...]]:
+        """Return nothing."""
+        return {}
+
+    def given(self, items: Int64s) -> dict[str, Int64s]:
+        """Return nothing."""
+        return {}
+
+    def read(self, model: RankerModel, inputs: Mapping[str, Tensor]) -> Digest:
+        """Return digests."""
+        vectors, masses, soft = self.digests.vectors, self.digests.masses, self.digests.soft
+        items = inputs["items"]
+        return Digest.parted(vectors.at(items), masses.at(items), soft.built.shape[1])
+
+    def soft(self, history: Tensor) -> Tensor:
+        """Return soft tokens."""
+        return self.digests.soft.at(history)
+
+
+@dataclass(frozen=True)
+class BroughtTokens:
+    """Token states of the candidates, every one given the room of the longest.
+
+    Parameters
+    ----------
+    tokens
+        Tell which states are whose.
+    states
+        The states.
+    parts
+        Text vectors and factors, of which soft tokens are made.
+    """
+
+    tokens: ItemTokens
+    states: DeviceRows
+    parts: tuple[DeviceRows, DeviceRows]
+
+    @cached_property
+    def room(self) -> int:
+        """Rows a candidate: the tokens of the longest, and the soft token."""
+        return int(self.tokens.lengths().max(initial=0)) + 1
+
+    @property
+    def most(self) -> int:
+        """As many as fill the device: of longer lists the packed states are quicker."""
+        return MOST_TOKENS // self.room
+
+    def shapes(self, width: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of rows and lengths."""
+        return {"rows": (width, self.room), "lengths": (width,)}
+
+    def given(self, items: Int64s) -> dict[str, Int64s]:
+        """Return where tokens stand, any token's row where there is none, and how many they are."""
+        starts, lengths = self.tokens.starts[items], self.tokens.lengths()[items]
+        # The soft token takes what is left: the last place, in a causal model the first.
+        within = np.arange(self.room) - int(not self.tokens.opened)
+        within = np.clip(within, 0, lengths[:, None] - 1)
+        return {"rows": starts[:, None] + within, "lengths": lengths}
+
+    def read(self, model: RankerModel, inputs: Mapping[str, Tensor]) -> Blocks:
+        """Return blocks."""
+        items, rows = inputs["items"], inputs["rows"].flatten()
+        starts = torch.arange(0, len(rows), self.room, device=rows.device)
+        owners = torch.arange(len(items), device=rows.device).repeat_interleave(self.room)
+        lengths = inputs["lengths"] + 1
+        blocks = Blocks(self.states.at(rows), starts, lengths, owners, self.room)
+        return model.joined(blocks, self.soft(items))
+
+    def soft(self, history: Tensor) -> SoftItems:
+        """Return soft items."""
+        texts, factors = self.parts
+        return SoftItems(texts.at(history), factors.at(history))
 
 
 @dataclass(frozen=True)
 class SingleLists:
-    """Scores single lists of digested items; may be shared by threads.
+    """Scores single lists; may be shared by threads.
 
     Parameters
     ----------
     model
         The classifier, where it computes.
-    digests, items
+    brought, items
         What it reads there.
     relations
         How items go with items.
     """
 
     model: RankerModel
-    digests: PlacedDigests
+    brought: Brought
     items: PlacedItems
     relations: Relations
     _recordings: dict[tuple[int, int], _Recording] = field(default_factory=dict, init=False)
@@ -55,15 +173,25 @@ class SingleLists:
 
     @classmethod
     def of(cls, model: RankerModel, placed: Placed) -> SingleLists | None:
-        """Return it where one layer is joint and all items stand on a device as they were built.
+        """Return it where all that is read of items stands on a device as it was built.
 
-        Otherwise ``None``: what an item brings then takes as many steps as it has tokens, or
-        changes from request to request.
+        Otherwise ``None``: where it stands then changes from request to request.
         """
-        items, digests = placed.tables.placed, placed.digests
-        if items is None or not isinstance(digests, PlacedDigests) or len(items.left.later):
+        items, digests, tables = placed.tables.placed, placed.digests, placed.tables
+        if items is None or len(items.left.later):
             return None
-        return cls(model, digests, items, placed.tables.relations)
+        brought: Brought
+        if isinstance(digests, PlacedDigests):
+            brought = BroughtDigests(digests)
+        elif items.states is not None and items.parts is not None:
+            brought = BroughtTokens(tables.tokens, items.states, items.parts)
+        else:
+            return None
+        return cls(model, brought, items, tables.relations)
+
+    def takes(self, n: int) -> bool:
+        """Return whether a list of `n` candidates is scored here."""
+        return n <= self.brought.most
 
     def logits(self, queries: Queries, candidates: Candidates) -> Floats:
         """Return the logits of one query's candidates, ``float32 (1, m)``, ``-inf`` at padding.
@@ -84,6 +212,7 @@ class SingleLists:
         there = np.ones((1, n), dtype=bool)
         given = {
             "items": np.maximum(items, 0),
+            **self.brought.given(np.maximum(items, 0)),
             "served": items >= 0,
             "features": candidates.needed_features()[0],
             "entries": self.relations.entries(recent.items[None], there, items[None])[0],
@@ -130,6 +259,7 @@ class _Recording:
             "ages": ((length,), int),
             "gaps": ((length,), int),
             "kinds": ((length,), int),
+            **{name: (one, int) for name, one in lists.brought.shapes(width).items()},
             "served": ((width,), float),
             "present": ((length,), float),
             "features": ((width, lists.model.shape.n_features), float),
@@ -176,25 +306,20 @@ class _Recording:
 
     def _scored(self) -> Tensor:
         """Return the logits of what stands in the inputs, ``float32 (1, width)``."""
-        given, digests, items = self._inputs, self._lists.digests, self._lists.items
+        given, lists = self._inputs, self._lists
+        model, items = lists.model, lists.items
         present = given["present"][None] > 0
         ages, gaps, kinds = (given[name][None] for name in ("ages", "gaps", "kinds"))
         events = Events(ages, gaps, kinds, present)
-        soft = digests.soft.at(given["history"])[None]
         strengths = items.joined(
-            self._lists.relations,
+            lists.relations,
             given["entries"][None],
             items.left.at(given["history"])[None] * present[..., None],
             items.right.at(given["items"])[None] * given["served"][None, :, None],
         )
-        read = Digest.parted(
-            digests.vectors.at(given["items"]),
-            digests.masses.at(given["items"]),
-            soft.shape[-1],
-        )
-        return self._lists.model.logits(
-            read,
-            self._lists.model.remember(History(soft, events)),
+        return model.logits(
+            lists.brought.read(model, given),
+            model.remember(History(lists.brought.soft(given["history"][None]), events)),
             given["features"][None],
             Evidence.of(events, strengths),
             self._nobody,

@@ -12,6 +12,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import Protocol
 
 import torch
@@ -19,12 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from twofold.indexing.errors import InputError
+from twofold.ranking.cross import read_candidates
 from twofold.ranking.devices import device_of
 from twofold.ranking.digests import ItemDigests
 from twofold.ranking.fused_head import FusedHeads
 from twofold.ranking.items import ItemTables
-from twofold.ranking.layers import FeedForward
-from twofold.ranking.model import RankerModel
+from twofold.ranking.layers import FeedForward, Layer
+from twofold.ranking.model import RankerModel, Reader
 from twofold.ranking.placed import Placed
 
 RUNTIME = "runtime"  # the setting
@@ -143,17 +145,33 @@ class OnDevice:
         out = copy.deepcopy(_merged(model, self.name))
         out.g = FusedHeads(out.g)
         _lower(out, partial(HalfProduct, low=self.low), partial(HalfFeedForward, low=self.low))
-        for layer in (*out.backbone.lower, *out.backbone.joint[:-1]):
-            # Most of what they read and write is what attention reads; norms of heads read all of
-            # a number. The last layer has one token a candidate.
-            for product in (layer.query, layer.key_value):
-                if isinstance(product, HalfProduct):
-                    product.narrow = layer.query_norm is None
+        layers, several = out.backbone.joint, len(out.backbone.joint) > 1
+        for layer in (*out.backbone.lower, *layers):
+            # What is added to states in single precision need not be made as wide before.
+            narrow = [layer.out, layer.feed]
+            # Nor what attention reads. Norms of heads read all of a number, and so do digests.
+            if layer.query_norm is None and (several or layer is not layers[-1]):
+                narrow += [layer.query, layer.key_value]
+            for one in narrow:
+                if isinstance(one, HalfProduct | HalfFeedForward):
+                    one.narrow = True
+        if several and device.type == "cuda" and self.low == torch.float16:
+            out.reader = _kernel_reader(layers)
         return out.to(device)
 
     def place(self, tables: ItemTables, digests: ItemDigests | None) -> Placed:
         """Return copies of the tables in the memory of the device."""
         return Placed.on(device_of(self.device, RUNTIME), tables, digests)
+
+
+def _kernel_reader(layers: list[Layer]) -> Reader:
+    """Return what reads candidates in several layers on a GPU: a kernel, where there can be one."""
+    if find_spec("triton") is None:
+        return read_candidates
+    # A compiler of a CUDA build's, which no other build brings.
+    from twofold.ranking.block_attention import read_in_one, supports
+
+    return read_in_one if supports(layers) else read_candidates
 
 
 class HalfProduct(nn.Linear):
@@ -180,17 +198,19 @@ class HalfProduct(nn.Linear):
 
 
 class HalfFeedForward(FeedForward):
-    """Both products and the activation between them in 16 bits."""
+    """Both products and the activation between them in 16 bits; a narrow one's results too."""
 
     def __init__(self, feed: FeedForward, low: torch.dtype = torch.bfloat16) -> None:
         nn.Module.__init__(self)
+        self.narrow = False
         self.up = copy.deepcopy(feed.up).to(low)
         self.down = copy.deepcopy(feed.down).to(low)
         self.gated, self.activation = feed.gated, feed.activation
 
     def forward(self, states: Tensor) -> Tensor:
-        """Return ``float32 (..., d)`` from ``float32 (..., d)``."""
-        return super().forward(states.to(self.up.weight.dtype)).float()
+        """Return ``(..., d)`` from ``float32 (..., d)``."""
+        out = super().forward(states.to(self.up.weight.dtype))
+        return out if self.narrow else out.float()
 
 
 class ByteProduct(nn.Linear):

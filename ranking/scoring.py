@@ -18,8 +18,9 @@ from twofold.ranking.batches import (
     text_queries,
     told_histories,
 )
+from twofold.ranking.blocks import Blocks
 from twofold.ranking.caches import MemoryCache
-from twofold.ranking.cross import Blocks, Digest, HistoryMemory
+from twofold.ranking.cross import Digest, HistoryMemory
 from twofold.ranking.devices import CPU, moved
 from twofold.ranking.digests import Digests, DigestsOnDemand, ItemDigests, digest_items
 from twofold.ranking.head import EvidenceHead, EvidenceHeads, TextQueries
@@ -37,9 +38,10 @@ FEW_CANDIDATES = 2000
 MOST_DIGESTED = 50_000
 # Candidates at once: in main memory what is read of them stays in the cache of a core, tokens of a
 # thousand at once measured a third slower than of 256, digests of 256 a third slower than of a
-# thousand. A device has thousands of lanes to fill.
+# thousand. A device has thousands of lanes to fill, and is told the same number of things for few
+# as for many: there the limit is what may be made of tokens on the way.
 TOKENS_AT_ONCE, DIGESTS_AT_ONCE = 256, 1024
-TOKENS_ON_DEVICE, DIGESTS_ON_DEVICE = 8192, 32_768
+BYTES_ON_DEVICE, DIGESTS_ON_DEVICE = 4 << 30, 32_768
 
 
 def served_logits(
@@ -228,7 +230,13 @@ class _Source:
         """How many candidates to read at once."""
         if self.model.device == CPU:
             return TOKENS_AT_ONCE if self.digests is None else DIGESTS_AT_ONCE
-        return TOKENS_ON_DEVICE if self.digests is None else DIGESTS_ON_DEVICE
+        if self.digests is not None:
+            return DIGESTS_ON_DEVICE
+        shape = self.model.shape.backbone
+        # States before and after, in single precision; the widest product, in half, and the next.
+        a_token = 4 * 4 * shape.hidden + 2 * 3 * shape.intermediate
+        tokens = self.tables.tokens.lengths()[self.places].mean() + 1
+        return max(1, int(BYTES_ON_DEVICE / (a_token * tokens)))
 
     def read(self, which: npt.NDArray[np.int64]) -> Blocks | Digest:
         """Return what the model reads of the candidates of queries at `which`."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 from tests.indexing.tiny_models import make_bert, make_modernbert, make_qwen3, make_sentence_model
 from tests.twofold import small_world
 from twofold.settings import Settings
 
+# Before anybody imports triton: without a GPU its kernels are interpreted.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 # What is compiled at its first call, or runs on a busy machine, takes longer than the next time.
 settings.register_profile("twofold", deadline=None)
 settings.load_profile("twofold")

@@ -23,7 +23,8 @@ from tests.ranking.worlds import make_tables
 from twofold.indexing.errors import InputError
 from twofold.ranking.adapters import ORTHOGONALITY, adapted
 from twofold.ranking.backbone import padding_bias
-from twofold.ranking.cross import Blocks, _Layout, _own, _own_collapsed
+from twofold.ranking.blocks import Blocks
+from twofold.ranking.cross import _Layout, _own, _own_collapsed
 from twofold.ranking.digests import digest_items
 from twofold.ranking.model import RankerModel
 from twofold.ranking.runtime import RUNTIMES
@@ -130,7 +131,7 @@ def test_collapsed_products_are_those_of_the_adapters_module(tiny_bert: Path, ki
     model, _, _ = trained(tiny_bert, 1, settings_of(kind, dropout=0.5))
     (layer,) = model.backbone.joint
     drawn = torch.Generator().manual_seed(0)
-    blocks = Blocks(torch.randn(9, 32, generator=drawn), torch.tensor([4, 2, 3]), 4)
+    blocks = Blocks.packed(torch.randn(9, 32, generator=drawn), torch.tensor([4, 2, 3]), 4)
     layout = _Layout.of(blocks, layer.causal)
     queries = torch.randn(3, 2, 16, generator=drawn)
     bias = padding_bias(layout.mask)[:, :, 0]

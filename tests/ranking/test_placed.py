@@ -26,8 +26,11 @@ from tests.ranking.worlds import (
     trained_by,
 )
 from twofold.indexing.errors import MissingDependencyError
+from twofold.ranking import placed as placed_module
+from twofold.ranking import scoring
 from twofold.ranking.batches import evidence_batch, history_batch, text_queries
-from twofold.ranking.cross import Blocks, Digest
+from twofold.ranking.blocks import Blocks
+from twofold.ranking.cross import Digest
 from twofold.ranking.devices import CPU, device_of, moved
 from twofold.ranking.digests import digest_items
 from twofold.ranking.items import compute_states
@@ -37,7 +40,9 @@ from twofold.ranking.losses import loss_of
 from twofold.ranking.placed import DeviceRows
 from twofold.ranking.ranker import Ranker
 from twofold.ranking.recorded import _fitting
+from twofold.ranking.relations import Relations
 from twofold.ranking.runtime import OnDevice, runnable, runtime_of
+from twofold.ranking.scoring import _Source
 from twofold.ranking.settings import RankerSettings
 from twofold.ranking.stored import ByteRows, FloatRows, Form, empty_rows
 from twofold.ranking.training_batch import Reading, batch_logits, read_batch
@@ -105,9 +110,20 @@ def test_many_queries_are_looked_up_in_threads_to_the_same_scores(
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     plain = _ranker(tiny_bert, 1, "auto")
-    placed = replace(plain, runtime=NEAR)
+    placed, sizes, entries = replace(plain, runtime=NEAR), list[int](), Relations.entries
     asked, served = make_queries([*HISTORIES] * 11), make_served(44, short=(5,))
-    np.testing.assert_allclose(placed.logits(asked, served), plain.logits(asked, served), atol=3e-3)
+
+    def noted(self: Relations, history: np.ndarray, *others: np.ndarray) -> np.ndarray:
+        sizes.append(len(history))
+        return entries(self, history, *others)
+
+    wanted = plain.logits(asked, served)
+    monkeypatch.setattr(Relations, "entries", noted)
+    for fewest, parts in ((served.items.size + 1, [44]), (served.items.size, [14, 15, 15])):
+        monkeypatch.setattr(placed_module, "SHARED", fewest)
+        sizes.clear()
+        np.testing.assert_allclose(placed.logits(asked, served), wanted, atol=3e-3)
+        assert sorted(sizes) == parts
 
 
 @pytest.mark.parametrize("form", ["single", "half", "int8"])
@@ -135,6 +151,39 @@ def test_rows_that_came_or_changed_stand_behind_the_others(form: Form) -> None:
     for state, wanted in states:
         places = rng.integers(0, len(wanted), size=(3, 5))
         np.testing.assert_allclose(state.read(places), wanted[places], atol=0.03)
+
+
+def test_runs_of_rows_are_those_of_the_table() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(9, 8)).astype(np.float32)
+    rows = DeviceRows.of(FloatRows(values[:6]), CPU)
+    starts, lengths = np.array([4, 0, 4, 5]), np.array([2, 3, 1, 0])
+    wanted = values[[4, 5, 0, 1, 2, 4]]
+    np.testing.assert_array_equal(rows.runs(starts, lengths), wanted)
+    # What came later stands behind.
+    grown = rows.followed_by(torch.from_numpy(values[6:]), None)
+    np.testing.assert_array_equal(grown.runs(starts, lengths), wanted)
+    np.testing.assert_array_equal(
+        grown.runs(np.array([5, 1]), np.array([4, 2])), values[[5, 6, 7, 8, 1, 2]]
+    )
+
+
+def test_as_many_tokens_are_read_at_once_as_a_device_has_room_for(
+    tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = _ranker(tiny_bert, 2, "auto")
+    served, chunks = make_served(12), list[int]()
+    model, tables = plain.model.to(META), plain.tables
+    source = _Source.of(model, tables, served.items, None)
+    shape, tokens = model.shape.backbone, tables.tokens.lengths()[np.maximum(served.items, 0)]
+    a_candidate = (16 * shape.hidden + 6 * shape.intermediate) * (tokens.mean() + 1)
+    for n in (1, 2, 12):
+        room = int(n * served.items.shape[1] * a_candidate) + 1
+        monkeypatch.setattr(scoring, "BYTES_ON_DEVICE", room)
+        chunks.append(source.chunk_pairs // served.items.shape[1])
+    assert chunks == [1, 2, 12]
+    monkeypatch.setattr(scoring, "BYTES_ON_DEVICE", 1)
+    assert source.chunk_pairs == 1
 
 
 def test_nothing_waits_for_a_device(folder_and_joint: tuple[Path, int]) -> None:
@@ -213,9 +262,9 @@ def test_moving_keeps_what_is_there_and_reaches_into_everything(tiny_bert: Path)
 
 @pytest.mark.parametrize("runtime", [NEAR, pytest.param("cuda", marks=on_cuda)], ids=str)
 def test_a_single_list_is_padded_to_the_same_scores(
-    tiny_bert: Path, runtime: OnDevice | str
+    folder_and_joint: tuple[Path, int], runtime: OnDevice | str
 ) -> None:
-    plain = _ranker(tiny_bert, 1, "auto")
+    plain = _ranker(*folder_and_joint, "auto")
     own = runtime_of(runtime) if isinstance(runtime, str) else runtime
     placed = replace(plain, runtime=own)
     assert placed._single is not None
