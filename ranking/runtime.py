@@ -1,9 +1,9 @@
 """Runtimes: where and in which precision the encoder's products are computed when serving.
 
-Every runtime computes g's heads in one pass, and keeps norms, attention and g in single precision.
-In main memory it gives a candidate the same score whatever stands beside it in a batch; a GPU,
-which adds up in another order for other shapes, nearly the same. Training, digests and artefacts
-know only single precision.
+Every runtime computes g's heads in one pass, and keeps norms and g in single precision; attention,
+too, but for that of several joint layers on a GPU. In main memory a candidate has the same score
+whatever stands beside it in a batch; on a GPU, which adds up in another order for other shapes,
+nearly the same. Training, digests and artefacts know only single precision.
 """
 
 from __future__ import annotations

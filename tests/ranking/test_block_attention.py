@@ -79,7 +79,7 @@ def test_the_kernel_gathers_what_the_layers_do(model: RankerModel, room: int) ->
     wanted = read_candidates(layers, blocks, memory)
     found = kernel.read_in_one(layers, blocks, memory)
     assert kernel.supports(layers)
-    # Attention reads half precision. Seen: 0.002 at most, of states that spread by 1.
+    # Attention reads half precision. Interpreted: 0.0005 at most, of states that spread by 1.
     np.testing.assert_allclose(found.cpu(), wanted.cpu(), atol=0.01)
     # Histories matter, and each block looks at its own.
     other = _memory(model, [0, 5, 3], 5)
