@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from twofold.indexing.best import best
 from twofold.indexing.inner_products import products
 from twofold.indexing.item_set import ItemSet
 
@@ -84,34 +85,19 @@ class FreshRows:
         items
             Numbers, ties in ascending order, -1 at padding, ``int64 (n, at most k)``.
         """
-        width, n_changed = min(k, len(self)), len(self._changed)
-        best_scores = np.full((len(queries), width), -np.inf, dtype=np.float32)
-        best_items = np.full((len(queries), width), -1, dtype=np.int64)
-        scores = np.empty(len(self), dtype=np.float32)
-        barred = None if among is None else ~among.mask[self.numbers]
-        for row, query in enumerate(queries if width else queries[:0]):
-            scores[:n_changed] = products(query[None], self._changed_vectors)[0]
-            scores[n_changed:] = products(query[None], self.vectors[self.n_built :])[0]
-            if barred is not None:
-                scores[barred] = -np.inf
-            cut = np.partition(scores, len(scores) - width)[len(scores) - width]
-            # All ties at the cut are in the running: which of them stay is by number.
-            kept = np.flatnonzero((scores >= cut) & (scores > -np.inf))
-            told, items = ordered(scores[kept], self.numbers[kept], width)
-            fill(best_scores[row], best_items[row], told, items)
+        n_changed, width = len(self._changed), min(k, len(self))
+        best_scores = np.empty((len(queries), width), dtype=np.float32)
+        best_items = np.empty((len(queries), width), dtype=np.int64)
+        scores = np.empty((1, len(self)), dtype=np.float32)
+        numbers = self.numbers[None]
+        if among is not None:
+            numbers = np.where(among.mask[numbers], numbers, -1)
+        for row, query in enumerate(queries[:, None]):
+            scores[:, :n_changed] = products(query, self._changed_vectors)
+            scores[:, n_changed:] = products(query, self.vectors[self.n_built :])
+            found = best(scores, numbers, width)
+            best_scores[row], best_items[row] = (part[0] for part in found)
         return best_scores, best_items
-
-
-def ordered(scores: Float32s, items: Int64s, k: int) -> tuple[Float32s, Int64s]:
-    """Return the `k` highest scores of each row and their items, ties by lower item."""
-    order = np.lexsort((items, -scores), axis=-1)[..., :k]
-    return np.take_along_axis(scores, order, axis=-1), np.take_along_axis(items, order, axis=-1)
-
-
-def fill(scores: Float32s, items: Int64s, best_scores: Float32s, best_items: Int64s) -> None:
-    """Write what was found to the head of rows, leaving their padding."""
-    n = best_items.shape[-1]
-    scores[..., :n], items[..., :n] = best_scores, best_items
 
 
 def by_numpy(

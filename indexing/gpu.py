@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from twofold.indexing.errors import InputError, MissingDependencyError
-from twofold.indexing.proposers import Proposer, faiss_module
+from twofold.indexing.faiss_library import faiss_module
+from twofold.indexing.proposers import Proposer
 
 Float32s = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]

@@ -56,7 +56,7 @@ def products_at(queries: Float32s, vectors: Float32s, items: Int64s) -> Float32s
         Item numbers, ``int64 (n, m)``; -1 gives 0.
     """
     out = np.zeros(items.shape, dtype=np.float32)
-    _products_at(np.ascontiguousarray(queries), np.ascontiguousarray(vectors), items, out)
+    write_products_at(np.ascontiguousarray(queries), np.ascontiguousarray(vectors), items, out)
     return out
 
 
@@ -196,7 +196,8 @@ def _aligned(n: int) -> Float32s:
 
 
 @compiled
-def _products_at(queries: Float32s, vectors: Float32s, items: Int64s, out: Float32s) -> None:
+def write_products_at(queries: Float32s, vectors: Float32s, items: Int64s, out: Float32s) -> None:
+    """Write what :func:`products_at` returns; what stands at -1 stays as it is."""
     n, m = items.shape
     whole = m // TILE * TILE
     for q in range(n):

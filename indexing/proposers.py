@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from twofold.indexing.errors import ArtefactError, MissingDependencyError, SettingsError
+from twofold.indexing.errors import ArtefactError
+from twofold.indexing.faiss_library import faiss_module
 from twofold.indexing.generation import AGAIN
 from twofold.indexing.item_set import ItemSet
+from twofold.indexing.structures import built, shares_vectors, sharing
 
 if TYPE_CHECKING:
     from twofold.indexing.generation import Generation
@@ -23,11 +22,6 @@ if TYPE_CHECKING:
 
 Float32s = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
-# k-means needs so many vectors a cell to place it; FAISS itself takes up to 256.
-TRAINED_ON = 40
-TRAINED_LEAST = 10_000  # for what each number, or few, are rounded to
-# FAISS's 25 rounds of k-means find cells that need the same effort; these take 2/5 of the time.
-ROUNDS = 10
 TRIED_FOR = 100  # items a query, when efforts are tried
 MOST_EFFORT = 4096  # nodes of a graph that are worth keeping in sight
 
@@ -116,33 +110,8 @@ class Proposer:
         SettingsError
             If FAISS does not know the string, or it is of another kind.
         """
-        faiss = faiss_module()
-        index = _made(factory, vectors.shape[1])
-        sample = vectors
-        if not index.is_trained:
-            wanted = max(TRAINED_LEAST, TRAINED_ON * int(getattr(index, "nlist", 0)))
-            if wanted < len(vectors):
-                which = np.random.default_rng(seed).permutation(len(vectors))[:wanted]
-                sample = vectors[np.sort(which)]
-        before = faiss.omp_get_max_threads()
-        faiss.omp_set_num_threads(threads)
-        try:
-            if hasattr(index, "nlist"):
-                if cells is None:
-                    cells = _centres(sample, int(index.nlist), seed)
-                faiss.downcast_index(index.quantizer).add(np.ascontiguousarray(cells))
-            if hasattr(index, "pq"):
-                _seeded(index.pq, seed)
-                # Hundreds of tiny k-means: threads would wait for one another all the time.
-                faiss.omp_set_num_threads(1)
-            index.train(np.ascontiguousarray(sample))
-            faiss.omp_set_num_threads(threads)
-            index.add(np.ascontiguousarray(vectors))
-        except RuntimeError as error:
-            raise SettingsError(f"index.kind '{factory}': {_reason(error)}") from error
-        finally:
-            faiss.omp_set_num_threads(before)
-        return cls(Held(_sharing(index, flat)), factory, 1, 1, flat)
+        index = built(vectors, factory, cells, seed, threads)
+        return cls(Held(sharing(index, flat)), factory, 1, 1, flat)
 
     def with_effort(self, effort: int, over: int) -> Proposer:
         """Return the same structure, searched with another effort."""
@@ -169,7 +138,7 @@ class Proposer:
         if self.is_graph:
             graph = self.index.hnsw
             links = (graph.neighbors.size() * 4 + graph.offsets.size() * 8) / self.index.ntotal
-            own = 0 if _shares(self.factory) else self.index.storage.sa_code_size()
+            own = 0 if shares_vectors(self.factory) else self.index.storage.sa_code_size()
             return float(links + 4 + own)
         return float(self.index.sa_code_size() + 8)
 
@@ -189,57 +158,55 @@ class Proposer:
         return sorted({min(most, least << step) for step in range(most.bit_length())})
 
     def search(
-        self, queries: Float32s, k: int, among: ItemSet | None = None
+        self, queries: Float32s, n: int, among: ItemSet | None = None
     ) -> tuple[Float32s, Int64s]:
-        """Return proposals for each query's `k` nearest, in FAISS's order with its scores.
+        """Return proposals for each query's nearest, in FAISS's order with its scores.
 
         Parameters
         ----------
         queries
-            ``float32 (n, d)``.
-        k
-            How many are wanted. Of `over` times as many FAISS ranks whole vectors, in its own
-            order of adding up, and gives the best.
+            ``float32 (n_queries, d)``.
+        n
+            How many proposals.
         among
             Only items of this set; effort grows as the set gets smaller.
 
         Returns
         -------
         scores
-            ``float32 (n, m)``.
+            ``float32 (n_queries, m)``.
         items
-            ``int64 (n, m)``, -1 where nothing was found.
+            ``int64 (n_queries, m)``, -1 where nothing was found.
         """
-        faiss = faiss_module()
-        width = min(k, int(self.index.ntotal))
-        # A graph keeps at least as many nodes in sight as it is to find.
-        effort = max(self.effort, width * self.over) if self.is_graph else self.effort
-        chosen = None
-        if among is not None:
-            # Held by this frame until the search is over: FAISS keeps but an address.
-            bits = among.bits
-            chosen = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
-            # Measured at equal recall: a tenth of the items needs three times the cells, a
-            # thirtieth five times; a graph finds members only as it happens on them.
-            growth = 1.0 if self.is_graph else 0.5
-            effort = int(effort * (len(among.mask) / max(1, len(among))) ** growth)
-        if self.is_graph:
-            asked = faiss.SearchParametersHNSW(efSearch=effort, sel=chosen)
-        else:
-            asked = faiss.SearchParametersIVF(nprobe=min(effort, int(self.index.nlist)), sel=chosen)
-        if self.over > 1:
-            asked = faiss.IndexRefineSearchParameters(
-                k_factor=float(self.over), base_index_params=asked
-            )
-            scores, items = self._ranking.index.search(queries, width, params=asked)
-        else:
+        width = min(n, int(self.index.ntotal))
+        if among is None:
+            asked = self._parameters(width, 1.0, None) if self.is_graph else self._of_all.index
             scores, items = self.index.search(queries, width, params=asked)
+            return scores, items
+        faiss = faiss_module()
+        # Held by this frame until the search is over: FAISS keeps but an address.
+        bits = among.bits
+        chosen = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
+        # Measured at equal recall: a tenth of the items needs three times the cells, a thirtieth
+        # five times; a graph finds members only as it happens on them.
+        rarity = len(among.mask) / max(1, len(among))
+        asked = self._parameters(width, rarity if self.is_graph else rarity**0.5, chosen)
+        scores, items = self.index.search(queries, width, params=asked)
         return scores, items
 
     @cached_property
-    def _ranking(self) -> Held:
-        """The structure with the flat index behind it, which ranks what it proposes."""
-        return Held(faiss_module().IndexRefine(self.index, self.flat))
+    def _of_all(self) -> Held:
+        """The parameters of an inverted file's search of all: making them takes microseconds."""
+        return Held(self._parameters(0, 1.0, None))
+
+    def _parameters(self, width: int, growth: float, chosen: Any) -> Any:
+        faiss = faiss_module()
+        if self.is_graph:
+            # It keeps at least as many nodes in sight as it is to find.
+            effort = int(max(self.effort, width) * growth)
+            return faiss.SearchParametersHNSW(efSearch=effort, sel=chosen)
+        effort = min(int(self.effort * growth), int(self.index.nlist))
+        return faiss.SearchParametersIVF(nprobe=effort, sel=chosen)
 
     def save(self, writer: GenerationWriter, name: str) -> None:
         """Write the structure as ``name.faiss`` and ``name.json``.
@@ -250,7 +217,7 @@ class Proposer:
             If it cannot be written.
         """
         faiss, path = faiss_module(), writer.path(f"{name}.faiss")
-        skip = faiss.IO_FLAG_SKIP_STORAGE if _shares(self.factory) else 0
+        skip = faiss.IO_FLAG_SKIP_STORAGE if shares_vectors(self.factory) else 0
         try:
             faiss.write_index(self.index, str(path), skip)
         except RuntimeError as error:
@@ -278,7 +245,7 @@ class Proposer:
         """
         faiss, path = faiss_module(), generation.path(f"{name}.faiss")
         about = generation.json(name)
-        skip = faiss.IO_FLAG_SKIP_STORAGE if _shares(about["factory"]) else 0
+        skip = faiss.IO_FLAG_SKIP_STORAGE if shares_vectors(about["factory"]) else 0
         try:
             index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC | skip)
         except RuntimeError as error:
@@ -287,92 +254,5 @@ class Proposer:
             raise ArtefactError(f"{path} is of other vectors than the index beside it; {AGAIN}")
         effort, over = int(about["effort"]), int(about["over"])
         return cls(
-            Held(_sharing(index, flat)), str(about["factory"]), effort, over, flat, about["about"]
+            Held(sharing(index, flat)), str(about["factory"]), effort, over, flat, about["about"]
         )
-
-
-def _shares(factory: str) -> bool:
-    """Return whether a structure reads whole vectors from the flat index beside it."""
-    return factory.startswith("HNSW") and factory.endswith("Flat")
-
-
-def _sharing(index: Any, flat: Any) -> Any:
-    """Return a graph over whole vectors without a copy of them; other structures as they are."""
-    faiss = faiss_module()
-    if isinstance(index, faiss.IndexHNSWFlat):
-        own = index.storage
-        index.storage, index.own_fields = flat, False
-        if own is not None:
-            own.this.own(True)  # and is freed with this name
-    return index
-
-
-def _made(factory: str, dimension: int) -> Any:
-    faiss = faiss_module()
-    if not re.match(r"(IVF\d+|HNSW\d+)(_HNSW\d+)?,", factory):
-        raise SettingsError(
-            f"index.kind must be auto, exact, or a FAISS factory string of an inverted file or a "
-            f"graph such as IVF1024,SQ8 or HNSW32,Flat, not '{factory}'"
-        )
-    try:
-        return faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
-    except RuntimeError as error:
-        raise SettingsError(f"index.kind '{factory}': {_reason(error)}") from error
-
-
-def _centres(sample: Float32s, n_cells: int, seed: int) -> Float32s:
-    """Return centres of cells, by k-means as FAISS does it for inner products."""
-    finder = _made(f"IVF{n_cells},Flat", sample.shape[1])
-    _seeded(finder, seed)
-    finder.cp.niter = ROUNDS
-    finder.train(np.ascontiguousarray(sample))
-    return np.asarray(finder.quantizer.reconstruct_n(0, n_cells))
-
-
-def _seeded(part: Any, seed: int) -> None:
-    part.cp.seed = seed
-    part.cp.min_points_per_centroid = 1  # no word of it on stderr
-
-
-def _reason(error: RuntimeError) -> str:
-    return str(error).rpartition("failed: ")[2].strip() or str(error)
-
-
-@contextmanager
-def threads_for(n_queries: int) -> Iterator[None]:
-    """Search a single query on one thread: waking others takes longer than they save.
-
-    FAISS's number of threads belongs to the thread that sets it; it is as before afterwards.
-
-    Parameters
-    ----------
-    n_queries
-        How many are searched at once.
-    """
-    if n_queries > 1:
-        yield
-        return
-    faiss = faiss_module()
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
-
-
-def faiss_module() -> Any:
-    """Return the module `faiss`.
-
-    Raises
-    ------
-    MissingDependencyError
-        If it cannot be imported.
-    """
-    try:
-        import faiss
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"FAISS cannot be imported ({error}); run: pip install faiss-cpu"
-        ) from error
-    return faiss

@@ -267,7 +267,7 @@ def kinds(n_items: int, dimension: int) -> Iterator[str]:
         yield f"{file},SQ8"
         for numbers in (2, 3, 4):  # of the vector to four bits
             if dimension % numbers == 0:
-                yield f"{file},PQ{dimension // numbers}x4fs"
+                yield f"{file},PQ{dimension // numbers}x4fsr"
                 break
     yield "HNSW32,Flat"
 

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from twofold.indexing.best import best, nearest_of
 from twofold.indexing.errors import ArtefactError, InputError
-from twofold.indexing.fresh_rows import FreshRows, by_numpy, fill, ordered
+from twofold.indexing.faiss_library import faiss_module, threads_for
+from twofold.indexing.fresh_rows import FreshRows, by_numpy
 from twofold.indexing.generation import AGAIN
 from twofold.indexing.gpu import gpu_search
 from twofold.indexing.inner_products import products, products_at
 from twofold.indexing.item_set import ItemSet
-from twofold.indexing.proposers import Proposer, faiss_module, threads_for
+from twofold.indexing.proposers import Proposer
 
 if TYPE_CHECKING:
     from twofold.indexing.generation import Generation
@@ -281,26 +283,19 @@ class VectorIndex:
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         if not np.isfinite(queries).all():
             raise InputError("queries must be finite, but one holds NaN or infinity")
-        scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
-        items = np.full((len(queries), k), -1, dtype=np.int64)
         there = len(self) if among is None else len(among)
         width = min(k + MARGIN, there)
-        if not width or not len(queries):
-            return scores, items
         if among is not None and there <= max(width, self._scanned_set()):
-            for number, query in enumerate(queries):
-                fill(scores[number], items[number], *self._scan(query, among, k))
-            return scores, items
+            return self._scan(queries, among, k)
+        if not len(queries):
+            return nearest_of(queries, self._vectors, np.zeros((0, 0), dtype=np.int64), k)
         held, n_held = self._fresh.others(among)
         proposed, found = self._propose(queries, k, min(width, n_held), held)
-        fresh_scores, fresh = self._fresh.best(queries, k, among)
-        exact = products_at(queries, self._vectors, found)
-        exact = np.where(found < 0, np.float32(-np.inf), exact)
-        both = np.concatenate([exact, fresh_scores], axis=1)
-        told = np.concatenate([found, fresh], axis=1)
-        fill(scores, items, *ordered(both, told, k))
+        if len(self._fresh):
+            found = np.concatenate([found, self._fresh.best(queries, k, among)[1]], axis=1)
+        scores, items = nearest_of(queries, self._vectors, found, k)
         for row in self._undecided(queries, proposed, scores, there, n_held):
-            fill(scores[row], items[row], *self._scan(queries[row], among, k))
+            scores[row], items[row] = self._scan(queries[row : row + 1], among, k)
         return scores, items
 
     def _scanned_set(self) -> float:
@@ -321,7 +316,7 @@ class VectorIndex:
             return self._gpu.search(queries, min(width * max(1, self._gpu.over), GPU_K))
         with threads_for(len(queries)):
             if self.proposer is not None:
-                return self.proposer.search(queries, k + MARGIN, among)
+                return self.proposer.search(queries, k * self.proposer.over + MARGIN, among)
             asked = None
             if among is not None:
                 faiss, bits = faiss_module(), among.bits
@@ -346,13 +341,18 @@ class VectorIndex:
         scale = TOLERANCE * self._longest * np.maximum(1, np.linalg.norm(queries, axis=1))
         return np.flatnonzero(scores[:, -1] - proposed[:, -1] <= scale)
 
-    def _scan(self, query: Float32s, among: ItemSet | None, k: int) -> tuple[Float32s, Int64s]:
-        """Return one query's `k` best items by looking at every one."""
-        if among is None:
-            items = np.arange(len(self), dtype=np.int64)
-            return ordered(products(query[None], self._vectors)[0], items, k)
-        items = among.items
-        return ordered(products_at(query[None], self._vectors, items[None])[0], items, k)
+    def _scan(self, queries: Float32s, among: ItemSet | None, k: int) -> tuple[Float32s, Int64s]:
+        """Return each query's `k` best items by looking at every one."""
+        scores = np.empty((len(queries), k), dtype=np.float32)
+        items = np.empty((len(queries), k), dtype=np.int64)
+        everyone = np.arange(len(self)) if among is None else among.items
+        for row, query in enumerate(queries[:, None]):
+            if among is None:
+                told = products(query, self._vectors)
+            else:
+                told = products_at(query, self._vectors, everyone[None])
+            scores[row], items[row] = (part[0] for part in best(told, everyone[None], k))
+        return scores, items
 
 
 def normalised(vectors: npt.NDArray[np.floating[Any]]) -> Float32s:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from twofold.indexing.compiled import compiled
 from twofold.indexing.errors import InputError
-from twofold.retrieval.sorting import column_of, descending, score_of
+from twofold.indexing.sorting import column_of, descending, score_of
 
 WRONG = (
     "padding may stand only at the end of a row",

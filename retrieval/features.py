@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twofold.indexing.compiled import compiled
-from twofold.retrieval.sorting import column_of, descending
+from twofold.indexing.sorting import column_of, descending
 
 Floats = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twofold.indexing.compiled import compiled
-from twofold.retrieval.sorting import ordered, score_with
+from twofold.indexing.sorting import ordered, score_with
 
 Floats = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
@@ -128,7 +128,7 @@ def _floor(bits: Int32s, highest: Int32s, k: int) -> Any:
     bits
         The scores' bits, ``int32 (n_items,)``.
     highest
-        Takes the highest of each block, as of :func:`twofold.retrieval.sorting.ordered`.
+        Takes the highest of each block, as of :func:`twofold.indexing.sorting.ordered`.
     k
         How many.
     """

@@ -17,12 +17,13 @@ from twofold import embedding
 from twofold.cache import cache_folder
 from twofold.embedding import embedded, well_searched
 from twofold.evaluation.hardware import cpu_model, usable_cores
-from twofold.indexing import efforts, proposers, tuning, vectors
+from twofold.indexing import efforts, proposers, structures, tuning, vectors
 from twofold.indexing.dataset import Dataset, load_dataset
+from twofold.indexing.faiss_library import faiss_module
 from twofold.indexing.holding_out import hold_out_last
 from twofold.indexing.interactions import Interactions
 from twofold.indexing.progress import Progress
-from twofold.indexing.proposers import Proposer, faiss_module
+from twofold.indexing.proposers import Proposer
 from twofold.indexing.vectors import VectorIndex
 from twofold.indexing.writer import GenerationWriter
 from twofold.retrieval import stage_one
@@ -32,6 +33,8 @@ from twofold.settings import Settings
 USERS_AN_ITEM = 0.2
 SEEDS = {"vectors": 0, "log": 1, "queries": 2, "filters": 3}
 PROPOSER = "proposer"
+# What a tuned index depends on.
+MADE_BY = (grown, embedding, efforts, proposers, structures, tuning, vectors, stage_one)
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,9 @@ def _tuned(
         "seed": settings.seed,
         "threads": settings.threads or usable_cores(),
         "seeds": SEEDS,
-        "sources": sources((grown, embedding, efforts, proposers, tuning, vectors, stage_one)),
+        "sources": sources(
+            (grown, embedding, efforts, proposers, structures, tuning, vectors, stage_one)
+        ),
         "faiss": faiss_module().__version__,
         "machine": [cpu_model(), usable_cores()],
     }

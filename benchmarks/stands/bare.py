@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
-import faiss
 import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
 from threadpoolctl import threadpool_limits
 
+from twofold.indexing.faiss_library import faiss_module
 from twofold.retrieval.queries import Queries
 from twofold.retrieval.sources import Collaborative, Related, Source, TextProfile, unit
 
+faiss = faiss_module()
 Call = Callable[[Queries, int], float]
 
 
@@ -46,17 +48,31 @@ def _product(source: Related) -> Call:
 
 def _search(source: TextProfile) -> Call:
     vectors, proposer = source.index.vectors, source.index.proposer
-    index = faiss.IndexFlatIP(vectors.shape[1])
+    index: Any = faiss.IndexFlatIP(vectors.shape[1])
     if proposer is None:
         index.add(np.array(vectors))
+    elif proposer.over > 1:
+        index = faiss.IndexRefine(proposer.index, proposer.flat)
+    else:
+        index = proposer.index
+
+    def asking(k: int) -> Any:
+        if proposer is None:
+            return None
+        if proposer.is_graph:
+            asked = faiss.SearchParametersHNSW(efSearch=max(proposer.effort, k * proposer.over))
+        else:
+            asked = faiss.SearchParametersIVF(nprobe=proposer.effort)
+        if proposer.over == 1:
+            return asked
+        many = float(proposer.over)
+        return faiss.IndexRefineSearchParameters(k_factor=many, base_index_params=asked)
 
     def call(asked: Queries, k: int) -> float:
+        params = asking(k)
         profile = unit(source.view.matrix(asked) @ vectors)
         begun = time.perf_counter()
-        if proposer is None:
-            index.search(profile, k)
-        else:
-            proposer.search(profile, k)
+        index.search(profile, k, params=params)
         return time.perf_counter() - begun
 
     return call

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from benchmarks.harness.timing import ROUNDS, spread, timed, turns
 from twofold.indexing.efforts import recall_of
 from twofold.indexing.errors import MissingDependencyError
-from twofold.indexing.proposers import faiss_module
+from twofold.indexing.faiss_library import faiss_module
 from twofold.indexing.vectors import VectorIndex
 
 faiss = faiss_module()

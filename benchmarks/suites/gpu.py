@@ -24,8 +24,8 @@ from benchmarks.stands.floor import device_bandwidth
 from benchmarks.suites.gpu_ranking import ranking_cells
 from twofold.evaluation.hardware import cpu_model, usable_cores
 from twofold.indexing.errors import InputError
+from twofold.indexing.faiss_library import faiss_module, threads_for
 from twofold.indexing.gpu import gpu_search, on_gpu
-from twofold.indexing.proposers import faiss_module, threads_for
 from twofold.indexing.text import TextEncoder, TextSettings
 from twofold.indexing.vectors import VectorIndex
 from twofold.settings import Settings

@@ -224,7 +224,7 @@ def _grid(n_items: int, dimension: int) -> Iterator[str]:
     codes = f"PQ{dimension // 2}x4fs"
     small = n_items <= SMALL
     for cells in (4, 8) if small else (4,):
-        for kind in ("SQ8", codes):
+        for kind in ("SQ8", codes, f"{codes}r"):
             yield f"IVF{int(cells * n_items**0.5)},{kind},RFlat"
     if small:
         yield f"IVF{int(4 * n_items**0.5)},Flat"

@@ -44,7 +44,7 @@ def test_exact_is_exact_and_nothing_to_ask_is_exact() -> None:
 
 @pytest.mark.usefixtures("_small_is_large")
 @pytest.mark.parametrize("target", [0.8, 0.95, 0.99])
-@pytest.mark.parametrize("kind", ["IVF64,SQ8", "IVF64,PQ12x4fs", "HNSW16,Flat"])
+@pytest.mark.parametrize("kind", ["IVF64,SQ8", "IVF64,PQ12x4fsr", "HNSW16,Flat"])
 def test_a_kind_gets_the_effort_that_reaches_the_recall_on_other_queries(
     kind: str, target: float
 ) -> None:
@@ -83,8 +83,8 @@ def test_auto_tries_all_kinds_on_a_sample_or_on_all(
         # Its own cells and the other code over them were built over all items.
         (other,) = (one for one in tried if one["n_items"] == 6000)
         assert {other["kind"], chosen["kind"]} in (
-            {"IVF309,SQ8", "IVF309,PQ12x4fs"},
-            {"IVF619,SQ8", "IVF619,PQ12x4fs"},
+            {"IVF309,SQ8", "IVF309,PQ12x4fsr"},
+            {"IVF619,SQ8", "IVF619,PQ12x4fsr"},
         )
     else:
         assert {*on_sample, chosen["kind"]} == {EXACT, *kinds(6000, 24)}
@@ -104,7 +104,7 @@ def _watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.usefixtures("_small_is_large")
-@pytest.mark.parametrize("quickest", ["IVF309,SQ8", "IVF309,PQ12x4fs"])
+@pytest.mark.parametrize("quickest", ["IVF309,SQ8", "IVF309,PQ12x4fsr"])
 def test_of_those_built_over_all_items_the_faster_is_taken(
     monkeypatch: pytest.MonkeyPatch, quickest: str
 ) -> None:
@@ -130,8 +130,8 @@ def _trial(kind: str, ms: float, size: float) -> Trial:
 TRIALS = [
     _trial(EXACT, 1.0, 0),
     _trial("IVF400,SQ8", 0.5, 400),
-    _trial("IVF400,PQ192x4fs", 0.3, 100),
-    _trial("IVF800,PQ192x4fs", 0.4, 100),
+    _trial("IVF400,PQ192x4fsr", 0.3, 100),
+    _trial("IVF800,PQ192x4fsr", 0.4, 100),
     _trial("HNSW32,Flat", 0.2, 270),
 ]
 
@@ -141,7 +141,7 @@ TRIALS = [
     [
         (None, 1_000_000, ["HNSW32,Flat"]),
         (500, 1_000_000, ["HNSW32,Flat"]),
-        (200, 1_000_000, ["IVF4000,PQ192x4fs"]),
+        (200, 1_000_000, ["IVF4000,PQ192x4fsr"]),
         (90, 1_000_000, [EXACT]),
         (None, 1_000, [EXACT]),
     ],
@@ -155,8 +155,8 @@ def test_the_fastest_that_fits_is_taken(
 
 def test_the_other_code_over_the_same_cells_is_built_too() -> None:
     tuner = _Tuner(IndexSettings(), 0, 1)
-    assert tuner.finalists(TRIALS[:4], 1_000_000) == ["IVF4000,PQ192x4fs", "IVF4000,SQ8"]
-    assert tuner.finalists(TRIALS[:4], 10_000) == ["IVF400,PQ192x4fs"]
+    assert tuner.finalists(TRIALS[:4], 1_000_000) == ["IVF4000,PQ192x4fsr", "IVF4000,SQ8"]
+    assert tuner.finalists(TRIALS[:4], 10_000) == ["IVF400,PQ192x4fsr"]
     faster = [*TRIALS[:3], _trial("IVF800,SQ8", 0.1, 400)]
     assert tuner.finalists(faster, 1_000_000) == ["IVF8000,SQ8"]
 

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from twofold.indexing.artefact import begin_generation, open_artefact
 from twofold.indexing.errors import ArtefactError, InputError, MissingDependencyError
+from twofold.indexing.faiss_library import faiss_module, threads_for
 from twofold.indexing.inner_products import products
 from twofold.indexing.item_set import ItemSet
-from twofold.indexing.proposers import Proposer, faiss_module, threads_for
+from twofold.indexing.proposers import Proposer
 from twofold.indexing.vectors import FILE, VectorIndex, normalised
 
 Float32s = npt.NDArray[np.float32]

@@ -66,10 +66,16 @@ def ordered(bits: Any) -> Any:
 
 
 @compiled
+def bits_of(number: Any) -> Any:
+    """Return the bits that :func:`ordered` turned into a number, ``int32``."""
+    return number ^ ((number >> np.int32(31)) & np.int32(0x7FFFFFFF))
+
+
+@compiled
 def score_with(number: Any) -> Any:
     """Return the score whose bits :func:`ordered` turned into a number."""
     bits = np.empty(1, dtype=np.int32)
-    bits[0] = number ^ ((number >> np.int32(31)) & np.int32(0x7FFFFFFF))
+    bits[0] = bits_of(number)
     return bits.view(np.float32)[0]
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twofold.retrieval.sorting import column_of, descending, ordered, score_of, score_with
+from twofold.indexing.sorting import column_of, descending, ordered, score_of, score_with
 
 SCORES = st.lists(
     st.one_of(st.sampled_from([0.0, -0.0, 1.0, -1.0]), st.floats(width=32, allow_nan=False)),

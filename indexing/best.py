@@ -1,0 +1,117 @@
+"""The best of each query's items, in order: of equal scores the lower item is before the higher."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from twofold.indexing.compiled import compiled
+from twofold.indexing.inner_products import write_products_at
+from twofold.indexing.sorting import LOW, bits_of, ordered
+
+Float32s = npt.NDArray[np.float32]
+Int64s = npt.NDArray[np.int64]
+UInt64s = npt.NDArray[np.uint64]
+HIGHEST = np.int64(2147483647)
+
+
+def best(scores: Float32s, items: Int64s, k: int) -> tuple[Float32s, Int64s]:
+    """Return the `k` best items of each query.
+
+    Parameters
+    ----------
+    scores
+        ``float32 (n, m)``, not NaN.
+    items
+        Their numbers, distinct within a row, below 2 ** 32, -1 for none; ``int64 (n, m)``.
+    k
+        How many.
+
+    Returns
+    -------
+    scores
+        Highest first, ``-inf`` at padding, ``float32 (n, k)``.
+    items
+        Ties in ascending order, -1 at padding, ``int64 (n, k)``.
+    """
+    best_scores, best_items = _room(len(scores), k)
+    _best(np.ascontiguousarray(scores), np.ascontiguousarray(items), best_scores, best_items)
+    return best_scores, best_items
+
+
+def nearest_of(
+    queries: Float32s, vectors: Float32s, proposed: Int64s, k: int
+) -> tuple[Float32s, Int64s]:
+    """Return the `k` of each query's proposals with the highest inner products.
+
+    Parameters
+    ----------
+    queries
+        ``float32 (n, d)``.
+    vectors
+        Of all items, ``float32 (n_items, d)``.
+    proposed
+        Items, distinct within a row, -1 for none, ``int64 (n, m)``.
+    k
+        How many.
+
+    Returns
+    -------
+    scores, items
+        As of :func:`best`; the products are those of
+        :func:`~twofold.indexing.inner_products.products_at`.
+    """
+    scores, items = _room(len(queries), k)
+    _nearest_of(
+        np.ascontiguousarray(queries),
+        np.ascontiguousarray(vectors),
+        np.ascontiguousarray(proposed),
+        scores,
+        items,
+    )
+    return scores, items
+
+
+def _room(n: int, k: int) -> tuple[Float32s, Int64s]:
+    return np.full((n, k), -np.inf, dtype=np.float32), np.full((n, k), -1, dtype=np.int64)
+
+
+@compiled
+def _best(scores: Float32s, items: Int64s, best_scores: Float32s, best_items: Int64s) -> None:
+    keys = np.empty(scores.shape[1], dtype=np.uint64)
+    for row in range(len(scores)):
+        _write_best(scores[row], items[row], keys, best_scores[row], best_items[row])
+
+
+@compiled
+def _nearest_of(
+    queries: Float32s, vectors: Float32s, proposed: Int64s, scores: Float32s, items: Int64s
+) -> None:
+    m = proposed.shape[1]
+    keys, told = np.empty(m, dtype=np.uint64), np.empty((1, m), dtype=np.float32)
+    for row in range(len(queries)):
+        one = proposed[row : row + 1]
+        write_products_at(queries[row : row + 1], vectors, one, told)
+        _write_best(told[0], one[0], keys, scores[row], items[row])
+
+
+@compiled
+def _write_best(
+    scores: Float32s, items: Int64s, keys: UInt64s, best_scores: Float32s, best_items: Int64s
+) -> None:
+    """Write the best of one row to the head of another, leaving its padding."""
+    bits, size, k = scores.view(np.int32), 0, len(best_scores)
+    for place in range(len(items)):
+        if items[place] >= 0:
+            # The greatest score becomes the least number, the lower item the lower end of it.
+            turned = HIGHEST - np.int64(ordered(bits[place]))
+            keys[size] = (np.uint64(turned) << np.uint64(32)) | np.uint64(items[place])
+            size += 1
+    found = keys[:size]
+    if size > k:
+        found = np.partition(found, k - 1)[:k]
+    found, written = np.sort(found), best_scores.view(np.int32)
+    for place in range(len(found)):
+        turned = np.int64(found[place] >> np.uint64(32))
+        written[place] = bits_of(np.int32(HIGHEST - turned))
+        best_items[place] = np.int64(found[place] & LOW)
