@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from twofold.indexing.compiled import compiled
 from twofold.indexing.inner_products import write_products_at
-from twofold.indexing.sorting import LOW, bits_of, ordered
+from twofold.indexing.sorting import (
+    BLOCK,
+    LOW,
+    bits_of,
+    floor_of,
+    number_of,
+    ordered,
+)
 
 Float32s = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
+Int32s = npt.NDArray[np.int32]
 UInt64s = npt.NDArray[np.uint64]
 HIGHEST = np.int64(2147483647)
 
@@ -72,6 +82,35 @@ def nearest_of(
     return scores, items
 
 
+def certain(
+    queries: Float32s, vectors: Float32s, near: Float32s, slack: Float32s, k: int
+) -> tuple[Float32s, Int64s]:
+    """Return the `k` items of each query with the highest inner products, told of all nearly.
+
+    Parameters
+    ----------
+    queries
+        ``float32 (n, d)``.
+    vectors
+        Of all items, ``float32 (n_items, d)``.
+    near
+        Inner products, ``-inf`` where an item is none of them, ``float32 (n, n_items)``.
+    slack
+        How far what stands in a row of `near` may be off, ``float32 (n,)``.
+    k
+        How many.
+
+    Returns
+    -------
+    scores, items
+        As of :func:`nearest_of`.
+    """
+    scores, items = _room(len(queries), k)
+    vectors = np.ascontiguousarray(vectors)
+    _certain(np.ascontiguousarray(queries), vectors, near, slack, scores, items)
+    return scores, items
+
+
 def _room(n: int, k: int) -> tuple[Float32s, Int64s]:
     return np.full((n, k), -np.inf, dtype=np.float32), np.full((n, k), -1, dtype=np.int64)
 
@@ -93,6 +132,47 @@ def _nearest_of(
         one = proposed[row : row + 1]
         write_products_at(queries[row : row + 1], vectors, one, told)
         _write_best(told[0], one[0], keys, scores[row], items[row])
+
+
+@compiled
+def _certain(
+    queries: Float32s,
+    vectors: Float32s,
+    near: Float32s,
+    slack: Float32s,
+    scores: Float32s,
+    items: Int64s,
+) -> None:
+    n_items, k = near.shape[1], scores.shape[1]
+    highest = np.empty((n_items + BLOCK - 1) // BLOCK, dtype=np.int32)
+    kept, told = np.empty((1, n_items), dtype=np.int64), np.empty((1, n_items), dtype=np.float32)
+    keys = np.empty(n_items, dtype=np.uint64)
+    for row in range(len(queries)):
+        one = near[row]
+        floor = floor_of(one.view(np.int32), highest, k)
+        size = _within(one, highest, floor, kept[0])
+        if size >= k:
+            for place in range(size):
+                told[0, place] = one[kept[0, place]]
+            # What is further below than twice the slack cannot be among the best.
+            cut = np.partition(told[0, :size], size - k)[size - k] - 2 * slack[row]
+            size = _within(one, highest, number_of(cut), kept[0])
+        write_products_at(queries[row : row + 1], vectors, kept[:, :size], told[:, :size])
+        _write_best(told[0, :size], kept[0, :size], keys, scores[row], items[row])
+
+
+@compiled
+def _within(scores: Float32s, highest: Int32s, lowest: Any, kept: Int64s) -> Any:
+    """Write the items whose score's number is not below one, of ``-inf`` none; return how many."""
+    size, bits = 0, scores.view(np.int32)
+    for block in range(len(highest)):
+        if highest[block] < lowest:
+            continue
+        for item in range(block * BLOCK, min((block + 1) * BLOCK, len(scores))):
+            if ordered(bits[item]) >= lowest and scores[item] > -np.inf:
+                kept[size] = item
+                size += 1
+    return size
 
 
 @compiled

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from twofold.indexing.errors import MissingDependencyError
 
 
@@ -47,3 +50,23 @@ def faiss_module() -> Any:
             f"FAISS cannot be imported ({error}); run: pip install faiss-cpu"
         ) from error
     return faiss
+
+
+def memory_of(flat: Any) -> npt.NDArray[np.float32]:
+    """Return the vectors of a flat index ``float32 (n, d)`` where they stand, read-only."""
+    return np.asarray(_Memory(flat))
+
+
+class _Memory:
+    """The memory of a flat index as an array that keeps the index alive."""
+
+    def __init__(self, index: Any) -> None:
+        self.flat = index
+        # An empty index has no memory; numpy wants an address all the same.
+        address = int(index.get_xb()) if index.ntotal else np.zeros(1, np.float32).ctypes.data
+        self.__array_interface__ = {
+            "shape": (int(index.ntotal), int(index.d)),
+            "typestr": "<f4",
+            "data": (address, True),
+            "version": 3,
+        }

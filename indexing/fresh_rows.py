@@ -85,19 +85,21 @@ class FreshRows:
         items
             Numbers, ties in ascending order, -1 at padding, ``int64 (n, at most k)``.
         """
-        n_changed, width = len(self._changed), min(k, len(self))
+        width = min(k, len(self))
         best_scores = np.empty((len(queries), width), dtype=np.float32)
         best_items = np.empty((len(queries), width), dtype=np.int64)
-        scores = np.empty((1, len(self)), dtype=np.float32)
         numbers = self.numbers[None]
         if among is not None:
             numbers = np.where(among.mask[numbers], numbers, -1)
         for row, query in enumerate(queries[:, None]):
-            scores[:, :n_changed] = products(query, self._changed_vectors)
-            scores[:, n_changed:] = products(query, self.vectors[self.n_built :])
-            found = best(scores, numbers, width)
+            found = best(self.products(query), numbers, width)
             best_scores[row], best_items[row] = (part[0] for part in found)
         return best_scores, best_items
+
+    def products(self, queries: Float32s) -> Float32s:
+        """Return the inner products of queries ``(n, d)`` with these rows, ``float32 (n, m)``."""
+        parts = (self._changed_vectors, self.vectors[self.n_built :])
+        return np.concatenate([products(queries, part) for part in parts], axis=1)
 
 
 def by_numpy(

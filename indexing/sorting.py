@@ -16,7 +16,9 @@ from twofold.indexing.compiled import compiled
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 UInt64s = npt.NDArray[np.uint64]
+Int32s = npt.NDArray[np.int32]
 LOW = np.uint64(0xFFFFFFFF)
+BLOCK = 32  # scores that are passed over together
 
 
 def descending(scores: Floats, mask: Bools) -> UInt64s:
@@ -80,7 +82,45 @@ def score_with(number: Any) -> Any:
 
 
 @compiled
-def _keyed(bits: npt.NDArray[np.int32], mask: Bools, keys: UInt64s) -> None:
+def number_of(score: Any) -> Any:
+    """Return what :func:`ordered` makes of the bits of a score."""
+    scores = np.empty(1, dtype=np.float32)
+    scores[0] = score
+    return ordered(scores.view(np.int32)[0])
+
+
+@compiled
+def floor_of(bits: Int32s, highest: Int32s, k: int) -> Any:
+    """Return what the `k` best are not below: as many blocks have a score that is as high.
+
+    Parameters
+    ----------
+    bits
+        The scores' bits, ``int32 (n_items,)``.
+    highest
+        Takes the highest of each `BLOCK`, as of :func:`ordered`, ``int32``.
+    k
+        How many.
+    """
+    lowest, whole = np.int32(-2147483648), len(bits) // BLOCK
+    # Blocks of a length that the compiler knows are looked through by vector instructions.
+    for block in range(whole):
+        best, start = lowest, block * BLOCK
+        for place in range(BLOCK):
+            best = max(best, ordered(bits[start + place]))
+        highest[block] = best
+    if whole < len(highest):
+        best = lowest
+        for item in range(whole * BLOCK, len(bits)):
+            best = max(best, ordered(bits[item]))
+        highest[whole] = best
+    if k >= len(highest):
+        return np.int32(-2147483648)
+    return np.partition(highest, len(highest) - k)[len(highest) - k]
+
+
+@compiled
+def _keyed(bits: Int32s, mask: Bools, keys: UInt64s) -> None:
     layers, n, m = bits.shape
     for layer in range(layers):
         for row in range(n):

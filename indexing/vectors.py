@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from twofold.indexing.best import best, nearest_of
+from twofold.indexing.best import best, certain, nearest_of
 from twofold.indexing.errors import ArtefactError, InputError
-from twofold.indexing.faiss_library import faiss_module, threads_for
+from twofold.indexing.faiss_library import faiss_module, memory_of, threads_for
 from twofold.indexing.fresh_rows import FreshRows, by_numpy
 from twofold.indexing.generation import AGAIN
 from twofold.indexing.gpu import gpu_search
 from twofold.indexing.inner_products import products, products_at
 from twofold.indexing.item_set import ItemSet
 from twofold.indexing.proposers import Proposer
+from twofold.indexing.rounded import MOST_ROUNDED, Rounded
 
 if TYPE_CHECKING:
     from twofold.indexing.generation import Generation
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 Float32s = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
+Found = tuple[Float32s, Int64s]  # scores, and items
 Device = Literal["auto", "cpu", "cuda"]
 NAME = "faiss"  # of the index of texts
 FILE = f"{NAME}.index"
@@ -39,6 +41,7 @@ GPU_K = 2048  # the longest list that FAISS returns on a GPU
 # ones FAISS sifts as it goes.
 SELECTIVE = 0.1
 SCANNED_SET = 2_000
+NEAR_AT_ONCE = 1 << 22  # scores
 
 
 class VectorIndex:
@@ -72,7 +75,9 @@ class VectorIndex:
     ) -> None:
         self.flat, self._unit = flat, unit
         self.proposer = proposer
-        self._vectors: Float32s = np.asarray(_Memory(flat))
+        self._vectors: Float32s = memory_of(flat)
+        few = self._vectors.size <= MOST_ROUNDED
+        self._rounded = Rounded.of(self._vectors) if few else None
         self._asked = device
         self._gpu = gpu_search(flat, proposer, device)
         self._fresh = FreshRows(np.zeros(0, dtype=np.int64), self._vectors, len(self._vectors))
@@ -243,12 +248,28 @@ class VectorIndex:
         """Whether every vector is looked at, in main memory."""
         return self.proposer is None and self._gpu is None
 
+    @property
+    def rounds(self) -> bool:
+        """Whether :meth:`near` answers: every vector is looked at, and they are few enough."""
+        return self.scanned and self._rounded is not None
+
+    def near(self, queries: Float32s) -> tuple[Float32s, Float32s]:
+        """Return nearly the inner products with all items, and how far they may be off.
+
+        As of :meth:`~twofold.indexing.rounded.Rounded.near`, in a quarter of the time where queries
+        are one or a few.
+        """
+        if self._rounded is None:
+            raise RuntimeError("only an index that rounds tells what is near")
+        near, slack = self._rounded.near(queries, len(self))
+        if len(self._fresh):
+            near[:, self._fresh.numbers] = self._fresh.products(queries)
+        return near, slack
+
     def __len__(self) -> int:
         return len(self._vectors)
 
-    def search(
-        self, queries: Float32s, k: int, *, among: ItemSet | None = None
-    ) -> tuple[Float32s, Int64s]:
+    def search(self, queries: Float32s, k: int, *, among: ItemSet | None = None) -> Found:
         """Return the `k` best items of each query, with their inner products.
 
         Parameters
@@ -285,8 +306,11 @@ class VectorIndex:
             raise InputError("queries must be finite, but one holds NaN or infinity")
         there = len(self) if among is None else len(among)
         width = min(k + MARGIN, there)
-        if among is not None and there <= max(width, self._scanned_set()):
+        few = SELECTIVE * len(self) if self.proposer is None else SCANNED_SET
+        if among is not None and there <= max(width, few):
             return self._scan(queries, among, k)
+        if self.rounds:
+            return self._nearest(queries, among, k)
         if not len(queries):
             return nearest_of(queries, self._vectors, np.zeros((0, 0), dtype=np.int64), k)
         held, n_held = self._fresh.others(among)
@@ -298,13 +322,7 @@ class VectorIndex:
             scores[row], items[row] = self._scan(queries[row : row + 1], among, k)
         return scores, items
 
-    def _scanned_set(self) -> float:
-        """Return up to which size a set of items is scanned itself."""
-        return SELECTIVE * len(self) if self.proposer is None else SCANNED_SET
-
-    def _propose(
-        self, queries: Float32s, k: int, width: int, among: ItemSet | None
-    ) -> tuple[Float32s, Int64s]:
+    def _propose(self, queries: Float32s, k: int, width: int, among: ItemSet | None) -> Found:
         """Return what FAISS finds of what it holds, in its own order, with its own scores."""
         if not width:
             empty = np.zeros((len(queries), 0), dtype=np.int64)
@@ -341,7 +359,20 @@ class VectorIndex:
         scale = TOLERANCE * self._longest * np.maximum(1, np.linalg.norm(queries, axis=1))
         return np.flatnonzero(scores[:, -1] - proposed[:, -1] <= scale)
 
-    def _scan(self, queries: Float32s, among: ItemSet | None, k: int) -> tuple[Float32s, Int64s]:
+    def _nearest(self, queries: Float32s, among: ItemSet | None, k: int) -> Found:
+        """Return each query's `k` best items, by rounded vectors first."""
+        step = max(1, NEAR_AT_ONCE // max(1, len(self)))
+        parts = []
+        for start in range(0, max(1, len(queries)), step):
+            some = queries[start : start + step]
+            near, slack = self.near(some)
+            if among is not None:
+                near[:, ~among.mask] = -np.inf
+            parts.append(certain(some, self._vectors, near, slack, k))
+        scores, items = zip(*parts, strict=True)
+        return np.concatenate(scores), np.concatenate(items)
+
+    def _scan(self, queries: Float32s, among: ItemSet | None, k: int) -> Found:
         """Return each query's `k` best items by looking at every one."""
         scores = np.empty((len(queries), k), dtype=np.float32)
         items = np.empty((len(queries), k), dtype=np.int64)
@@ -368,18 +399,3 @@ def normalised(vectors: npt.NDArray[np.floating[Any]]) -> Float32s:
         raise InputError("vectors must be finite, but one holds NaN or infinity")
     norms = np.linalg.norm(wide, axis=-1, keepdims=True)
     return (wide / np.where(norms == 0, 1, norms)).astype(np.float32)
-
-
-class _Memory:
-    """The memory of a flat index as an array that keeps the index alive."""
-
-    def __init__(self, index: Any) -> None:
-        self.flat = index
-        # An empty index has no memory; numpy wants an address all the same.
-        address = int(index.get_xb()) if index.ntotal else np.zeros(1, np.float32).ctypes.data
-        self.__array_interface__ = {
-            "shape": (int(index.ntotal), int(index.d)),
-            "typestr": "<f4",
-            "data": (address, True),
-            "version": 3,
-        }

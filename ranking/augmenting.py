@@ -76,7 +76,7 @@ def reworded_tables(
         return ()
     progress = progress or Silent()
     # Blocks no longer than before: what fits into memory with the items' own texts fits with these.
-    longest = int(tables.tokens.lengths().max(initial=0))
+    longest = tables.tokens.longest
     longest = longest if max_tokens is None else min(max_tokens, longest)
     reword = rewording_of(settings) if rewording is None else composed([rewording])
     shape, rng = backbone.shape, np.random.default_rng(seed)

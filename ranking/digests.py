@@ -184,7 +184,7 @@ def digest_items(
     vectors = empty_rows(len(items), _width(shape), form)
     soft = empty_rows(len(items), shape.backbone.hidden, form)
     masses = np.empty((len(items), shape.backbone.heads), dtype=np.float32)
-    order = np.argsort(tables.tokens.lengths()[items], kind="stable")
+    order = np.argsort(tables.tokens.lengths(items), kind="stable")
     with (progress or Silent()).step("digest items", total=len(items)) as task:
         for start in range(0, len(items), BATCH_ITEMS):
             places = order[start : start + BATCH_ITEMS]

@@ -46,7 +46,7 @@ class GrowingRanker:
         self._tokens = Growing(tables.tokens.tokens)
         self._starts = Growing(tables.tokens.starts)
         self._ends = Growing(tables.tokens.ends)
-        self._longest = int(tables.tokens.lengths().max(initial=0))
+        self._longest = tables.tokens.longest
         self._factors = Growing(tables.factors)
         self._left, self._right = Growing(low_rank.left), Growing(low_rank.right)
         self._editions = Growing(np.arange(len(tables.tokens)))

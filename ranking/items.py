@@ -49,9 +49,16 @@ class ItemTokens:
     def __len__(self) -> int:
         return len(self.starts)
 
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """Return the tokens an item, ``int64 (n_items,)``."""
-        return self.ends - self.starts
+    def lengths(self, items: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
+        """Return how many tokens items have, ``int64`` in their shape; of ``None`` all items."""
+        if items is None:
+            return self.ends - self.starts
+        return self.ends[items] - self.starts[items]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest text, 0 without items."""
+        return int(self.lengths().max(initial=0))
 
     @property
     def opening(self) -> npt.NDArray[np.int32]:
@@ -60,8 +67,7 @@ class ItemTokens:
 
     def rows(self, items: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return where the tokens of `items` stand, item after item, ``int64 (n_tokens,)``."""
-        starts = self.starts[items]
-        lengths = self.ends[items] - starts
+        starts, lengths = self.starts[items], self.lengths(items)
         ends = np.cumsum(lengths)
         within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
         return np.asarray(np.repeat(starts, lengths) + within, dtype=np.int64)
@@ -77,7 +83,7 @@ class ItemTokens:
     def taken(self, items: npt.NDArray[np.int64]) -> tuple[ItemTokens, npt.NDArray[np.int64]]:
         """Return the blocks of some items alone, and where each of their tokens stood here."""
         distinct, where = self.distinct(items)
-        lengths = self.ends[distinct] - self.starts[distinct]
+        lengths = self.lengths(distinct)
         ends, rows = np.cumsum(lengths), self.rows(distinct)
         return replace(
             self, tokens=self.tokens[rows], starts=(ends - lengths)[where], ends=ends[where]
@@ -250,9 +256,8 @@ class StatesOnDemand:
 
     def __init__(self, backbone: Backbone, tokens: ItemTokens, n_bytes: int) -> None:
         self._backbone, self._tokens = backbone, tokens
-        self._lengths = tokens.lengths()
         # A row holds an item of any length.
-        self._longest = int(self._lengths.max(initial=0))
+        self._longest = tokens.longest
         width = self._longest * backbone.shape.hidden
         self._cache = RowCache(len(tokens), width, n_bytes)
 
@@ -262,7 +267,7 @@ class StatesOnDemand:
         Items whose tokens differ need another edition.
         """
         other = copy(self)
-        other._tokens, other._lengths = tokens, tokens.lengths()
+        other._tokens = tokens
         return other
 
     def of(
@@ -288,7 +293,7 @@ class StatesOnDemand:
         return out.reshape(len(items), -1)
 
     def _there(self, items: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        return np.asarray(np.arange(self._longest) < self._lengths[items][:, None])
+        return np.asarray(np.arange(self._longest) < self._tokens.lengths(items)[:, None])
 
 
 def lower_states(backbone: Backbone, tokens: ItemTokens, items: npt.NDArray[np.int64]) -> Tensor:
@@ -308,11 +313,11 @@ def learned_states(
     states = _read_alone(backbone, tokens, distinct)
     packed, _ = tokens.taken(distinct)
     rows = moved(torch.from_numpy(packed.rows(where)), states.device)
-    return states[rows], torch.from_numpy(tokens.lengths()[items])
+    return states[rows], torch.from_numpy(tokens.lengths(items))
 
 
 def _read_alone(backbone: Backbone, tokens: ItemTokens, items: npt.NDArray[np.int64]) -> Tensor:
-    lengths = tokens.lengths()[items]
+    lengths = tokens.lengths(items)
     longest = int(lengths.max()) if len(lengths) else 0
     mask = np.arange(longest)[None, :] < lengths[:, None]
     padded = np.zeros(mask.shape, dtype=np.int64)

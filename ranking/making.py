@@ -120,7 +120,7 @@ def make_ranker(
         calibration = _calibrated(model, stop + rest, settings, seed)
     about = {
         "encoder": read.encoder,
-        "max_item_tokens": int(read.tokens.lengths().max(initial=0)),
+        "max_item_tokens": read.tokens.longest,
         "calibration": calibration.method,
         "n_trained": brought.n_trained(),
         "encoder_share": brought.courses[0].encoder_share,

@@ -116,7 +116,7 @@ class BroughtTokens:
     @cached_property
     def room(self) -> int:
         """Rows a candidate: the tokens of the longest, and the soft token."""
-        return int(self.tokens.lengths().max(initial=0)) + 1
+        return self.tokens.longest + 1
 
     @property
     def most(self) -> int:
@@ -129,7 +129,7 @@ class BroughtTokens:
 
     def given(self, items: Int64s) -> dict[str, Int64s]:
         """Return where tokens stand, any token's row where there is none, and how many they are."""
-        starts, lengths = self.tokens.starts[items], self.tokens.lengths()[items]
+        starts, lengths = self.tokens.starts[items], self.tokens.lengths(items)
         # The soft token takes what is left: the last place, in a causal model the first.
         within = np.arange(self.room) - int(not self.tokens.opened)
         within = np.clip(within, 0, lengths[:, None] - 1)

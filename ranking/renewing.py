@@ -86,5 +86,5 @@ def renewed(
 def _longest(ranker: Ranker) -> int:
     """Return how many tokens of a text are read: as many as of the longest that there was."""
     wanted = ranker.settings.max_item_tokens
-    read = int(ranker.tables.tokens.lengths().max(initial=0))
+    read = ranker.tables.tokens.longest
     return wanted or max(LEAST_TOKENS, read)

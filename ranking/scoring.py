@@ -235,7 +235,7 @@ class _Source:
         shape = self.model.shape.backbone
         # States before and after, in single precision; the widest product, in half, and the next.
         a_token = 4 * 4 * shape.hidden + 2 * 3 * shape.intermediate
-        tokens = self.tables.tokens.lengths()[self.places].mean() + 1
+        tokens = self.tables.tokens.lengths(self.places).mean() + 1
         return max(1, int(BYTES_ON_DEVICE / (a_token * tokens)))
 
     def read(self, which: npt.NDArray[np.int64]) -> Blocks | Digest:

@@ -9,15 +9,18 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from twofold.indexing.best import certain
 from twofold.indexing.inner_products import products, products_at
 from twofold.indexing.vectors import VectorIndex
 from twofold.retrieval.admission import Admission
 from twofold.retrieval.queries import Queries
 from twofold.retrieval.relating import Touched, best_touched, read_touched
-from twofold.retrieval.selection import best_dense, first_open
+from twofold.retrieval.selection import best_dense, first_open, strike
 
 Floats = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
+# Vectors up to which their products wait for memory, and those with rounded vectors are quicker.
+FEW = 4
 
 
 class Answer(Protocol):
@@ -78,6 +81,55 @@ class DenseAnswer:
     def at(self, items: Int64s) -> Floats:
         """Return the scores of given items."""
         return np.take_along_axis(self.scores, np.maximum(items, 0), axis=1)
+
+
+@dataclass(frozen=True)
+class NearAnswer:
+    """Inner products with a vector a query, known nearly of all items.
+
+    Parameters
+    ----------
+    queries
+        One a query, ``float32 (n, d)``.
+    vectors
+        Of all items, ``float32 (n_items, d)``.
+    near, slack
+        As of :meth:`~twofold.indexing.vectors.VectorIndex.near`.
+    admission
+        What may be proposed.
+    silent
+        Queries to which nothing is proposed, ``bool (n,)``.
+    """
+
+    queries: Floats
+    vectors: Floats
+    near: Floats
+    slack: Floats
+    admission: Admission
+    silent: npt.NDArray[np.bool_]
+
+    def top(self, k: int) -> tuple[Int64s, Floats]:
+        """Return the nearest items that may be proposed."""
+        return self.chosen(self.near.copy(), k)
+
+    def chosen(self, near: Floats, k: int) -> tuple[Int64s, Floats]:
+        """Return the nearest items that may be proposed.
+
+        Parameters
+        ----------
+        near
+            This answer's, or a copy; those of what may not be proposed become ``-inf``.
+        k
+            How many.
+        """
+        near[self.silent] = -np.inf
+        strike(near, self.admission.barred)
+        scores, items = certain(self.queries, self.vectors, near, self.slack, min(k, near.shape[1]))
+        return items, scores
+
+    def at(self, items: Int64s) -> Floats:
+        """Return the inner products with given items."""
+        return products_at(self.queries, self.vectors, items)
 
 
 @dataclass(frozen=True)
@@ -228,14 +280,23 @@ def nearest(directions: Sequence[Floats], index: VectorIndex, admission: Admissi
     if not index.scanned:
         return [VectorAnswer(one, index, admission) for one in directions]
     asked = np.concatenate(directions)
+    silent = [np.asarray(~one.any(axis=1)) for one in directions]
+    n = len(directions[0])
+    if index.rounds and len(asked) <= FEW:
+        near, slack = index.near(asked)
+        rows = [slice(n * number, n * (number + 1)) for number in range(len(directions))]
+        return [
+            NearAnswer(one, index.vectors, near[row], slack[row], admission, quiet)
+            for one, row, quiet in zip(directions, rows, silent, strict=True)
+        ]
     # Histories that end alike ask for the same. Rows are compared as bytes, which is quick.
-    rows = asked.view(np.dtype((np.void, asked.shape[1] * asked.itemsize)))[:, 0]
-    _, first, which = np.unique(rows, return_index=True, return_inverse=True)
+    told = asked.view(np.dtype((np.void, asked.shape[1] * asked.itemsize)))[:, 0]
+    _, first, which = np.unique(told, return_index=True, return_inverse=True)
     every = products(asked[first], index.vectors)
-    told = every[which].reshape(len(directions), -1, len(index))
+    scores = every[which].reshape(len(directions), n, len(index))
     return [
-        DenseAnswer(scores, admission, -np.inf, np.asarray(~one.any(axis=1)))
-        for one, scores in zip(directions, told, strict=True)
+        DenseAnswer(one, admission, -np.inf, quiet)
+        for one, quiet in zip(scores, silent, strict=True)
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from twofold.retrieval.answers import Answer, DenseAnswer, SparseAnswer
+from twofold.retrieval.answers import Answer, DenseAnswer, NearAnswer, SparseAnswer
 from twofold.retrieval.relating import best_touched, read_touched
 
 Floats = npt.NDArray[np.float32]
@@ -49,6 +49,8 @@ def boards_of(answers: Sequence[Answer]) -> list[tuple[list[int], Board]]:
     for number, one in enumerate(answers):
         if isinstance(one, DenseAnswer):
             out.append(([number], DenseBoard(one)))
+        elif isinstance(one, NearAnswer):
+            out.append(([number], NearBoard(one)))
         elif isinstance(one, SparseAnswer):
             kin.setdefault(id(one.values), []).append(number)
         else:
@@ -99,6 +101,24 @@ class DenseBoard:
     def at(self, items: Int64s) -> Floats:
         """Return what the answer says of given items."""
         return self._answer.at(items)[None]
+
+
+class NearBoard(SingleBoard):
+    """An answer that knows scores nearly, which are struck out for good.
+
+    Parameters
+    ----------
+    answer
+        The answer; nobody else may read it any more.
+    """
+
+    def __init__(self, answer: NearAnswer) -> None:
+        super().__init__(answer)
+        self._near = answer
+
+    def proposals(self, k: int) -> Int32s:
+        """Return the best `k` items for each query."""
+        return self._near.chosen(self._near.near, k)[0].astype(np.int32)[None]
 
 
 class SparseBoard:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from twofold.indexing.compiled import compiled
-from twofold.indexing.sorting import ordered, score_with
+from twofold.indexing.sorting import BLOCK, floor_of, score_with
 
 Floats = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
 Bools = npt.NDArray[np.bool_]
-BLOCK = 32
 
 
 class Barred(NamedTuple):
@@ -98,14 +97,8 @@ def best_dense(scores: Floats, k: int, least: Floats, barred: Barred) -> Int32s:
     highest = np.empty(n_blocks, dtype=np.int32)
     for query in range(n):
         row = scores[query]
-        for place in range(barred.starts[query], barred.starts[query + 1]):
-            row[barred.items[place]] = -np.inf
-        if barred.which[query] >= 0:
-            mask = barred.masks[barred.which[query]]
-            for item in range(n_items):
-                if not mask[item]:
-                    row[item] = -np.inf
-        floor = _floor(row.view(np.int32), highest, k)
+        _strike(barred, query, row)
+        floor = floor_of(row.view(np.int32), highest, k)
         lowest = score_with(floor)
         size = 0
         for block in range(n_blocks):
@@ -120,33 +113,21 @@ def best_dense(scores: Floats, k: int, least: Floats, barred: Barred) -> Int32s:
 
 
 @compiled
-def _floor(bits: Int32s, highest: Int32s, k: int) -> Any:
-    """Return what the `k` best are not below: as many blocks have a score that is as high.
+def strike(scores: Floats, barred: Barred) -> None:
+    """Set the scores of what may not be proposed to ``-inf``, ``float32 (n, n_items)``."""
+    for query in range(len(scores)):
+        _strike(barred, query, scores[query])
 
-    Parameters
-    ----------
-    bits
-        The scores' bits, ``int32 (n_items,)``.
-    highest
-        Takes the highest of each block, as of :func:`twofold.indexing.sorting.ordered`.
-    k
-        How many.
-    """
-    lowest, whole = np.int32(-2147483648), len(bits) // BLOCK
-    # Blocks of a length that the compiler knows are looked through by vector instructions.
-    for block in range(whole):
-        best, start = lowest, block * BLOCK
-        for place in range(BLOCK):
-            best = max(best, ordered(bits[start + place]))
-        highest[block] = best
-    if whole < len(highest):
-        best = lowest
-        for item in range(whole * BLOCK, len(bits)):
-            best = max(best, ordered(bits[item]))
-        highest[whole] = best
-    if k >= len(highest):
-        return np.int32(-2147483648)
-    return np.partition(highest, len(highest) - k)[len(highest) - k]
+
+@compiled
+def _strike(barred: Barred, query: int, row: Floats) -> None:
+    for place in range(barred.starts[query], barred.starts[query + 1]):
+        row[barred.items[place]] = -np.inf
+    if barred.which[query] >= 0:
+        mask = barred.masks[barred.which[query]]
+        for item in range(len(row)):
+            if not mask[item]:
+                row[item] = -np.inf
 
 
 @compiled

@@ -60,7 +60,7 @@ def test_the_tokens_of_some_items_are_those_they_were(
 
 def test_the_default_length_counts_every_item_not_every_text(tiny_bert: Path) -> None:
     tokenizer, long = make_tokenizer(tiny_bert), " ".join(["love"] * 20)
-    assert tokenise_items(tokenizer, ["war"] * 99 + [long], None, 64).lengths().max() == 4
+    assert tokenise_items(tokenizer, ["war"] * 99 + [long], None, 64).longest == 4
 
 
 def test_long_texts_are_cut_and_keep_their_sep(tiny_bert: Path) -> None:
@@ -99,6 +99,7 @@ def test_stored_states_agree_with_those_computed_on_demand(tiny_bert: Path) -> N
     items = np.array([7, 0, 39, 7, 21], dtype=np.int64)
     full, lengths = tables.token_states(items, backbone)
     assert lengths.tolist() == tables.tokens.lengths()[items].tolist()
+    assert lengths.tolist() == tables.tokens.lengths(items).tolist()
     assert float(full.std()) > 0.1
     forms: tuple[tuple[Form, float], ...] = (("single", 1e-5), ("half", 1e-2), ("int8", 4e-2))
     for form, close in forms:

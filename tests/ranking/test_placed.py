@@ -175,7 +175,7 @@ def test_as_many_tokens_are_read_at_once_as_a_device_has_room_for(
     served, chunks = make_served(12), list[int]()
     model, tables = plain.model.to(META), plain.tables
     source = _Source.of(model, tables, served.items, None)
-    shape, tokens = model.shape.backbone, tables.tokens.lengths()[np.maximum(served.items, 0)]
+    shape, tokens = model.shape.backbone, tables.tokens.lengths(np.maximum(served.items, 0))
     a_candidate = (16 * shape.hidden + 6 * shape.intermediate) * (tokens.mean() + 1)
     for n in (1, 2, 12):
         room = int(n * served.items.shape[1] * a_candidate) + 1

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from twofold.indexing.item_set import ItemSet
 from twofold.indexing.vectors import VectorIndex, normalised
+from twofold.retrieval import answers
 from twofold.retrieval.admission import Admission
 from twofold.retrieval.answers import (
     DenseAnswer,
+    NearAnswer,
     SparseAnswer,
     VectorAnswer,
     nearest,
@@ -105,15 +107,33 @@ def test_scanning_and_searching_give_the_same_bits(
     vectors[3] = 0
     admission = _admission(rng, filtered=filtered)
     (scanned,) = nearest([vectors], index, admission)
+    monkeypatch.setattr(answers, "FEW", N)
+    (rounded,) = nearest([vectors], index, admission)
     monkeypatch.setattr(VectorIndex, "scanned", False)
     (searched,) = nearest([vectors], index, admission)
     assert isinstance(scanned, DenseAnswer)
+    assert isinstance(rounded, NearAnswer)
     assert isinstance(searched, VectorAnswer)
-    for k in (1, 10, N_ITEMS):
-        for one, other in zip(scanned.top(k), searched.top(k), strict=True):
-            np.testing.assert_array_equal(one, other)
-    assert (scanned.top(5)[0][3] == -1).all()
-    np.testing.assert_array_equal(scanned.at(ALL), searched.at(ALL))
+    for answer in (rounded, searched):
+        for k in (1, 10, N_ITEMS):
+            for one, other in zip(scanned.top(k), answer.top(k), strict=True):
+                np.testing.assert_array_equal(one, other)
+        assert (answer.top(5)[0][3] == -1).all()
+        np.testing.assert_array_equal(scanned.at(ALL), answer.at(ALL))
+
+
+def test_several_directions_of_few_queries_are_answered_alike(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = _rng()
+    index = VectorIndex.build(_vectors(rng, N_ITEMS), device="cpu")
+    directions = [_vectors(rng, N) for _ in range(3)]
+    admission = _admission(rng, filtered=0.5)
+    scanned = nearest(directions, index, admission)
+    monkeypatch.setattr(answers, "FEW", 3 * N)
+    for one, other in zip(nearest(directions, index, admission), scanned, strict=True):
+        np.testing.assert_array_equal(one.top(9)[0], other.top(9)[0])
+        np.testing.assert_array_equal(one.at(ALL), other.at(ALL))
 
 
 def _rng() -> np.random.Generator:

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twofold.indexing.item_set import ItemSet
+from twofold.indexing.sorting import BLOCK
 from twofold.retrieval.admission import Admission
-from twofold.retrieval.selection import BLOCK, best_dense, first_open
+from twofold.retrieval.selection import best_dense, first_open
 
 
 @settings(deadline=None, max_examples=60)
