@@ -47,11 +47,11 @@ NEAR_AT_ONCE = 1 << 22  # scores
 class VectorIndex:
     """Item vectors to search; made by :meth:`build` or :meth:`open`, shared by threads.
 
-    FAISS proposes, scores computed in one fixed order decide. Searched exactly, a query's result is
-    the same on a CPU and a GPU, alone or in a batch. With a proposer some of the nearest may be
-    missed, as many as it was tuned for; a GPU takes only some kinds of it, see
-    :func:`~twofold.indexing.gpu.gpu_search`, and looks at all instead of others. In a process
-    forked from the one that made it, numpy looks at all.
+    FAISS proposes, or where vectors are few their bytes; scores computed in one fixed order decide.
+    Searched exactly, a query's result is the same on a CPU and a GPU, alone or in a batch. With a
+    proposer some of the nearest may be missed, as many as it was tuned for; a GPU takes only some
+    kinds of it, see :func:`~twofold.indexing.gpu.gpu_search`, and looks at all instead of others.
+    In a process forked from the one that made it, numpy looks at all.
 
     Parameters
     ----------
@@ -340,8 +340,7 @@ class VectorIndex:
                 faiss, bits = faiss_module(), among.bits
                 chosen = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
                 asked = faiss.SearchParameters(sel=chosen)
-            scores, items = self.flat.search(queries, width, params=asked)
-            return scores, items
+            return tuple(self.flat.search(queries, width, params=asked))
 
     def _undecided(
         self, queries: Float32s, proposed: Float32s, scores: Float32s, there: int, n_held: int
