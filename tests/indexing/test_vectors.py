@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,15 @@ from twofold.indexing.proposers import Proposer
 from twofold.indexing.vectors import FILE, VectorIndex, normalised
 
 Float32s = npt.NDArray[np.float32]
+
+
+@pytest.fixture(scope="module", autouse=True, params=["by bytes first", "by FAISS"])
+def looked_at(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test runs twice: few vectors are looked at by their bytes first, more by FAISS."""
+    with pytest.MonkeyPatch.context() as patched:
+        if request.param == "by FAISS":
+            patched.setattr("twofold.indexing.vectors.MOST_ROUNDED", -1)
+        yield
 
 
 def unit(n: int, d: int = 16, seed: int = 0) -> Float32s:
