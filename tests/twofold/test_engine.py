@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,6 +26,9 @@ from twofold.indexing.errors import InputError, UnknownIdError
 from twofold.indexing.generation import Generation
 from twofold.opened import Opened
 from twofold.recommendation import Recommendation, Recommendations
+from twofold.retrieval.candidates import Candidates
+from twofold.retrieval.queries import Queries
+from twofold.retrieval.retriever import Retriever
 from twofold.rules import Rules
 from twofold.serving import Asked
 from twofold.settings import Settings
@@ -312,6 +316,22 @@ def test_a_forked_child_is_told_to_load_its_own(engine: Engine) -> None:
     with os.fdopen(reading) as pipe:
         assert pipe.read() == ",".join(["EngineError"] * 4)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_somebody_is_answered_before_the_first_request(
+    small_artefact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retrieve = Retriever.retrieve
+    asked: list[Queries] = []
+
+    def noted(self: Retriever, queries: Queries, k: int, **more: Any) -> Candidates:
+        asked.append(queries)
+        return retrieve(self, queries, k, **more)
+
+    monkeypatch.setattr(Retriever, "retrieve", noted)
+    with Engine.load(small_artefact, runtime="float32"):
+        (first,) = asked
+    assert first.lengths().tolist() == [max(len(items) for items in seen().values())]
 
 
 def test_a_closed_engine_is_refused(small_artefact: Path) -> None:
