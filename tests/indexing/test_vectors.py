@@ -334,7 +334,7 @@ def copied(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.mark.parametrize(
     ("kind", "there"),
-    [("IVF16,Flat", True), ("IVF16,SQ8", True), ("IVF16,PQ8", False), ("HNSW8,Flat", False)],
+    [("IVF16,Flat", True), ("IVF16,SQ8", True), ("IVF16,PQ8x4fs", False), ("HNSW8,Flat", False)],
 )
 def test_inverted_files_are_searched_on_a_gpu_and_all_is_looked_at_for_others(
     kind: str, there: bool, copied: list[Any]
