@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from twofold.indexing.compiled import compiled
 from twofold.retrieval.selection import Barred, marked, taken
@@ -31,6 +32,16 @@ class Table(NamedTuple):
     starts: Int64s
     items: Int32s
     values: Floats
+
+
+def table_of(matrix: sp.csr_matrix) -> Table:
+    """Return a relation as plain arrays; items and values stay where they were mapped as such."""
+    starts, items = np.asarray(matrix.indptr), np.asarray(matrix.indices)
+    return Table(
+        starts.astype(np.int64),
+        items.astype(np.int32, copy=False),
+        np.asarray(matrix.data, dtype=np.float32),
+    )
 
 
 class Touched(NamedTuple):
@@ -108,6 +119,33 @@ def related(
                 values[view, at] = sums[other, view]
         ends[query + 1] = total
     return Touched(ends, found[:total].copy()), values[:, :total].copy()
+
+
+@compiled
+def add_between(table: Table, rows: Int64s, columns: Int64s, n_items: int, sums: Floats) -> None:
+    """Add how much some items are related to others.
+
+    Parameters
+    ----------
+    table
+        The relation.
+    rows
+        Whose rows are read, ``int64 (n,)``.
+    columns
+        Items that may stand in them, distinct, ``int64 (m,)``.
+    n_items
+        Size of the item vocabulary.
+    sums
+        What is added to, ``float32 (n, m)``.
+    """
+    places = np.zeros(n_items, dtype=np.int32)
+    for column in range(len(columns)):
+        places[columns[column]] = column + 1
+    for row in range(len(rows)):
+        for entry in range(table.starts[rows[row]], table.starts[rows[row] + 1]):
+            column = places[table.items[entry]] - 1
+            if column >= 0:
+                sums[row, column] += table.values[entry]
 
 
 @compiled

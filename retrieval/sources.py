@@ -25,7 +25,7 @@ from twofold.retrieval.answers import (
     nearest,
 )
 from twofold.retrieval.queries import Queries
-from twofold.retrieval.relating import Table, related
+from twofold.retrieval.relating import Table, related, table_of
 
 Floats = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
@@ -137,13 +137,7 @@ class Related:
 
     @cached_property
     def _table(self) -> Table:
-        """The relation as plain arrays; nothing is copied where it was mapped as such."""
-        starts, items = np.asarray(self.related.indptr), np.asarray(self.related.indices)
-        return Table(
-            starts.astype(np.int64),
-            items.astype(np.int32, copy=False),
-            np.asarray(self.related.data, dtype=np.float32),
-        )
+        return table_of(self.related)
 
 
 @dataclass(frozen=True)

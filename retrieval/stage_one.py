@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,8 +29,8 @@ from twofold.indexing.vectors import VectorIndex
 from twofold.retrieval.freshness import Arrivals, FreshItems
 from twofold.retrieval.fusion import Fusion
 from twofold.retrieval.habit_sources import Returns, habit_sources
-from twofold.retrieval.lookup import Places, entries_of
 from twofold.retrieval.queries import Queries, queries_of_users
+from twofold.retrieval.relating import Table, add_between, table_of
 from twofold.retrieval.retriever import Retriever
 from twofold.retrieval.settings import StageOneSettings
 from twofold.retrieval.sources import (
@@ -139,6 +140,10 @@ class StageOne:
         """Return the relations that are counted, in their lasting order, ``(n_items, n_items)``."""
         return self.neighbours, self.followers, self.covisits
 
+    @cached_property
+    def _tables(self) -> tuple[Table, ...]:
+        return tuple(table_of(one) for one in self.relations())
+
     def similar(
         self, item: int, k: int, among: ItemSet | None = None
     ) -> tuple[npt.NDArray[np.int64], Floats]:
@@ -196,11 +201,8 @@ class StageOne:
         vectors = self.index.vectors
         weight = np.power(self.settings.decay, np.arange(len(history))[::-1])
         alike = np.maximum(vectors[history] @ vectors[items].T, 0)
-        places = Places(items[None])
-        for one in self.relations():
-            entries = entries_of(one, history)
-            asked, found = places.of(np.zeros_like(entries.which), entries.columns)
-            alike[entries.which[asked], found] += entries.values[asked]
+        for table in self._tables:
+            add_between(table, history, items, len(vectors), alike)
         order = np.argsort(-(weight[:, None] * alike), axis=0, kind="stable")[:n]
         return np.asarray(history[order].T)
 

@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twofold.retrieval.admission import Admission
-from twofold.retrieval.relating import Table, best_touched, read_touched, related
+from twofold.retrieval.relating import (
+    add_between,
+    best_touched,
+    read_touched,
+    related,
+    table_of,
+)
 
 
 @settings(deadline=None)
@@ -18,7 +24,7 @@ from twofold.retrieval.relating import Table, best_touched, read_touched, relate
 def test_sums_are_those_of_a_matrix_product(seed: int, k: int) -> None:
     rng, n, n_items = np.random.default_rng(seed), 5, 40
     matrix = sp.random(n_items, n_items, 0.15, format="csr", dtype=np.float32, random_state=rng)
-    table = Table(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data)
+    table = table_of(matrix)
     lengths = rng.integers(0, 6, n)
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     items = np.concatenate([rng.permutation(n_items)[:length] for length in lengths])
@@ -50,8 +56,19 @@ def test_sums_are_those_of_a_matrix_product(seed: int, k: int) -> None:
 
 def test_events_that_count_nothing_touch_nothing() -> None:
     matrix = sp.csr_matrix(np.ones((3, 3), dtype=np.float32))
-    table = Table(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data)
+    table = table_of(matrix)
     starts, items = np.array([0, 2], dtype=np.int64), np.array([0, 1], dtype=np.int64)
     touched, values = related(table, starts, items, np.zeros((1, 2), dtype=np.float32), 3)
     assert not len(touched.items)
     assert values.shape == (1, 0)
+
+
+@given(st.integers(0, 9999), st.integers(0, 6), st.integers(0, 9))
+def test_what_stands_between_items_is_added(seed: int, n: int, m: int) -> None:
+    rng = np.random.default_rng(seed)
+    matrix = sp.random(40, 40, 0.3, format="csr", dtype=np.float32, random_state=rng)
+    rows, columns = rng.integers(0, 40, n), rng.permutation(40)[:m]
+    sums = rng.random((n, m), dtype=np.float32)
+    wanted = sums + matrix.toarray()[np.ix_(rows, columns)]
+    add_between(table_of(matrix), rows, columns, 40, sums)
+    np.testing.assert_array_equal(sums, wanted)
