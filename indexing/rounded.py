@@ -32,9 +32,9 @@ Int32s = npt.NDArray[np.int32]
 # Numbers in all vectors up to which they are rounded: what is kept is a quarter of them.
 MOST_ROUNDED = 1 << 24
 LANES, TILE = 32, 4
-CODE, QUERY_CODE = 127, 32767
-# Of the longest product, what single precision may add to an error of rounding.
-SINGLE = 1e-5
+CODE = 127  # the largest of an item
+MOST_SUM = (1 << 31) - 1
+UNIT = 2.0**-24  # what one step of adding up in single precision may be off, of what is added
 ROUNDED_AT_ONCE = 1 << 20  # numbers
 
 
@@ -95,14 +95,18 @@ class Rounded:
             No product of the query, as of :func:`~twofold.indexing.inner_products.products`, is
             further from what stands in `near`; ``float32 (n,)``.
         """
-        scales = np.abs(queries).max(axis=1, initial=0)[:, None] / np.float32(QUERY_CODE)
+        d = queries.shape[1]
+        # As large as two bytes hold, and no sum of products is longer than four.
+        largest = np.float32(min(32767, MOST_SUM // (CODE * max(1, d))))
+        scales = np.abs(queries).max(axis=1, initial=0)[:, None] / largest
         scales = np.where(scales == 0, np.float32(1), scales)
         codes = np.zeros((len(queries), self.codes.shape[1]), dtype=np.int16)
-        codes[:, : queries.shape[1]] = told = np.rint(queries / scales)
+        codes[:, :d] = told = np.rint(queries / scales)
         lengths = np.linalg.norm(queries, axis=1)
         errors = np.linalg.norm(queries - told * scales, axis=1)
-        slack = lengths * (self.error + SINGLE * self.longest)
-        slack += errors * (self.longest + self.error)
+        # In whatever order d products are added up, they lose no more than this (Higham 2002, 3.1).
+        rounding = (d + 8) * UNIT * self.longest
+        slack = lengths * (self.error + rounding) + errors * (self.longest + self.error)
         near = np.empty((len(queries), width), dtype=np.float32)
         _near(codes, scales[:, 0], self.codes, self.scales, near)
         return near, slack.astype(np.float32)

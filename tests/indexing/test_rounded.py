@@ -47,6 +47,16 @@ def test_products_are_no_further_off_than_is_said(
     assert (slack <= 0.004 * np.sqrt(d + 1) * lengths + 1e-6).all()
 
 
+@pytest.mark.parametrize("d", [516, 517, 1024, 5000])
+def test_sums_of_long_vectors_fit(d: int) -> None:
+    """All products of the longest codes have one sign: as large as sums can be."""
+    vectors = np.array([np.full(d, 0.5), np.full(d, -0.5), np.linspace(0.1, 1, d)], dtype="f4")
+    near, slack = Rounded.of(vectors).near(vectors, 3)
+    exact = vectors.astype(np.float64) @ vectors.astype(np.float64).T
+    assert (np.abs(near - exact) <= slack[:, None]).all()
+    assert (slack < 0.01 * exact.diagonal()).all()
+
+
 def test_codes_are_whole_numbers_times_scales() -> None:
     vectors = np.array([[1.0, -0.5, 0.25, 0.0], [0, 0, 0, 0], [-127.0, 3.4, 126.6, 1]], dtype="f4")
     rounded = Rounded.of(vectors)
