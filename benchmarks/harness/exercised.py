@@ -80,7 +80,8 @@ def exercised(suite: str, plan: Plan, cells: Mapping[str, Cell]) -> dict[str, Ex
     code = {name: code_of([name])[:16] for name in sources}
     versions, out = library_versions(), dict[str, Exercised]()
     for name, cell in cells.items():
-        told = {"settings": read_settings(cell), "cell": dict(cell.also), **also}
+        # Cells that exercise the same still measure different things: the name tells them apart.
+        told = {"name": name, "settings": read_settings(cell), "cell": dict(cell.also), **also}
         out[name] = Exercised(
             {one: code[one] for one in (*cell.sources, HARNESS)},
             _hash(told),

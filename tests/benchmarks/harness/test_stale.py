@@ -98,6 +98,13 @@ def test_a_setting_that_there_is_not_cannot_be_read(toy: Toy, runs: Runs) -> Non
         exercising.exercised("toy", plan, {FIRST: cell})
 
 
+def test_cells_that_exercise_the_same_are_told_apart(toy: Toy, runs: Runs) -> None:
+    plan = runs().plan
+    third = toy.cells(plan)[2]
+    both = exercising.exercised("toy", plan, {THIRD: third, "twin": replace(third, name="twin")})
+    assert both[THIRD].fingerprint != both["twin"].fingerprint
+
+
 def test_data_that_changes_is_told(reasons: Reasons, tmp_path: Path) -> None:
     file = tmp_path / "tables" / "interactions.parquet"
     pl.read_parquet(file).head(-1).write_parquet(file)
