@@ -15,16 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils as cgutils_module
-from numba.extending import intrinsic
 
 from twofold.indexing.compiled import compiled
+from twofold.indexing.tiles import LANES, TILE, Pairs, fused, load, stepping, tile_of, zeros
 
-cgutils: Any = cgutils_module  # has no types
 Float32s = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
-LANES, TILE = 16, 4
 NEARBY = 64  # items whose vectors stay near the processor while all queries meet them
 
 
@@ -60,97 +56,37 @@ def products_at(queries: Float32s, vectors: Float32s, items: Int64s) -> Float32s
     return out
 
 
-def _tile(n_queries: int, n_items: int) -> Callable[..., None]:
-    """Return what writes the inner products of a few rows of queries with a few of items.
-
-    Called with the queries, the first row, the items, four rows (those beyond `n_items` are not
-    read), the output and the place of the first product there.
-    """
-
-    @intrinsic
-    def tile(_, queries, row, items, one, two, three, four, out, to_row, to_column):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-        places = (row, one, two, three, four, to_row, to_column)
-        signature = types.void(queries, row, items, *places[1:5], out, *places[5:])
-
-        def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-            def array(at: int) -> Any:
-                return context.make_array(signature.args[at])(context, builder, given[at])
-
-            def row_of(whole: Any, number: Any) -> Any:
-                return builder.gep(whole.data, [builder.mul(number, length)])
-
-            asked, vectors, written = array(0), array(2), array(7)
-            length = cgutils.unpack_tuple(builder, asked.shape)[1]
-            number = length.type
-            left = [
-                row_of(asked, builder.add(given[1], number(place))) for place in range(n_queries)
-            ]
-            right = [row_of(vectors, given[3 + place]) for place in range(n_items)]
-            sums = _summed(builder, left, right, length)
-            width = cgutils.unpack_tuple(builder, written.shape)[1]
-            for place, row_sums in enumerate(sums):
-                start = builder.mul(builder.add(given[8], number(place)), width)
-                start = builder.add(start, given[9])
-                for column, one_sum in enumerate(row_sums):
-                    to = builder.gep(written.data, [builder.add(start, number(column))])
-                    builder.store(builder.load(one_sum), to, align=4)
-            return context.get_dummy_value()
-
-        return signature, generate
-
-    return tile
+def _summed(builder: Any, pairs: Pairs, length: Any) -> list[Any]:
+    """Write the code of sixteen partial sums of each pair's products."""
+    lanes, number = ir.VectorType(ir.FloatType(), LANES), length.type
+    sums = zeros(builder, lanes, len(pairs))
+    with stepping(builder, number(0), _whole(builder, length), LANES) as at:
+        _add_products(builder, pairs, at, lanes, sums)
+    return [builder.load(one) for one in sums]
 
 
-def _summed(builder: Any, left: list[Any], right: list[Any], length: Any) -> list[list[Any]]:
-    """Write the code of all inner products of some rows with others; return where the sums are."""
-    one, lanes = ir.FloatType(), ir.VectorType(ir.FloatType(), LANES)
-    number = length.type
-    pairs = [(a, b) for a in range(len(left)) for b in range(len(right))]
-
-    def fused(kind: Any, name: str) -> Any:
-        made = ir.FunctionType(kind, [kind, kind, kind])
-        return cgutils.get_or_insert_function(builder.module, made, f"llvm.fma.{name}")
-
-    def added(sums: dict[Any, Any], kind: Any, fma: Any, place: Any) -> None:
-        # Vectors that are mapped from a file of FAISS stand at odd addresses.
-        def read(row: Any) -> Any:
-            return builder.load(
-                builder.bitcast(builder.gep(row, [place]), kind.as_pointer()), align=1
-            )
-
-        a_values, b_values = [read(row) for row in left], [read(row) for row in right]
-        for a, b in pairs:
-            told = builder.call(fma, [a_values[a], b_values[b], builder.load(sums[a, b])])
-            builder.store(told, sums[a, b])
-
-    partial = {pair: cgutils.alloca_once_value(builder, ir.Constant(lanes, None)) for pair in pairs}
-    whole = builder.mul(builder.sdiv(length, number(LANES)), number(LANES))
-    with cgutils.for_range_slice(builder, number(0), whole, number(LANES), intp=number) as (at, _):
-        added(partial, lanes, fused(lanes, f"v{LANES}f32"), at)
-    sums = {
-        pair: cgutils.alloca_once_value(builder, _folded(builder, builder.load(lanes_of)))
-        for pair, lanes_of in partial.items()
-    }
-    with cgutils.for_range_slice(builder, whole, length, number(1), intp=number) as (at, _):
-        added(sums, one, fused(one, "f32"), at)
-    return [[sums[a, b] for b in range(len(right))] for a in range(len(left))]
+def _rest(builder: Any, pairs: Pairs, length: Any, to: list[Any]) -> None:
+    """Write the code that adds the products of the places that are left."""
+    with stepping(builder, _whole(builder, length), length, 1) as at:
+        _add_products(builder, pairs, at, ir.FloatType(), to)
 
 
-def _folded(builder: Any, vector: Any) -> Any:
-    """Write the code that adds up a vector in halves, and return the sum."""
-    width = LANES
-    while width > 1:
-        width //= 2
-        nothing = ir.Constant(vector.type, ir.Undefined)
-        places = ir.VectorType(ir.IntType(32), width)
-        low, high = (
-            builder.shuffle_vector(
-                vector, nothing, ir.Constant(places, list(range(start, start + width)))
-            )
-            for start in (0, width)
-        )
-        vector = builder.fadd(low, high)
-    return builder.extract_element(vector, ir.IntType(32)(0))
+def _whole(builder: Any, length: Any) -> Any:
+    lanes = length.type(LANES)
+    return builder.mul(builder.sdiv(length, lanes), lanes)
+
+
+def _add_products(builder: Any, pairs: Pairs, at: Any, kind: Any, sums: list[Any]) -> None:
+    fma = fused(builder, kind)
+    # Each row is read once for all its pairs.
+    read = {row: load(builder, row, at, kind) for row in dict.fromkeys(sum(pairs, ()))}
+    for (one, other), place in zip(pairs, sums, strict=True):
+        told = builder.call(fma, [read[one], read[other], builder.load(place)])
+        builder.store(told, place)
+
+
+def _tile(n_left: int, n_right: int) -> Callable[..., None]:
+    return tile_of(n_left, n_right, _summed, _rest)
 
 
 _FOUR_BY_FOUR, _FOUR_BY_ONE = _tile(4, TILE), _tile(4, 1)

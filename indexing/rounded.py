@@ -18,20 +18,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils as cgutils_module
-from numba.extending import intrinsic
 
 from twofold.indexing.compiled import compiled
+from twofold.indexing.tiles import LANES, TILE, Pairs, load, shuffled, stepping, tile_of, zeros
 
-cgutils: Any = cgutils_module  # has no types
 Float32s = npt.NDArray[np.float32]
 Int8s = npt.NDArray[np.int8]
 Int16s = npt.NDArray[np.int16]
 Int32s = npt.NDArray[np.int32]
 # Numbers in all vectors up to which they are rounded: what is kept is a quarter of them.
 MOST_ROUNDED = 1 << 24
-LANES, TILE = 32, 4
+STEP = 2 * LANES  # codes that are met at once
 CODE = 127  # the largest of an item
 MOST_SUM = (1 << 31) - 1
 UNIT = 2.0**-24  # what one step of adding up in single precision may be off, of what is added
@@ -63,7 +60,7 @@ class Rounded:
     def of(cls, vectors: Float32s) -> Rounded:
         """Return vectors ``float32 (n_items, d)`` rounded; they are finite."""
         n, d = vectors.shape
-        codes = np.zeros((n, -(-d // LANES) * LANES), dtype=np.int8)
+        codes = np.zeros((n, -(-d // STEP) * STEP), dtype=np.int8)
         scales = np.zeros(n, dtype=np.float32)
         longest, error, step = 0.0, 0.0, max(1, ROUNDED_AT_ONCE // d)
         for start in range(0, n, step):
@@ -112,81 +109,36 @@ class Rounded:
         return near, slack.astype(np.float32)
 
 
-def _tile(n_queries: int, n_items: int) -> Callable[..., None]:
-    """Return what writes the products of a few rows of queries' codes with a few of items'.
-
-    Called with the queries, the first row, the items, the first row there, the output, ``int32``,
-    and the place of the first product there.
-    """
-
-    @intrinsic
-    def tile(_, queries, row, items, item, out, to_row, to_column):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-        signature = types.void(queries, row, items, item, out, to_row, to_column)
-
-        def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-            def array(at: int) -> Any:
-                return context.make_array(signature.args[at])(context, builder, given[at])
-
-            asked, codes, written = array(0), array(2), array(4)
-            length = cgutils.unpack_tuple(builder, asked.shape)[1]
-            number = length.type
-
-            def rows(whole: Any, first: Any, n: int) -> list[Any]:
-                places = [builder.add(first, number(place)) for place in range(n)]
-                return [builder.gep(whole.data, [builder.mul(one, length)]) for one in places]
-
-            left, right = rows(asked, given[1], n_queries), rows(codes, given[3], n_items)
-            sums = _summed(builder, left, right, length)
-            width = cgutils.unpack_tuple(builder, written.shape)[1]
-            for place, row_sums in enumerate(sums):
-                start = builder.mul(builder.add(given[5], number(place)), width)
-                start = builder.add(start, given[6])
-                for column, one in enumerate(row_sums):
-                    to = builder.gep(written.data, [builder.add(start, number(column))])
-                    builder.store(one, to, align=4)
-            return context.get_dummy_value()
-
-        return signature, generate
-
-    return tile
-
-
-def _summed(builder: Any, left: list[Any], right: list[Any], length: Any) -> list[list[Any]]:
-    """Write the code of all sums of products of some rows with others; return the sums.
+def _summed(builder: Any, pairs: Pairs, length: Any) -> list[Any]:
+    """Write the code of sums of products of queries' codes with items'.
 
     Neighbouring products are added first: what multiplies and adds pairs of small numbers at once
     (``vpdpwssd``, ``pmaddwd``) is used where the processor has it.
     """
     number, whole = length.type, ir.IntType(32)
-    short, byte = (ir.VectorType(ir.IntType(bits), LANES) for bits in (16, 8))
-    wide, half = ir.VectorType(whole, LANES), ir.VectorType(whole, LANES // 2)
-    pairs = [(a, b) for a in range(len(left)) for b in range(len(right))]
-    sums = {pair: cgutils.alloca_once_value(builder, ir.Constant(half, None)) for pair in pairs}
-
-    def every_second(vector: Any, first: int) -> Any:
-        places = ir.Constant(half, list(range(first, LANES, 2)))
-        return builder.shuffle_vector(vector, ir.Constant(wide, ir.Undefined), places)
-
-    with cgutils.for_range_slice(builder, number(0), length, number(LANES), intp=number) as (at, _):
-
-        def read(row: Any, kind: Any) -> Any:
-            place = builder.bitcast(builder.gep(row, [at]), kind.as_pointer())
-            return builder.load(place, align=1)
-
-        asked = [builder.sext(read(row, short), wide) for row in left]
+    short, byte = (ir.VectorType(ir.IntType(bits), STEP) for bits in (16, 8))
+    wide = ir.VectorType(whole, STEP)
+    sums = zeros(builder, ir.VectorType(whole, STEP // 2), len(pairs))
+    asked, codes = (dict.fromkeys(rows) for rows in zip(*pairs, strict=True))
+    with stepping(builder, number(0), length, STEP) as at:
         # By way of 16 bits, as which they are multiplied.
-        codes = [builder.sext(builder.sext(read(row, byte), short), wide) for row in right]
-        for a, b in pairs:
-            products = builder.mul(asked[a], codes[b])
-            two = builder.add(every_second(products, 0), every_second(products, 1))
-            builder.store(builder.add(builder.load(sums[a, b]), two), sums[a, b])
-    kind = ir.FunctionType(whole, [half])
-    name = f"llvm.vector.reduce.add.v{LANES // 2}i32"
-    added = cgutils.get_or_insert_function(builder.module, kind, name)
-    return [
-        [builder.call(added, [builder.load(sums[a, b])]) for b in range(len(right))]
-        for a in range(len(left))
-    ]
+        read = {
+            **{row: load(builder, row, at, short) for row in asked},
+            **{row: builder.sext(load(builder, row, at, byte), short) for row in codes},
+        }
+        read = {row: builder.sext(told, wide) for row, told in read.items()}
+        for (one, other), place in zip(pairs, sums, strict=True):
+            products = builder.mul(read[one], read[other])
+            even, odd = (
+                shuffled(builder, products, products, range(first, STEP, 2)) for first in (0, 1)
+            )
+            told = builder.add(builder.load(place), builder.add(even, odd))
+            builder.store(told, place)
+    return [builder.load(one) for one in sums]
+
+
+def _tile(n_left: int, n_right: int) -> Callable[..., None]:
+    return tile_of(n_left, n_right, _summed)
 
 
 _FOUR_BY_FOUR, _FOUR_BY_ONE = _tile(4, TILE), _tile(4, 1)
@@ -207,17 +159,21 @@ def _near(
             some = min(4, n - first)
             if some == 4:
                 for i in range(0, whole, TILE):
-                    _FOUR_BY_FOUR(queries, first, items, start + i, sums, 0, i)
+                    at = start + i
+                    _FOUR_BY_FOUR(queries, first, items, at, at + 1, at + 2, at + 3, sums, 0, i)
                 for i in range(whole, size):
-                    _FOUR_BY_ONE(queries, first, items, start + i, sums, 0, i)
+                    at = start + i
+                    _FOUR_BY_ONE(queries, first, items, at, at, at, at, sums, 0, i)
             else:
                 # One or two queries wait for memory: they read it in one stream.
                 if some >= 2:
                     for i in range(size):
-                        _TWO_BY_ONE(queries, first, items, start + i, sums, 0, i)
+                        at = start + i
+                        _TWO_BY_ONE(queries, first, items, at, at, at, at, sums, 0, i)
                 if some % 2:
                     for i in range(size):
-                        _ONE_BY_ONE(queries, first + some - 1, items, start + i, sums, some - 1, i)
+                        at, last = start + i, some - 1
+                        _ONE_BY_ONE(queries, first + last, items, at, at, at, at, sums, last, i)
             for q in range(some):
                 scale = query_scales[first + q]
                 for i in range(size):

@@ -9,9 +9,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from twofold.indexing.compiled import compiled
 from twofold.indexing.errors import InputError
 from twofold.retrieval.features import VIEWS
+from twofold.retrieval.hidden_layer import Layer
 
 Floats = npt.NDArray[np.float32]
 Method = Literal["learned", "zscore", "reciprocal"]
@@ -73,26 +73,18 @@ class Fusion:
             )
         if self.method == "zscore":
             return np.asarray(read @ np.asarray(self.weights, dtype=np.float32), dtype=np.float32)
-        return self._learned(features)
-
-    def _learned(self, features: Floats) -> Floats:
-        """Return the linear sum and what the hidden layer adds to it."""
-        out = np.empty(features.shape[:2], dtype=np.float32)
-        read = np.ascontiguousarray(features, dtype=np.float32).reshape(-1, features.shape[2])
-        _scored(read, *self._layer, out.reshape(-1))
-        return out
+        rows = features.reshape(-1, features.shape[2])
+        return self._layer.scores(rows).reshape(features.shape[:2])
 
     @cached_property
-    def _layer(self) -> tuple[Floats, Floats, Floats]:
-        """Weights of the units and, behind them, the linear ones, ``(n_features, n_units + 1)``.
-
-        Beside them biases and what each counts, ``(n_units + 1,)``.
-        """
-        columns = (*(unit.weights for unit in self.units), self.weights)
-        return (
-            np.ascontiguousarray(np.array(columns, dtype=np.float32).T),
-            np.array([*(unit.bias for unit in self.units), 0.0], dtype=np.float32),
-            np.array([*(unit.outward for unit in self.units), 1.0], dtype=np.float32),
+    def _layer(self) -> Layer:
+        """The hidden layer, and the linear sum beside it."""
+        shape = (len(self.units), len(self.weights))
+        return Layer(
+            np.array([unit.weights for unit in self.units], dtype=np.float32).reshape(shape),
+            np.array([unit.bias for unit in self.units], dtype=np.float32),
+            np.array([unit.outward for unit in self.units], dtype=np.float32),
+            np.array(self.weights, dtype=np.float32),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,28 +97,3 @@ class Fusion:
         """Return the fusion that :meth:`to_dict` wrote."""
         units = tuple(Unit(tuple(one), bias, outward) for one, bias, outward in values["units"])
         return cls(values["method"], tuple(values["weights"]), units)
-
-
-@compiled
-def _scored(features: Floats, inward: Floats, bias: Floats, outward: Floats, out: Floats) -> None:
-    """Write the scores of candidates, each added up in one order whatever stands beside it."""
-    n_features, width = inward.shape
-    sums = np.empty(width, dtype=np.float32)
-    for place in range(len(features)):
-        sums[:] = bias
-        for feature in range(n_features):
-            value = features[place, feature]
-            for column in range(width):
-                sums[column] += value * inward[feature, column]
-        linear = sums[width - 1]
-        for column in range(width):
-            sums[column] = sums[column] * outward[column] if sums[column] > 0 else np.float32(0)
-        sums[width - 1] = linear
-        # Folded in halves: the halves are added side by side.
-        left = width
-        while left > 1:
-            half = (left + 1) // 2
-            for column in range(left - half):
-                sums[column] += sums[column + half]
-            left = half
-        out[place] = sums[0]

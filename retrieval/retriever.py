@@ -188,7 +188,7 @@ class Retriever:
             answers, queries.admission, per_source, least=least, also=also, tracer=tracer
         )
         with tracer.span("features"):
-            features = standardise(told, proposed, items >= 0)
+            features = standardise(told, proposed, np.count_nonzero(items >= 0, axis=1))
         with tracer.span("fusion"):
             scores = np.where(items >= 0, self.fusion.score(features), -np.inf).astype(np.float32)
         width = items.shape[1] if k is None else k

@@ -15,16 +15,16 @@ Floats = npt.NDArray[np.float32]
 Z, RANK, PROPOSED = range(3)
 
 
-def _one(scores: Floats, mask: npt.NDArray[np.bool_] | None = None) -> Floats:
-    mask = np.ones(scores.shape, dtype=bool) if mask is None else mask
-    return standardise(scores[None], np.zeros(scores.shape, dtype=np.uint32), mask)
+def _one(scores: Floats, length: int | None = None) -> Floats:
+    lengths = np.full(len(scores), scores.shape[1] if length is None else length)
+    return standardise(scores[None], np.zeros(scores.shape, dtype=np.uint32), lengths)
 
 
-def _batch(seed: int, n: int = 6, m: int = 12) -> tuple[list[Floats], npt.NDArray[np.bool_]]:
+def _batch(seed: int, n: int = 6, m: int = 12) -> tuple[list[Floats], npt.NDArray[np.int64]]:
     random = np.random.default_rng(seed)
     # Rounded, so that some are tied.
     scores = [random.normal(size=(n, m)).round(1).astype(np.float32) for _ in range(3)]
-    return scores, np.arange(m) < random.integers(1, m + 1, size=(n, 1))
+    return scores, random.integers(0, m + 1, size=n)
 
 
 SCORES = st.lists(st.sampled_from([-2.0, 0.0, 0.25, 1.0, 7.0]), min_size=2, max_size=9)
@@ -33,14 +33,14 @@ SCORES = st.lists(st.sampled_from([-2.0, 0.0, 0.25, 1.0, 7.0]), min_size=2, max_
 @settings(deadline=None)
 @given(st.integers(0, 999))
 def test_a_row_does_not_depend_on_its_batch_mates_or_its_padding(seed: int) -> None:
-    scores, mask = _batch(seed)
-    bits = np.random.default_rng(seed).integers(0, 8, mask.shape).astype(np.uint32) * mask
-    together = standardise(np.stack(scores), bits, mask)
-    for row in range(len(mask)):
-        n = int(mask[row].sum())
+    scores, lengths = _batch(seed, m=40)
+    bits = np.random.default_rng(seed).integers(0, 8, scores[0].shape).astype(np.uint32)
+    together = standardise(np.stack(scores), bits, lengths)
+    for row, n in enumerate(lengths):
         cut = slice(row, row + 1), slice(0, n)
-        alone = standardise(np.stack([one[cut] for one in scores]), bits[cut], mask[cut])
-        np.testing.assert_allclose(together[row, :n], alone[0], rtol=1e-6, atol=1e-7)
+        own = np.stack([one[cut] for one in scores])
+        alone = standardise(own, bits[cut], lengths[row : row + 1])
+        np.testing.assert_array_equal(together[row, :n], alone[0])
         assert not together[row, n:].any()
 
 
@@ -83,18 +83,16 @@ def test_rows_of_equal_scores_say_nothing(value: float) -> None:
 
 
 def test_padding_counts_nothing_whatever_stands_there() -> None:
-    mask = np.array([[True, True, False]])
-    first = _one(np.array([[1.0, 3.0, 99.0]], dtype=np.float32), mask)
-    second = _one(np.array([[1.0, 3.0, -99.0]], dtype=np.float32), mask)
+    first = _one(np.array([[1.0, 3.0, 99.0]], dtype=np.float32), 2)
+    second = _one(np.array([[1.0, 3.0, -99.0]], dtype=np.float32), 2)
     np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(first[0, :, Z], [-1, 1, 0])
 
 
 def test_bits_say_which_source_proposed() -> None:
-    scores, mask = _batch(0, n=1, m=4)
-    mask[:] = True
+    scores, _ = _batch(0, n=1, m=4)
     bits = np.array([[0b000, 0b001, 0b110, 0b111]], dtype=np.uint32)
-    found = standardise(np.stack(scores), bits, mask)[0, :, PROPOSED::3]
+    found = standardise(np.stack(scores), bits, np.array([4]))[0, :, PROPOSED::3]
     assert found.tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 1], [1, 1, 1]]
 
 
@@ -107,9 +105,9 @@ def test_an_outlier_is_clipped() -> None:
 def test_names_follow_the_features() -> None:
     names = feature_names(["a", "b"])
     assert names == ("a.z", "a.rank", "a.proposed", "b.z", "b.rank", "b.proposed")
-    scores, mask = _batch(1)
-    shape = standardise(np.stack(scores[:2]), np.zeros(mask.shape, dtype=np.uint32), mask).shape
-    assert shape == (*mask.shape, len(names))
+    scores, lengths = _batch(1)
+    bits = np.zeros(scores[0].shape, dtype=np.uint32)
+    assert standardise(np.stack(scores[:2]), bits, lengths).shape == (*bits.shape, len(names))
 
 
 def test_no_rows_and_no_candidates_give_no_features() -> None:

@@ -23,9 +23,8 @@ def _features(rows: list[list[float]]) -> tuple[list[Floats], Floats]:
     first = np.array(rows, dtype=np.float32)
     scores = [first, random.integers(0, 4, first.shape).astype(np.float32)]
     shape = first.shape
-    return scores, standardise(
-        np.stack(scores), np.zeros(shape, np.uint32), np.ones(shape, dtype=bool)
-    )
+    lengths = np.full(shape[0], shape[1])
+    return scores, standardise(np.stack(scores), np.zeros(shape, np.uint32), lengths)
 
 
 @settings(deadline=None)
@@ -44,16 +43,14 @@ def test_reciprocal_ranks_equal_the_definition(rows: list[list[float]]) -> None:
 
 def test_a_score_at_the_mean_of_its_row_has_a_reciprocal_rank_too() -> None:
     scores = np.array([[1.0, 2.0, 3.0]], dtype=np.float32)
-    features = standardise(scores[None], np.zeros((1, 3), np.uint32), np.ones((1, 3), dtype=bool))
+    features = standardise(scores[None], np.zeros((1, 3), np.uint32), np.array([3]))
     found = Fusion("reciprocal", ()).score(features)
     np.testing.assert_allclose(found, [[1 / 63, 1 / 62, 1 / 61]], rtol=1e-5)
 
 
 def test_reciprocal_ranks_hold_far_down() -> None:
     scores = -np.arange(900, dtype=np.float32)[None]
-    features = standardise(
-        scores[None], np.zeros((1, 900), np.uint32), np.ones((1, 900), dtype=bool)
-    )
+    features = standardise(scores[None], np.zeros((1, 900), np.uint32), np.array([900]))
     found = Fusion("reciprocal", ()).score(features)[0]
     np.testing.assert_allclose(found, 1 / (61.0 + np.arange(900)), rtol=1e-4)
 

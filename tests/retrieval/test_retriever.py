@@ -100,7 +100,7 @@ def test_a_row_is_the_union_of_proposals_in_the_order_of_the_fusion() -> None:
             dtype=np.uint32,
         )[None]
         scores = [answer.at(union[None]) for answer in answers]
-        features = standardise(np.stack(scores), bits, np.ones(bits.shape, dtype=bool))
+        features = standardise(np.stack(scores), bits, np.full(len(bits), bits.shape[1]))
         wanted = retriever.fusion.score(features)[0]
         n = len(union)
         at = found.items[query, :n]
@@ -348,7 +348,7 @@ def test_items_asked_for_are_merged_as_if_they_had_been_filled_in(
     fused = np.flatnonzero((queries.lengths() > 0) & (np.arange(N_USERS) != SPOKEN))
     assert len(fused) > 3
     merged = merge(answers, queries.admission, 3, also=one)
-    told = standardise(merged.scores, merged.proposed, merged.items >= 0)
+    told = standardise(merged.scores, merged.proposed, (merged.items >= 0).sum(axis=1))
     for row in fused.tolist():
         place = int(np.flatnonzero(merged.items[row] == one[row, 0])[0])
         there = int(np.flatnonzero(more.items[row] == one[row, 0])[0])

@@ -187,7 +187,7 @@ def test_lists_hold_the_labelled_items_with_the_features_they_would_be_served_wi
     also = np.array([[*row, -1, -1][:3] for row in shown])
     answers = [source.answer(queries) for source in retriever.sources]
     merged = merge(answers, queries.admission, 4, also=also)
-    told = standardise(merged.scores, merged.proposed, merged.items >= 0)
+    told = standardise(merged.scores, merged.proposed, (merged.items >= 0).sum(axis=1))
     for row, items in enumerate(shown):
         for column, item in enumerate(items):
             (place,) = np.flatnonzero(merged.items[row] == item)
