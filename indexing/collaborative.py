@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from twofold.indexing.artefact import Generation, GenerationWriter
 
 Floats = npt.NDArray[np.float32]
+Int64s = npt.NDArray[np.int64]
 ITEMS = "collaborative/items"  # names in an artefact
 GUESSED = "collaborative/guessed"
 GRAM_ROWS = 1 << 16
@@ -146,21 +147,40 @@ class Factors:
         histories
             Weights of the users' items, ``float32 (n, n_items)``.
         """
-        starts = histories.indptr.astype(np.int64)
-        if self.settings.model == "bpr":
-            return self._means(starts, histories)
-        confidence = (self.settings.alpha * histories.data).astype(np.float32)
-        columns = histories.indices.astype(np.int32, copy=False)
-        return solved(np.asarray(self.items), self._gram, starts, columns, confidence)
+        return self.fold_in_events(
+            histories.indptr.astype(np.int64),
+            histories.indices.astype(np.int64),
+            histories.data.astype(np.float32, copy=False),
+        )
 
-    def _means(self, starts: npt.NDArray[np.int64], histories: sp.csr_matrix) -> Floats:
+    def fold_in_events(self, starts: Int64s, items: Int64s, weights: Floats) -> Floats:
+        """Return user factors as :meth:`fold_in` does, from histories side by side.
+
+        Parameters
+        ----------
+        starts
+            History ``q`` is ``items[starts[q]:starts[q + 1]]``, ``int64 (n + 1,)``.
+        items
+            Each once in a history, ``int64``.
+        weights
+            At least 0, ``float32``; what weighs nothing is none of the history.
+        """
+        if (weights == 0).any():
+            counted = np.concatenate([[0], np.cumsum(weights != 0)])
+            starts, items, weights = counted[starts], items[weights != 0], weights[weights != 0]
+        if self.settings.model == "bpr":
+            return self._means(starts, items, weights)
+        confidence = (self.settings.alpha * weights).astype(np.float32)
+        return solved(np.asarray(self.items), self._gram, starts, items, confidence)
+
+    def _means(self, starts: Int64s, items: Int64s, weights: Floats) -> Floats:
         """Return the weighted means of histories' factors, ``float32 (n, f)``."""
         out = np.zeros((len(starts) - 1, self.items.shape[1]), dtype=np.float32)
         filled = np.flatnonzero(np.diff(starts))
         if len(filled):
-            weights = histories.data.astype(np.float64)
-            sums = np.add.reduceat(weights[:, None] * self.items[histories.indices], starts[filled])
-            out[filled] = sums / np.add.reduceat(weights, starts[filled])[:, None]
+            wide = weights.astype(np.float64)
+            sums = np.add.reduceat(wide[:, None] * self.items[items], starts[filled])
+            out[filled] = sums / np.add.reduceat(wide, starts[filled])[:, None]
             out[filled, -1] = 1  # meets the items' bias, which is their last factor
         return out
 

@@ -21,6 +21,7 @@ from twofold.indexing.tiles import LANES, TILE, Pairs, fused, load, stepping, ti
 
 Float32s = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
+COPIED = 32  # queries from which on it pays to put items where they are read fastest
 NEARBY = 64  # items whose vectors stay near the processor while all queries meet them
 
 
@@ -89,36 +90,44 @@ def _tile(n_left: int, n_right: int) -> Callable[..., None]:
     return tile_of(n_left, n_right, _summed, _rest)
 
 
-_FOUR_BY_FOUR, _FOUR_BY_ONE = _tile(4, TILE), _tile(4, 1)
-_TWO_BY_ONE, _ONE_BY_FOUR, _ONE_BY_ONE = _tile(2, 1), _tile(1, TILE), _tile(1, 1)
+_FOUR_BY_FOUR, _TWO_BY_FOUR = _tile(4, TILE), _tile(2, TILE)
+_ONE_BY_FOUR, _ONE_BY_ONE = _tile(1, TILE), _tile(1, 1)
 
 
 @compiled
 def _products(queries: Float32s, items: Float32s, out: Float32s) -> None:
     n, (n_items, length) = len(queries), items.shape
-    fours = n // 4 * 4
-    near = _aligned(NEARBY * length if fours else 0)[: NEARBY * length if fours else 0]
-    block = near.reshape(NEARBY if fours else 0, length)
+    copied = n >= COPIED
+    near = _aligned(NEARBY * length if copied else 0)[: NEARBY * length if copied else 0]
+    block = near.reshape(NEARBY if copied else 0, length)
     for start in range(0, n_items, NEARBY):
-        end = min(start + NEARBY, n_items)
-        size = end - start
-        whole = size // TILE * TILE
-        if fours:
-            block[:size] = items[start:end]
-        for q in range(0, fours, 4):
-            for i in range(0, whole, TILE):
-                _FOUR_BY_FOUR(queries, q, block, i, i + 1, i + 2, i + 3, out, q, start + i)
-            for i in range(whole, size):
-                _FOUR_BY_ONE(queries, q, block, i, i, i, i, out, q, start + i)
-        # One or two queries wait for memory: they read it in one stream.
-        q = fours
-        if n - q >= 2:
-            for i in range(start, end):
-                _TWO_BY_ONE(queries, q, items, i, i, i, i, out, q, i)
-            q += 2
-        if q < n:
-            for i in range(start, end):
-                _ONE_BY_ONE(queries, q, items, i, i, i, i, out, q, i)
+        size = min(NEARBY, n_items - start)
+        if copied:
+            block[:size] = items[start : start + size]
+            _block_products(queries, block[:size], out, start)
+        else:
+            _block_products(queries, items[start : start + size], out, start)
+
+
+@compiled
+def _block_products(queries: Float32s, items: Float32s, out: Float32s, start: int) -> None:
+    """Write all queries' products with some items, the first of which is number `start`."""
+    n, size = len(queries), len(items)
+    whole = size // TILE * TILE
+    fours, twos = n // 4 * 4, n // 2 * 2
+    for q in range(0, fours, 4):
+        for i in range(0, whole, TILE):
+            _FOUR_BY_FOUR(queries, q, items, i, i + 1, i + 2, i + 3, out, q, start + i)
+    for q in range(fours, twos, 2):
+        for i in range(0, whole, TILE):
+            _TWO_BY_FOUR(queries, q, items, i, i + 1, i + 2, i + 3, out, q, start + i)
+    # One query waits for memory: it reads it in one stream.
+    for q in range(twos, n):
+        for i in range(whole):
+            _ONE_BY_ONE(queries, q, items, i, i, i, i, out, q, start + i)
+    for q in range(n):
+        for i in range(whole, size):
+            _ONE_BY_ONE(queries, q, items, i, i, i, i, out, q, start + i)
 
 
 @compiled

@@ -9,12 +9,11 @@ from twofold.indexing.compiled import compiled
 
 Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
-Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
 
 
 def solved(
-    factors: Float32s, gram: Float64s, starts: Int64s, items: Int32s, confidence: Float32s
+    factors: Float32s, gram: Float64s, starts: Int64s, items: Int64s, confidence: Float32s
 ) -> Float32s:
     """Return the factors of rows that suit given factors of the columns, ``float32 (n, f)``.
 
@@ -43,7 +42,7 @@ def _solved(
     factors: Float32s,
     gram: Float64s,
     starts: Int64s,
-    items: Int32s,
+    items: Int64s,
     confidence: Float32s,
     out: Float32s,
 ) -> None:

@@ -27,7 +27,7 @@ Int8s = npt.NDArray[np.int8]
 Int16s = npt.NDArray[np.int16]
 Int32s = npt.NDArray[np.int32]
 # Numbers in all vectors up to which they are rounded: what is kept is a quarter of them.
-MOST_ROUNDED = 1 << 24
+MOST_ROUNDED = 1 << 26
 STEP = 2 * LANES  # codes that are met at once
 CODE = 127  # the largest of an item
 MOST_SUM = (1 << 31) - 1
@@ -143,6 +143,7 @@ def _tile(n_left: int, n_right: int) -> Callable[..., None]:
 
 _FOUR_BY_FOUR, _FOUR_BY_ONE = _tile(4, TILE), _tile(4, 1)
 _TWO_BY_ONE, _ONE_BY_ONE = _tile(2, 1), _tile(1, 1)
+_TWO_BY_FOUR, _ONE_BY_FOUR = _tile(2, TILE), _tile(1, TILE)
 NEARBY = 64  # items whose codes stay near the processor while all queries meet them
 
 
@@ -165,14 +166,22 @@ def _near(
                     at = start + i
                     _FOUR_BY_ONE(queries, first, items, at, at, at, at, sums, 0, i)
             else:
-                # One or two queries wait for memory: they read it in one stream.
                 if some >= 2:
-                    for i in range(size):
+                    for i in range(0, whole, TILE):
+                        at = start + i
+                        _TWO_BY_FOUR(queries, first, items, at, at + 1, at + 2, at + 3, sums, 0, i)
+                    for i in range(whole, size):
                         at = start + i
                         _TWO_BY_ONE(queries, first, items, at, at, at, at, sums, 0, i)
                 if some % 2:
-                    for i in range(size):
-                        at, last = start + i, some - 1
+                    last = some - 1
+                    for i in range(0, whole, TILE):
+                        at = start + i
+                        _ONE_BY_FOUR(
+                            queries, first + last, items, at, at + 1, at + 2, at + 3, sums, last, i
+                        )
+                    for i in range(whole, size):
+                        at = start + i
                         _ONE_BY_ONE(queries, first + last, items, at, at, at, at, sums, last, i)
             for q in range(some):
                 scale = query_scales[first + q]

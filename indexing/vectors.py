@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from copy import copy
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -76,8 +76,8 @@ class VectorIndex:
         self.flat, self._unit = flat, unit
         self.proposer = proposer
         self._vectors: Float32s = memory_of(flat)
-        few = self._vectors.size <= MOST_ROUNDED
-        self._rounded = Rounded.of(self._vectors) if few else None
+        # Made for whoever asks first, and shared by all copies of this index.
+        self._rounded = cache(lambda: Rounded.of(memory_of(flat)))
         self._asked = device
         self._gpu = gpu_search(flat, proposer, device)
         self._fresh = FreshRows(np.zeros(0, dtype=np.int64), self._vectors, len(self._vectors))
@@ -251,7 +251,7 @@ class VectorIndex:
     @property
     def rounds(self) -> bool:
         """Whether :meth:`near` answers: every vector is looked at, and they are few enough."""
-        return self.scanned and self._rounded is not None
+        return self.scanned and len(self) * self.dimension <= MOST_ROUNDED
 
     def near(self, queries: Float32s) -> tuple[Float32s, Float32s]:
         """Return nearly the inner products with all items, and how far they may be off.
@@ -259,9 +259,9 @@ class VectorIndex:
         As of :meth:`~twofold.indexing.rounded.Rounded.near`, in a quarter of the time where queries
         are one or a few.
         """
-        if self._rounded is None:
+        if not self.rounds:
             raise RuntimeError("only an index that rounds tells what is near")
-        near, slack = self._rounded.near(queries, len(self))
+        near, slack = self._rounded().near(queries, len(self))
         if len(self._fresh):
             near[:, self._fresh.numbers] = self._fresh.products(queries)
         return near, slack

@@ -99,6 +99,8 @@ class NearAnswer:
         What may be proposed.
     silent
         Queries to which nothing is proposed, ``bool (n,)``.
+    least
+        Only scores above this are proposals.
     """
 
     queries: Floats
@@ -107,6 +109,7 @@ class NearAnswer:
     slack: Floats
     admission: Admission
     silent: npt.NDArray[np.bool_]
+    least: float = -np.inf
 
     def top(self, k: int) -> tuple[Int64s, Floats]:
         """Return the nearest items that may be proposed."""
@@ -125,6 +128,8 @@ class NearAnswer:
         near[self.silent] = -np.inf
         strike(near, self.admission.barred)
         scores, items = certain(self.queries, self.vectors, near, self.slack, min(k, near.shape[1]))
+        gone = scores <= self.least
+        items[gone], scores[gone] = -1, -np.inf
         return items, scores
 
     def at(self, items: Int64s) -> Floats:
@@ -263,22 +268,29 @@ class Silence:
         return np.zeros(items.shape, dtype=np.float32)
 
 
-def nearest(directions: Sequence[Floats], index: VectorIndex, admission: Admission) -> list[Answer]:
-    """Return cosines with one vector a query, computed here or found through the index.
+def nearest(
+    directions: Sequence[Floats],
+    index: VectorIndex,
+    admission: Admission,
+    least: float = -np.inf,
+) -> list[Answer]:
+    """Return inner products with one vector a query, computed here or found through the index.
 
     Both give the same scores; a zero vector gets no proposals.
 
     Parameters
     ----------
     directions
-        For each answer unit or zero vectors, ``float32 (n, d)``.
+        For each answer, ``float32 (n, d)``.
     index
         Vectors of all items.
     admission
         What may be proposed.
+    least
+        Only scores above this are proposals.
     """
     if not index.scanned:
-        return [VectorAnswer(one, index, admission) for one in directions]
+        return [VectorAnswer(one, index, admission, least) for one in directions]
     asked = np.concatenate(directions)
     silent = [np.asarray(~one.any(axis=1)) for one in directions]
     n = len(directions[0])
@@ -286,7 +298,7 @@ def nearest(directions: Sequence[Floats], index: VectorIndex, admission: Admissi
         near, slack = index.near(asked)
         rows = [slice(n * number, n * (number + 1)) for number in range(len(directions))]
         return [
-            NearAnswer(one, index.vectors, near[row], slack[row], admission, quiet)
+            NearAnswer(one, index.vectors, near[row], slack[row], admission, quiet, least)
             for one, row, quiet in zip(directions, rows, silent, strict=True)
         ]
     # Histories that end alike ask for the same. Rows are compared as bytes, which is quick.
@@ -295,8 +307,7 @@ def nearest(directions: Sequence[Floats], index: VectorIndex, admission: Admissi
     every = products(asked[first], index.vectors)
     scores = every[which].reshape(len(directions), n, len(index))
     return [
-        DenseAnswer(one, admission, -np.inf, quiet)
-        for one, quiet in zip(scores, silent, strict=True)
+        DenseAnswer(one, admission, least, quiet) for one, quiet in zip(scores, silent, strict=True)
     ]
 
 

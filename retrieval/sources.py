@@ -12,16 +12,13 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from twofold.indexing.collaborative import Factors
-from twofold.indexing.inner_products import products
 from twofold.indexing.tracing import UNTRACED, Tracer
 from twofold.indexing.vectors import VectorIndex
 from twofold.retrieval.answers import (
     Answer,
-    DenseAnswer,
     SameAnswer,
     Silence,
     SparseAnswer,
-    VectorAnswer,
     nearest,
 )
 from twofold.retrieval.queries import Queries
@@ -90,10 +87,9 @@ class Collaborative:
 
     def answer(self, queries: Queries) -> Answer:
         """Return inner products; without history they are 0, and nothing is proposed."""
-        users = self.factors.fold_in(self.view.matrix(queries))
-        if not self.factors.index.scanned:
-            return VectorAnswer(users, self.factors.index, queries.admission, 0.0)
-        return DenseAnswer(products(users, self.factors.items), queries.admission, 0.0)
+        counts = self.view.counts(queries)
+        users = self.factors.fold_in_events(queries.indptr, queries.items, counts)
+        return nearest([users], self.factors.index, queries.admission, 0.0)[0]
 
 
 @dataclass(frozen=True)

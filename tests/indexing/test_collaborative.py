@@ -160,6 +160,18 @@ def test_bpr_folds_in_the_weighted_mean() -> None:
     assert folded[0, -1] == 1
 
 
+@pytest.mark.parametrize("fitted", [CollaborativeSettings(), BPR])
+def test_what_weighs_nothing_is_none_of_a_history(fitted: CollaborativeSettings) -> None:
+    items = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    starts, chosen = np.array([0, 3, 4]), np.array([0, 2, 4, 1])
+    weights = np.array([1, 0, 2, 0], dtype=np.float32)
+    folded = Factors(items, fitted).fold_in_events(starts, chosen, weights)
+    without = np.array([[1, 0, 0, 0, 2], [0, 0, 0, 0, 0]], dtype=np.float32)
+    np.testing.assert_array_equal(folded, Factors(items, fitted).fold_in(sp.csr_matrix(without)))
+    assert folded[0].any()
+    assert not folded[1].any()
+
+
 def test_folding_in_does_not_depend_on_the_batch() -> None:
     matrix = _random()
     factors = fit_factors(matrix, SMALL)

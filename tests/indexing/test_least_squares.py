@@ -17,7 +17,7 @@ def test_rows_solve_their_normal_equations(f: int) -> None:
     gram = factors.T.astype(np.float64) @ factors + 0.1 * np.eye(f)
     lengths = np.array([3, 0, 1, 20, 0])
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    items = np.concatenate([rng.permutation(40)[:n] for n in lengths]).astype(np.int32)
+    items = np.concatenate([rng.permutation(40)[:n] for n in lengths]).astype(np.int64)
     # Below 1 an interaction counts less than a missing one.
     confidence = rng.uniform(0.1, 9, len(items)).astype(np.float32)
     found = solved(factors, gram, starts, items, confidence)

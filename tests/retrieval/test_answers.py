@@ -97,20 +97,21 @@ def test_a_score_below_zero_is_known_but_not_proposed() -> None:
     assert answer.at(np.array([[1, 2, 0]])).tolist() == [[-0.5, 0.0, 0.5]]
 
 
+@pytest.mark.parametrize("least", [-np.inf, 0.1])
 @pytest.mark.parametrize("filtered", [0, 0.05, 0.5])
 def test_scanning_and_searching_give_the_same_bits(
-    filtered: float, monkeypatch: pytest.MonkeyPatch
+    filtered: float, least: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = _rng()
     index = VectorIndex.build(_vectors(rng, N_ITEMS), device="cpu")
     vectors = _vectors(rng, N)
     vectors[3] = 0
     admission = _admission(rng, filtered=filtered)
-    (scanned,) = nearest([vectors], index, admission)
+    (scanned,) = nearest([vectors], index, admission, least)
     monkeypatch.setattr(answers, "FEW", N)
-    (rounded,) = nearest([vectors], index, admission)
+    (rounded,) = nearest([vectors], index, admission, least)
     monkeypatch.setattr(VectorIndex, "scanned", False)
-    (searched,) = nearest([vectors], index, admission)
+    (searched,) = nearest([vectors], index, admission, least)
     assert isinstance(scanned, DenseAnswer)
     assert isinstance(rounded, NearAnswer)
     assert isinstance(searched, VectorAnswer)
@@ -119,6 +120,9 @@ def test_scanning_and_searching_give_the_same_bits(
             for one, other in zip(scanned.top(k), answer.top(k), strict=True):
                 np.testing.assert_array_equal(one, other)
         assert (answer.top(5)[0][3] == -1).all()
+        told = answer.top(N_ITEMS)[1]
+        assert (told[np.isfinite(told)] > least).all()
+        assert np.isfinite(told).any()
         np.testing.assert_array_equal(scanned.at(ALL), answer.at(ALL))
 
 
