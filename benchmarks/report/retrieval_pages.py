@@ -139,9 +139,10 @@ def _with_interval(told: Mapping[str, float | None] | None) -> str:
 def live_pages() -> Iterator[str]:
     """Return what a catalogue that changes does, the latest run of each data set."""
     for (dataset, _), lines in latest("live").items():
-        one = lines[-1]
+        # What killed writers lost is a cell of its own.
+        one = {**lines[-1], **lines[0]}
         yield f"## {dataset}: events and items that come while it serves\n"
-        yield commands("live", [one])
+        yield commands("live", lines)
         yield (
             f"- {one['events']:,} events and {one['item_changes']:,} changes of items while "
             f"{one['readers']} threads read, in {one['seconds']:.0f} s: {one['wrong']} wrong "

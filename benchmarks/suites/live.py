@@ -64,7 +64,10 @@ SOURCES = (
 def _cells(plan: Plan) -> list[Cell]:
     overrides = _overrides(plan)
     settings = short_settings(plan.data, overrides)
-    return [Cell("live", _Lived(plan, overrides), settings, sources=SOURCES)]
+    return [
+        Cell("live", _Lived(plan, overrides), settings, sources=SOURCES),
+        Cell("kills", _Killed(plan, overrides), settings, sources=SOURCES),
+    ]
 
 
 def _overrides(plan: Plan) -> tuple[str, ...]:
@@ -111,18 +114,48 @@ class _Lived:
     overrides: tuple[str, ...]
 
     def __call__(self, place: Place) -> Iterator[Row]:
-        plan, size = self.plan, QUICK if self.plan.quick else WHOLE
-        built = short_artefact(plan.data, self.overrides, plan.progress)
-        with TemporaryDirectory() as folder:
-            copy = Path(folder) / "artefact"
-            shutil.copytree(built, copy)
-            found, column = _taken_in(copy, size, plan.progress)
-            with plan.progress.step(f"{size.kills} times kill -9"):
-                yield {**found, **killed(copy, column, size.kills)}
+        size = QUICK if self.plan.quick else WHOLE
+        with _copied(self.plan, self.overrides) as artefact:
+            yield _taken_in(artefact, size, self.plan.progress)
 
 
-def _taken_in(artefact: Path, size: Size, progress: Progress) -> tuple[Row, str]:
-    """Return what readers met while everything was taken in, and a column of whole numbers."""
+@dataclass(frozen=True)
+class _Killed:
+    """Tells what killed writers lost of what they had acknowledged."""
+
+    plan: Plan
+    overrides: tuple[str, ...]
+
+    def __call__(self, place: Place) -> Iterator[Row]:
+        kills, progress = (QUICK if self.plan.quick else WHOLE).kills, self.plan.progress
+        with _copied(self.plan, self.overrides) as artefact:
+            with Engine.load(artefact, runtime="float32") as engine:
+                column, tokens = _columns(engine)[1], longest_text(engine)
+            with progress.step(f"{kills} times kill -9"):
+                yield {"max_item_tokens": tokens, **killed(artefact, column, kills)}
+
+
+@contextmanager
+def _copied(plan: Plan, overrides: tuple[str, ...]) -> Iterator[Path]:
+    """Yield an artefact of the plan's data that may be written to, and is gone afterwards."""
+    built = short_artefact(plan.data, overrides, plan.progress)
+    with TemporaryDirectory() as folder:
+        yield Path(shutil.copytree(built, Path(folder) / "artefact"))
+
+
+def _columns(engine: Engine) -> tuple[str, str]:
+    """Return a column of the items' text, and one of whole numbers."""
+    items, template = engine.items, engine.settings.data.text_template
+    strings = [one for one in items.columns[1:] if items.schema[one] == pl.String]
+    named = [one for one in strings if template is None or f"{{{one}}}" in template]
+    numbers = [one for one in items.columns[1:] if items.schema[one].is_integer()]
+    if not named or not numbers:
+        raise InputError("the suite needs items with a column of text and one of whole numbers")
+    return named[0], numbers[0]
+
+
+def _taken_in(artefact: Path, size: Size, progress: Progress) -> Row:
+    """Return what readers met while everything was taken in."""
     with (
         Engine.load(artefact, runtime="float32") as engine,
         Engine.load(artefact, runtime="float32") as witness,
@@ -143,7 +176,7 @@ def _taken_in(artefact: Path, size: Size, progress: Progress) -> tuple[Row, str]
         tokens = longest_text(engine)
     events = [one for one in calls if one.kind == "events"]
     changes = [one for one in calls if one.kind != "events"]
-    row = {
+    return {
         "max_item_tokens": tokens,
         "readers": READERS,
         "events": sum(one.rows for one in events),
@@ -159,7 +192,6 @@ def _taken_in(artefact: Path, size: Size, progress: Progress) -> tuple[Row, str]
         "examples": [*before.wrong, *meanwhile.wrong, *before.missing, *meanwhile.missing][:5],
         **found,
     }
-    return row, writer.column
 
 
 class Writer:
@@ -180,13 +212,7 @@ class Writer:
         self._engine, self._rng, self.told = engine, np.random.default_rng(0), Told()
         items = engine.items
         self._ids, self._number = items["item_id"].to_list(), 0
-        template = engine.settings.data.text_template
-        strings = [one for one in items.columns[1:] if items.schema[one] == pl.String]
-        named = [one for one in strings if template is None or f"{{{one}}}" in template]
-        numbers = [one for one in items.columns[1:] if items.schema[one].is_integer()]
-        if not named or not numbers:
-            raise InputError("the suite needs items with a column of text and one of whole numbers")
-        self._title, self.column = named[0], numbers[0]
+        self._title, self._column = _columns(engine)
         texts = items[self._title].drop_nulls().head(2000).to_list()
         self._words = sorted({word for text in texts for word in text.split()})
 
@@ -221,7 +247,7 @@ class Writer:
         rows: list[dict[str, Any]] = [{"item_id": one} for one in some]
         for row, text in zip(rows, texts, strict=True):
             row |= (
-                {self.column: int(self._rng.integers(1000))}
+                {self._column: int(self._rng.integers(1000))}
                 if kind == "attribute"
                 else {self._title: text}
             )
