@@ -11,9 +11,10 @@ from twofold.indexing.compiled import compiled
 from twofold.indexing.inner_products import write_products_at
 from twofold.indexing.sorting import (
     BLOCK,
-    LOW,
-    bits_of,
+    bits_in,
+    column_of,
     floor_of,
+    key_of,
     number_of,
     ordered,
 )
@@ -22,7 +23,6 @@ Float32s = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
 UInt64s = npt.NDArray[np.uint64]
-HIGHEST = np.int64(2147483647)
 
 
 def best(scores: Float32s, items: Int64s, k: int) -> tuple[Float32s, Int64s]:
@@ -183,15 +183,12 @@ def _write_best(
     bits, size, k = scores.view(np.int32), 0, len(best_scores)
     for place in range(len(items)):
         if items[place] >= 0:
-            # The greatest score becomes the least number, the lower item the lower end of it.
-            turned = HIGHEST - np.int64(ordered(bits[place]))
-            keys[size] = (np.uint64(turned) << np.uint64(32)) | np.uint64(items[place])
+            keys[size] = key_of(bits[place], items[place])
             size += 1
     found = keys[:size]
     if size > k:
         found = np.partition(found, k - 1)[:k]
     found, written = np.sort(found), best_scores.view(np.int32)
     for place in range(len(found)):
-        turned = np.int64(found[place] >> np.uint64(32))
-        written[place] = bits_of(np.int32(HIGHEST - turned))
-        best_items[place] = np.int64(found[place] & LOW)
+        written[place] = bits_in(found[place])
+        best_items[place] = column_of(found[place])

@@ -18,6 +18,7 @@ Bools = npt.NDArray[np.bool_]
 UInt64s = npt.NDArray[np.uint64]
 Int32s = npt.NDArray[np.int32]
 LOW = np.uint64(0xFFFFFFFF)
+HIGHEST = np.int64(2147483647)
 BLOCK = 32  # scores that are passed over together
 
 
@@ -45,6 +46,20 @@ def descending(scores: Floats, mask: Bools) -> UInt64s:
     )
     keys.sort(axis=-1)
     return keys
+
+
+@compiled
+def key_of(bits: Any, column: Any) -> Any:
+    """Return what sorts a score, told by its bits, before all lower ones and later columns."""
+    # The greatest becomes the least, and all are above 0.
+    turned = HIGHEST - np.int64(ordered(bits))
+    return (np.uint64(turned) << np.uint64(32)) | np.uint64(column)
+
+
+@compiled
+def bits_in(key: np.uint64) -> Any:
+    """Return the bits of the score that a key stands for; of 0 where it is ``-0``."""
+    return bits_of(np.int32(HIGHEST - np.int64(key >> np.uint64(32))))
 
 
 @compiled
@@ -125,9 +140,5 @@ def _keyed(bits: Int32s, mask: Bools, keys: UInt64s) -> None:
     for layer in range(layers):
         for row in range(n):
             for column in range(m):
-                if not mask[row, column]:
-                    keys[layer, row, column] = ~np.uint64(0)
-                    continue
-                # The greatest becomes the least, and all are above 0.
-                turned = np.int64(2147483647) - np.int64(ordered(bits[layer, row, column]))
-                keys[layer, row, column] = (np.uint64(turned) << np.uint64(32)) | np.uint64(column)
+                key = key_of(bits[layer, row, column], column)
+                keys[layer, row, column] = key if mask[row, column] else ~np.uint64(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +28,9 @@ EPOCHS, BATCH_ROWS, RATE = 24, 64, 6e-3
 FEWEST_ROWS = 100  # with a hit, below which a hidden layer is not tried
 
 
-def learn_weights(features: Floats, labels: Bools, mask: Bools, *, seed: int = 0) -> Fusion:
+def learn_weights(
+    features: Floats, labels: Bools, mask: Bools, *, seed: int = 0, threads: int = 1
+) -> Fusion:
     """Return the fusion under which the hits of labelled rows are likeliest.
 
     Conditional logit (McFadden 1974), of a score that is linear, and of one with a hidden layer
@@ -46,6 +49,8 @@ def learn_weights(features: Floats, labels: Bools, mask: Bools, *, seed: int = 0
         True at candidates, ``bool (n, m)``.
     seed
         Seeds the held-out rows, the misses and the hidden layer.
+    threads
+        Cores to use; the weights are the same with any number.
 
     Raises
     ------
@@ -62,19 +67,26 @@ def learn_weights(features: Floats, labels: Bools, mask: Bools, *, seed: int = 0
     there[hits] = kept
     parts = [_Packed.of(features, labels, there, np.sort(rows)) for rows in (fit, held, hits)]
     # All sums are small: one thread is as quick, and the bits do not depend on how many there are.
-    with threadpool_limits(1, "blas"):
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
         linear, penalty = _linear(parts[0], parts[1])
-        decay = _decay(parts[0], parts[1], linear, seed) if len(hits) >= FEWEST_ROWS else None
-        final = _fitted(parts[2], penalty, linear)
+        whole = pool.submit(_fitted, parts[2], penalty, linear)
+        decay = _decay(parts[0], parts[1], linear, seed, pool) if len(hits) >= FEWEST_ROWS else None
+        final = whole.result()
         if decay is None:
             return Fusion("learned", tuple(float(one) for one in final))
         return _trained(parts[2], final, decay, seed).fusion()
 
 
-def _decay(fit: _Packed, held: _Packed, linear: Doubles, seed: int) -> float | None:
+def _decay(
+    fit: _Packed, held: _Packed, linear: Doubles, seed: int, pool: ThreadPoolExecutor
+) -> float | None:
     """Return the weight decay that suits the held-out rows best; ``None`` for no hidden layer."""
-    tried = {one: _trained(fit, linear, one, seed).scores(held.features) for one in DECAYS}
-    losses = {one: float(_losses(scores, held).mean()) for one, scores in tried.items()}
+
+    def tried(decay: float) -> float:
+        scores = _trained(fit, linear, decay, seed).scores(held.features)
+        return float(_losses(scores, held).mean())
+
+    losses = dict(zip(DECAYS, pool.map(tried, DECAYS), strict=True))
     best = min(DECAYS, key=losses.__getitem__)
     without = float(_losses(held.features @ linear.astype(np.float32), held).mean())
     return best if losses[best] < without else None

@@ -292,7 +292,13 @@ class Learner:
             )
             return plain, {"method": "zscore", "reason": reason}
         with self.progress.step("Learning the fusion"):
-            learned = learn_weights(lists.features, lists.labels, lists.mask(), seed=seed)
+            learned = learn_weights(
+                lists.features,
+                lists.labels,
+                lists.mask(),
+                seed=seed,
+                threads=n_threads(self.settings),
+            )
         return learned, {"method": "learned", "n_hits": hits}
 
     def window(self, before: Before, fusion: Fusion) -> Window:

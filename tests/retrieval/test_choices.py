@@ -62,8 +62,12 @@ def test_what_stands_at_padding_and_in_rows_without_hits_says_nothing() -> None:
 
 
 def test_learning_repeats_under_one_seed() -> None:
-    world = _world(n=60)
-    assert learn_weights(*world, seed=3) == learn_weights(*world, seed=3)
+    # Enough rows for a hidden layer, whose decays are tried side by side.
+    world = _world(n=160)
+    learned = learn_weights(*world, seed=3)
+    assert learn_weights(*world, seed=3) == learned
+    assert learn_weights(*world, seed=3, threads=3) == learned
+    assert learn_weights(*world, seed=4) != learned
 
 
 @pytest.mark.usefixtures("linear_alone")
