@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from twofold.indexing.compiled import compiled
 from twofold.indexing.inner_products import write_products_at
 from twofold.indexing.sorting import (
-    BLOCK,
     bits_in,
     column_of,
     floor_of,
     key_of,
+    n_groups,
+    not_below,
     number_of,
-    ordered,
 )
 
 Float32s = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
-Int32s = npt.NDArray[np.int32]
 UInt64s = npt.NDArray[np.uint64]
 
 
@@ -144,35 +141,21 @@ def _certain(
     items: Int64s,
 ) -> None:
     n_items, k = near.shape[1], scores.shape[1]
-    highest = np.empty((n_items + BLOCK - 1) // BLOCK, dtype=np.int32)
+    highest = np.empty(n_groups(n_items), dtype=np.int32)
     kept, told = np.empty((1, n_items), dtype=np.int64), np.empty((1, n_items), dtype=np.float32)
-    keys = np.empty(n_items, dtype=np.uint64)
+    keys, nothing = np.empty(n_items, dtype=np.uint64), number_of(-np.inf)
     for row in range(len(queries)):
         one = near[row]
-        floor = floor_of(one.view(np.int32), highest, k)
-        size = _within(one, highest, floor, kept[0])
+        bits = one.view(np.int32)
+        size = not_below(bits, highest, max(floor_of(bits, highest, k), nothing + 1), kept[0])
         if size >= k:
             for place in range(size):
                 told[0, place] = one[kept[0, place]]
             # What is further below than twice the slack cannot be among the best.
             cut = np.partition(told[0, :size], size - k)[size - k] - 2 * slack[row]
-            size = _within(one, highest, number_of(cut), kept[0])
+            size = not_below(bits, highest, number_of(cut), kept[0])
         write_products_at(queries[row : row + 1], vectors, kept[:, :size], told[:, :size])
         _write_best(told[0, :size], kept[0, :size], keys, scores[row], items[row])
-
-
-@compiled
-def _within(scores: Float32s, highest: Int32s, lowest: Any, kept: Int64s) -> Any:
-    """Write the items whose score's number is not below one, of ``-inf`` none; return how many."""
-    size, bits = 0, scores.view(np.int32)
-    for block in range(len(highest)):
-        if highest[block] < lowest:
-            continue
-        for item in range(block * BLOCK, min((block + 1) * BLOCK, len(scores))):
-            if ordered(bits[item]) >= lowest and scores[item] > -np.inf:
-                kept[size] = item
-                size += 1
-    return size
 
 
 @compiled

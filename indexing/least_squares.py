@@ -58,9 +58,9 @@ def _solved(
                 one[i] = known[i]
                 right[i] += weight * one[i]
             for i in range(f):
-                beyond = (weight - 1.0) * one[i]
-                for j in range(i, f):
-                    left[i, j] += beyond * one[j]
+                beyond, mine, rest = (weight - 1.0) * one[i], left[i, i:], one[i:]
+                for j in range(len(mine)):
+                    mine[j] += beyond * rest[j]
         _decomposed(left)
         for i in range(f):  # upper' z = right
             right[i] /= left[i, i]
@@ -83,6 +83,6 @@ def _decomposed(left: Float64s) -> None:
         for j in range(k, f):
             left[k, j] /= pivot
         for i in range(k + 1, f):
-            scale = left[k, i]
-            for j in range(i, f):
-                left[i, j] -= scale * left[k, j]
+            scale, row, above = left[k, i], left[i, i:], left[k, i:]
+            for j in range(len(row)):
+                row[j] -= scale * above[j]

@@ -19,7 +19,9 @@ UInt64s = npt.NDArray[np.uint64]
 Int32s = npt.NDArray[np.int32]
 LOW = np.uint64(0xFFFFFFFF)
 HIGHEST = np.int64(2147483647)
-BLOCK = 32  # scores that are passed over together
+Int64s = npt.NDArray[np.int64]
+LOWEST = np.int32(-2147483648)
+GROUP = 32  # scores
 
 
 def descending(scores: Floats, mask: Bools) -> UInt64s:
@@ -89,14 +91,6 @@ def bits_of(number: Any) -> Any:
 
 
 @compiled
-def score_with(number: Any) -> Any:
-    """Return the score whose bits :func:`ordered` turned into a number."""
-    bits = np.empty(1, dtype=np.int32)
-    bits[0] = bits_of(number)
-    return bits.view(np.float32)[0]
-
-
-@compiled
 def number_of(score: Any) -> Any:
     """Return what :func:`ordered` makes of the bits of a score."""
     scores = np.empty(1, dtype=np.float32)
@@ -106,32 +100,63 @@ def number_of(score: Any) -> Any:
 
 @compiled
 def floor_of(bits: Int32s, highest: Int32s, k: int) -> Any:
-    """Return what the `k` best are not below: as many blocks have a score that is as high.
+    """Return a number that the `k` best are not below, and hardly any others above.
+
+    The highest of some groups are at least as many scores. A group holds every so-manieth, so that
+    good ones that stand side by side, as items of one time do, are in groups of their own.
 
     Parameters
     ----------
     bits
         The scores' bits, ``int32 (n_items,)``.
     highest
-        Takes the highest of each `BLOCK`, as of :func:`ordered`, ``int32``.
+        Takes the highest of each group, ``int32``, as many as :func:`n_groups` says.
     k
         How many.
     """
-    lowest, whole = np.int32(-2147483648), len(bits) // BLOCK
-    # Blocks of a length that the compiler knows are looked through by vector instructions.
-    for block in range(whole):
-        best, start = lowest, block * BLOCK
-        for place in range(BLOCK):
-            best = max(best, ordered(bits[start + place]))
-        highest[block] = best
-    if whole < len(highest):
-        best = lowest
-        for item in range(whole * BLOCK, len(bits)):
-            best = max(best, ordered(bits[item]))
-        highest[whole] = best
-    if k >= len(highest):
-        return np.int32(-2147483648)
-    return np.partition(highest, len(highest) - k)[len(highest) - k]
+    n = len(highest)
+    first = bits[:n]
+    for place in range(n):
+        highest[place] = ordered(first[place])
+    for start in range(n, len(bits), n):
+        some = bits[start : start + n]  # a slice's places are known not to be below 0
+        for place in range(len(some)):
+            highest[place] = max(highest[place], ordered(some[place]))
+    if k >= n:
+        return LOWEST
+    return np.partition(highest, n - k)[n - k]
+
+
+@compiled
+def n_groups(n_items: int) -> int:
+    """Return how many groups :func:`floor_of` makes of so many scores."""
+    return (n_items + GROUP - 1) // GROUP
+
+
+@compiled
+def not_below(bits: Int32s, highest: Int32s, lowest: Any, kept: Int64s) -> Any:
+    """Write the places of scores whose number is not below one; return how many there are.
+
+    Parameters
+    ----------
+    bits
+        The scores' bits, ``int32 (n_items,)``.
+    highest
+        Of each group, as :func:`floor_of` wrote them.
+    lowest
+        As of :func:`ordered`.
+    kept
+        Takes the places, in no order, ``int64 (n_items,)``.
+    """
+    size, n = 0, len(highest)
+    for group in range(n):
+        if highest[group] < lowest:
+            continue
+        for place in range(group, len(bits), n):
+            if ordered(bits[place]) >= lowest:
+                kept[size] = place
+                size += 1
+    return size
 
 
 @compiled

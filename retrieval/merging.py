@@ -17,6 +17,8 @@ from twofold.retrieval.boards import boards_of
 Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
 UInt32s = npt.NDArray[np.uint32]
+SOURCE_BITS = 5  # of what says who proposed an item: as many sources as a source bit can be of
+NOBODY = np.iinfo(np.int64).max
 
 
 class Merged(NamedTuple):
@@ -71,7 +73,7 @@ def merge(
             found = board.proposals(per_source)
         told[numbers, :, : found.shape[2]] = found
     with tracer.span("unite"):
-        items, proposed = _united(told, n_items)
+        items, proposed = _united(told)
         if also is not None:
             items, proposed = with_asked(items, proposed, admission, also)
         items, proposed = filled(items, proposed, admission, least)
@@ -140,32 +142,46 @@ def filled(
     return items, proposed
 
 
-@compiled
-def _united(told: Int32s, n_items: int) -> tuple[Int64s, UInt32s]:
-    """Return the union of proposals ``(n_sources, n, k)``, ascending, and who proposed each."""
+def _united(told: Int32s) -> tuple[Int64s, UInt32s]:
+    """Return the union of proposals ``(n_sources, n, k)``, ascending, and who proposed each.
+
+    Each proposal is a number that holds item and source, and those are sorted where they stand.
+    """
     n_sources, n, k = told.shape
-    bits = np.zeros(n_items, dtype=np.uint32)
-    met = np.empty(n_sources * k, dtype=np.int32)
-    items = np.full((n, n_sources * k), -1, dtype=np.int64)
-    proposed = np.zeros((n, n_sources * k), dtype=np.uint32)
+    pairs = np.full((n, n_sources * k), NOBODY, dtype=np.int64)
+    _paired(told, pairs)
+    pairs.sort(axis=1)
+    return _parted(pairs)
+
+
+@compiled
+def _paired(told: Int32s, pairs: Int64s) -> None:
+    n_sources, n, k = told.shape
+    for query in range(n):
+        for source in range(n_sources):
+            some, out = told[source, query], pairs[query, source * k : (source + 1) * k]
+            for place in range(k):
+                if some[place] < 0:
+                    break
+                out[place] = (np.int64(some[place]) << SOURCE_BITS) | source
+
+
+@compiled
+def _parted(pairs: Int64s) -> tuple[Int64s, UInt32s]:
+    n, m = pairs.shape
+    items = np.full((n, m), -1, dtype=np.int64)
+    proposed = np.zeros((n, m), dtype=np.uint32)
     width = 0
     for query in range(n):
-        count = 0
-        for source in range(n_sources):
-            bit = np.uint32(1) << np.uint32(source)
-            for place in range(k):
-                item = told[source, query, place]
-                if item < 0:
-                    break
-                if bits[item] == 0:
-                    met[count] = item
-                    count += 1
-                bits[item] |= bit
-        ascending = np.sort(met[:count])
-        for place in range(count):
-            item = ascending[place]
-            items[query, place] = item
-            proposed[query, place] = bits[item]
-            bits[item] = 0
-        width = max(width, count)
+        row, last = pairs[query], -1
+        for place in range(m):
+            if row[place] == NOBODY:
+                break
+            item = row[place] >> SOURCE_BITS
+            if last < 0 or items[query, last] != item:
+                last += 1
+                items[query, last] = item
+            source = np.uint32(row[place] & ((1 << SOURCE_BITS) - 1))
+            proposed[query, last] |= np.uint32(1) << source
+        width = max(width, last + 1)
     return items[:, :width].copy(), proposed[:, :width].copy()

@@ -174,19 +174,23 @@ def best_touched(touched: Touched, values: Floats, k: int, barred: Barred, n_ite
     for query in range(n):
         most = max(most, touched.starts[query + 1] - touched.starts[query])
     kept, kept_items = np.empty(most, dtype=np.float32), np.empty(most, dtype=np.int32)
+    free = np.empty(most, dtype=np.bool_)
     for query in range(n):
         marked(barred, query, marks)
         filtered = barred.which[query]
+        start, end = touched.starts[query], touched.starts[query + 1]
+        items = touched.items[start:end]
+        for place in range(len(items)):
+            item = items[place]
+            free[place] = marks[item] != query + 1
+            if filtered >= 0 and not barred.masks[filtered, item]:
+                free[place] = False
         for view in range(n_views):
-            size = 0
-            for place in range(touched.starts[query], touched.starts[query + 1]):
-                item, score = touched.items[place], values[view, place]
-                if not score > 0 or marks[item] == query + 1:
-                    continue
-                if filtered >= 0 and not barred.masks[filtered, item]:
-                    continue
-                kept[size], kept_items[size] = score, item
-                size += 1
+            size, told = 0, values[view, start:end]
+            for place in range(len(items)):
+                # Written whether it counts or not, which is quicker than to guess.
+                kept[size], kept_items[size] = told[place], items[place]
+                size += free[place] and told[place] > 0
             taken(kept[:size], kept_items[:size], k, out[view, query])
     return out
 

@@ -23,8 +23,6 @@ from twofold.retrieval.sources import Source, answers_of
 # written out, stay near the processor, many enough that the steps between cost little.
 CHUNK_SCORES = 1 << 20
 MOST_CHUNK = 128
-# Bits of what says who proposed an item.
-MOST_SOURCES = 32
 
 
 @dataclass(frozen=True)

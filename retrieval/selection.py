@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from twofold.indexing.compiled import compiled
-from twofold.indexing.sorting import BLOCK, floor_of, score_with
+from twofold.indexing.sorting import floor_of, n_groups, not_below, number_of
 
 Floats = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
@@ -44,7 +44,7 @@ def marked(barred: Barred, query: int, marks: Int32s) -> None:
 
 
 @compiled
-def taken(scores: Floats, items: Int32s, k: int, out: Int32s) -> None:
+def taken(scores: Floats, items: Any, k: int, out: Int32s) -> None:
     """Write the `k` best of some items in no order, of a tie at the end the lower ones.
 
     Parameters
@@ -52,7 +52,7 @@ def taken(scores: Floats, items: Int32s, k: int, out: Int32s) -> None:
     scores
         ``float32 (m,)``.
     items
-        ``int32 (m,)``, distinct.
+        ``int32`` or ``int64 (m,)``, distinct.
     k
         How many.
     out
@@ -65,12 +65,10 @@ def taken(scores: Floats, items: Int32s, k: int, out: Int32s) -> None:
     tied = np.empty(len(items), dtype=np.int32)
     n_tied = 0
     for place in range(len(scores)):
-        if scores[place] > cut:
-            out[size] = items[place]
-            size += 1
-        elif scores[place] == cut:
-            tied[n_tied] = items[place]
-            n_tied += 1
+        # Written whether it counts or not, which is quicker than to guess: fewer than `k` do.
+        out[size] = tied[n_tied] = items[place]
+        size += scores[place] > cut
+        n_tied += scores[place] == cut
     lowest = np.sort(tied[:n_tied])
     out[size:k] = lowest[: k - size]
 
@@ -92,23 +90,17 @@ def best_dense(scores: Floats, k: int, least: Floats, barred: Barred) -> Int32s:
     """
     n, n_items = scores.shape
     out = np.full((n, k), -1, dtype=np.int32)
-    kept, kept_items = np.empty(n_items, dtype=np.float32), np.empty(n_items, dtype=np.int32)
-    n_blocks = (n_items + BLOCK - 1) // BLOCK
-    highest = np.empty(n_blocks, dtype=np.int32)
+    kept, told = np.empty(n_items, dtype=np.int64), np.empty(n_items, dtype=np.float32)
+    highest = np.empty(n_groups(n_items), dtype=np.int32)
     for query in range(n):
         row = scores[query]
         _strike(barred, query, row)
-        floor = floor_of(row.view(np.int32), highest, k)
-        lowest = score_with(floor)
-        size = 0
-        for block in range(n_blocks):
-            if highest[block] < floor:
-                continue
-            for item in range(block * BLOCK, min((block + 1) * BLOCK, n_items)):
-                if row[item] > least[query] and not row[item] < lowest:
-                    kept[size], kept_items[size] = row[item], item
-                    size += 1
-        taken(kept[:size], kept_items[:size], k, out[query])
+        bits = row.view(np.int32)
+        lowest = max(floor_of(bits, highest, k), number_of(least[query]) + 1)
+        size = not_below(bits, highest, lowest, kept)
+        for place in range(size):
+            told[place] = row[kept[place]]
+        taken(told[:size], kept[:size], k, out[query])
     return out
 
 

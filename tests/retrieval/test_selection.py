@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twofold.indexing.item_set import ItemSet
-from twofold.indexing.sorting import BLOCK
+from twofold.indexing.sorting import GROUP
 from twofold.retrieval.admission import Admission
 from twofold.retrieval.selection import best_dense, first_open
 
@@ -16,7 +16,7 @@ from twofold.retrieval.selection import best_dense, first_open
 @settings(deadline=None, max_examples=60)
 @given(
     seed=st.integers(0, 9999),
-    n_items=st.integers(1, 20 * BLOCK),
+    n_items=st.integers(1, 20 * GROUP),
     k=st.integers(1, 40),
     levels=st.sampled_from([2, 5, 0]),
     least=st.sampled_from([-np.inf, 0.0]),
