@@ -115,10 +115,8 @@ def floor_of(bits: Int32s, highest: Int32s, k: int) -> Any:
         How many.
     """
     n = len(highest)
-    first = bits[:n]
-    for place in range(n):
-        highest[place] = ordered(first[place])
-    for start in range(n, len(bits), n):
+    highest[:] = LOWEST
+    for start in range(0, len(bits), n):
         some = bits[start : start + n]  # a slice's places are known not to be below 0
         for place in range(len(some)):
             highest[place] = max(highest[place], ordered(some[place]))
@@ -129,8 +127,8 @@ def floor_of(bits: Int32s, highest: Int32s, k: int) -> Any:
 
 @compiled
 def n_groups(n_items: int) -> int:
-    """Return how many groups :func:`floor_of` makes of so many scores."""
-    return (n_items + GROUP - 1) // GROUP
+    """Return how many groups :func:`floor_of` makes of so many scores, at least 1."""
+    return max(1, (n_items + GROUP - 1) // GROUP)
 
 
 @compiled
