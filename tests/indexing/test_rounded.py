@@ -119,6 +119,23 @@ def test_an_index_answers_as_faiss_does(share: float, monkeypatch: pytest.Monkey
         np.testing.assert_array_equal(one, other)
 
 
+def test_vectors_are_rounded_for_whoever_asks_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, made = normalised(_vectors(300, 40, 0)), []
+    of = Rounded.of
+
+    def noted(given: npt.NDArray[np.float32]) -> Rounded:
+        made.append(len(given))
+        return of(given)
+
+    monkeypatch.setattr(Rounded, "of", noted)
+    index = VectorIndex.build(vectors, device="cpu")
+    grown = index.with_vectors(np.concatenate([vectors, vectors[:2]]), np.array([300, 301]))
+    assert not made
+    near = grown.near(vectors[:3])[0]
+    np.testing.assert_array_equal(near[:, :300], index.near(vectors[:3])[0])
+    assert made == [300]
+
+
 def test_rows_that_came_or_changed_are_known_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, queries = normalised(_vectors(300, 40, 0)), normalised(_vectors(9, 40, 1))
     index = VectorIndex.build(vectors, device="cpu")
