@@ -141,9 +141,8 @@ def _tile(n_left: int, n_right: int) -> Callable[..., None]:
     return tile_of(n_left, n_right, _summed)
 
 
-_FOUR_BY_FOUR, _FOUR_BY_ONE = _tile(4, TILE), _tile(4, 1)
-_TWO_BY_ONE, _ONE_BY_ONE = _tile(2, 1), _tile(1, 1)
-_TWO_BY_FOUR, _ONE_BY_FOUR = _tile(2, TILE), _tile(1, TILE)
+_FOUR_BY_FOUR, _TWO_BY_FOUR = _tile(4, TILE), _tile(2, TILE)
+_ONE_BY_FOUR, _ONE_BY_ONE = _tile(1, TILE), _tile(1, 1)
 NEARBY = 64  # items whose codes stay near the processor while all queries meet them
 
 
@@ -151,39 +150,33 @@ NEARBY = 64  # items whose codes stay near the processor while all queries meet 
 def _near(
     queries: Int16s, query_scales: Float32s, items: Int8s, scales: Float32s, out: Float32s
 ) -> None:
-    n, n_items = len(queries), len(items)
-    sums = np.empty((4, NEARBY), dtype=np.int32)
+    n_items = len(items)
+    sums = np.empty((len(queries), NEARBY), dtype=np.int32)
     for start in range(0, n_items, NEARBY):
-        size = min(NEARBY, n_items - start)
-        whole = size // TILE * TILE
-        for first in range(0, n, 4):
-            some = min(4, n - first)
-            if some == 4:
-                for i in range(0, whole, TILE):
-                    at = start + i
-                    _FOUR_BY_FOUR(queries, first, items, at, at + 1, at + 2, at + 3, sums, 0, i)
-                for i in range(whole, size):
-                    at = start + i
-                    _FOUR_BY_ONE(queries, first, items, at, at, at, at, sums, 0, i)
-            else:
-                if some >= 2:
-                    for i in range(0, whole, TILE):
-                        at = start + i
-                        _TWO_BY_FOUR(queries, first, items, at, at + 1, at + 2, at + 3, sums, 0, i)
-                    for i in range(whole, size):
-                        at = start + i
-                        _TWO_BY_ONE(queries, first, items, at, at, at, at, sums, 0, i)
-                if some % 2:
-                    last = some - 1
-                    for i in range(0, whole, TILE):
-                        at = start + i
-                        _ONE_BY_FOUR(
-                            queries, first + last, items, at, at + 1, at + 2, at + 3, sums, last, i
-                        )
-                    for i in range(whole, size):
-                        at = start + i
-                        _ONE_BY_ONE(queries, first + last, items, at, at, at, at, sums, last, i)
-            for q in range(some):
-                scale = query_scales[first + q]
-                for i in range(size):
-                    out[first + q, start + i] = sums[q, i] * scale * scales[start + i]
+        end = min(start + NEARBY, n_items)
+        _write_sums(queries, items[start:end], sums)
+        some = scales[start:end]
+        for q in range(len(queries)):
+            scale, told, to = query_scales[q], sums[q], out[q, start:end]
+            for i in range(len(some)):
+                to[i] = told[i] * scale * some[i]
+
+
+@compiled
+def _write_sums(queries: Int16s, items: Int8s, sums: Int32s) -> None:
+    """Write the products of all queries' codes with some items'."""
+    n, size = len(queries), len(items)
+    whole = size // TILE * TILE
+    fours, twos = n // 4 * 4, n // 2 * 2
+    for q in range(0, fours, 4):
+        for i in range(0, whole, TILE):
+            _FOUR_BY_FOUR(queries, q, items, i, i + 1, i + 2, i + 3, sums, q, i)
+    for q in range(fours, twos, 2):
+        for i in range(0, whole, TILE):
+            _TWO_BY_FOUR(queries, q, items, i, i + 1, i + 2, i + 3, sums, q, i)
+    for q in range(twos, n):
+        for i in range(0, whole, TILE):
+            _ONE_BY_FOUR(queries, q, items, i, i + 1, i + 2, i + 3, sums, q, i)
+    for q in range(n):
+        for i in range(whole, size):
+            _ONE_BY_ONE(queries, q, items, i, i, i, i, sums, q, i)

@@ -160,8 +160,10 @@ class Names:
             return []
         ids, out = self.items.decode, []
         speakers = self.stage_one.spoke_most(queries, listed.items, N_REASONS)
-        values = zip(*(part.tolist() for part in listed), speakers, strict=True)
+        values = zip(*(part.tolist() for part in listed), speakers.tolist(), strict=True)
         told = zip(ids(listed.items.tolist()), values, strict=True)
+        # Many items have the same sources.
+        by_bits = {bits: self._named(bits) for bits in set(listed.sources.tolist())}
         for rank, (item, (_, score, chance, bits, reasons)) in enumerate(told, start=1):
             out.append(
                 Recommendation(
@@ -169,11 +171,14 @@ class Names:
                     score=score,
                     probability=None if math.isnan(chance) else chance,
                     rank=rank,
-                    sources=tuple(name for bit, name in enumerate(self.sources) if bits >> bit & 1),
+                    sources=by_bits[bits],
                     reasons=tuple(ids(reasons)),
                 )
             )
         return out
+
+    def _named(self, bits: int) -> tuple[str, ...]:
+        return tuple(name for bit, name in enumerate(self.sources) if bits >> bit & 1)
 
     def frame(self, users: Sequence[str], lists: ManyListed) -> pl.DataFrame:
         """Return the lists of several users as one table.
