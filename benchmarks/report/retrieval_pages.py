@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from benchmarks.harness.records import commands, latest, ran_on, recorded
+from benchmarks.report.verdicts import askers_of
 
 Cells = dict[str, list[dict[str, Any]]]
 
@@ -57,9 +58,8 @@ def _indexes(cells: Cells) -> Iterator[str]:
         yield f"| {head} | bytes an item | twofold's rate over it |"
         yield "|---|---|---|---|---|---|---|---|---|"
         for one in peers:
-            askers = one["askers"] if "askers" in one else one["threads"]
             yield (
-                f"| {one['index']} | {askers} | {one['recall']:.4f} | {one['qps']:,.0f} | "
+                f"| {one['index']} | {askers_of(one)} | {one['recall']:.4f} | {one['qps']:,.0f} | "
                 f"{one['p50_ms']:.2f} | {one['p99_ms']:.2f} | {one['build_s']:.0f} | "
                 f"{one['bytes_per_item']:,.0f} | {one['ours_over_this']:.2f} |"
             )
@@ -139,23 +139,31 @@ def _with_interval(told: Mapping[str, float | None] | None) -> str:
 def live_pages() -> Iterator[str]:
     """Return what a catalogue that changes does, the latest run of each data set."""
     for (dataset, _), lines in latest("live").items():
-        # What killed writers lost is a cell of its own.
-        one = {**lines[-1], **lines[0]}
         yield f"## {dataset}: events and items that come while it serves\n"
         yield commands("live", lines)
-        yield (
-            f"- {one['events']:,} events and {one['item_changes']:,} changes of items while "
-            f"{one['readers']} threads read, in {one['seconds']:.0f} s: {one['wrong']} wrong "
-            f"answers, {one['missing']} missing, {one['wrong_after_loading']} after another start"
-        )
-        yield (
-            f"- {one['kills']} times kill -9 while writing: {one['acknowledged']} calls "
-            f"acknowledged, {one['lost']} lost, {one['half']} half there"
-        )
-        yield (
-            "- a thousand events are in force after p50 "
-            f"{one['thousand_events_quiet_p50_ms']:.1f} / p99 "
-            f"{one['thousand_events_quiet_p99_ms']:.1f} ms; with {one['readers']} readers after "
-            f"{one['thousand_events_p50_ms']:.1f} / {one['thousand_events_p99_ms']:.1f} ms"
-        )
-        yield f"\n{ran_on(one)}"
+        # What killed writers lost is a cell of its own; in rows from before, both stand in one.
+        for one in lines:
+            yield from _lived(one) if "events" in one else ()
+            yield from _killed(one) if "kills" in one else ()
+        yield f"\n{ran_on(lines[-1])}"
+
+
+def _lived(one: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        f"- {one['events']:,} events and {one['item_changes']:,} changes of items while "
+        f"{one['readers']} threads read, in {one['seconds']:.0f} s: {one['wrong']} wrong "
+        f"answers, {one['missing']} missing, {one['wrong_after_loading']} after another start"
+    )
+    yield (
+        "- a thousand events are in force after p50 "
+        f"{one['thousand_events_quiet_p50_ms']:.1f} / p99 "
+        f"{one['thousand_events_quiet_p99_ms']:.1f} ms; with {one['readers']} readers after "
+        f"{one['thousand_events_p50_ms']:.1f} / {one['thousand_events_p99_ms']:.1f} ms"
+    )
+
+
+def _killed(one: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        f"- {one['kills']} times kill -9 while writing: {one['acknowledged']} calls "
+        f"acknowledged, {one['lost']} lost, {one['half']} half there"
+    )

@@ -130,9 +130,14 @@ def index_verdicts(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str
                 f"{dataset}, search among {n_items:,} vectors: {WORSE}, {n} of {whole} other "
                 "indexes find as much and answer more queries a second; the fastest, "
                 f"{best['index']}, answers {1 / best['ours_over_this']:.2f} times as many on "
-                f"{n_threads(best['threads'])} (recall@100 {best['recall']:.4f} against "
+                f"{n_threads(askers_of(best))} (recall@100 {best['recall']:.4f} against "
                 f"{least:.4f}; no interval was recorded).",
             )
+
+
+def askers_of(row: Mapping[str, Any]) -> int:
+    """Return how many threads asked an index at once; old rows name no other threads."""
+    return int(row.get("askers", row["threads"]))
 
 
 def _gap(pair: Pair) -> str:
