@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from benchmarks.harness.records import commands, latest, ran_on, recorded
+from benchmarks.harness.records import commands, latest_cells, ran_on, recorded
 from benchmarks.report.verdicts import askers_of
 
 Cells = dict[str, list[dict[str, Any]]]
@@ -138,10 +138,15 @@ def _with_interval(told: Mapping[str, float | None] | None) -> str:
 
 def live_pages() -> Iterator[str]:
     """Return what a catalogue that changes does, the latest run of each data set."""
-    for (dataset, _), lines in latest("live").items():
+    places: dict[str, list[dict[str, Any]]] = {}
+    for told in recorded("live"):
+        places.setdefault(told["dataset"], []).append(told)
+    for dataset, rows in places.items():
+        lines = latest_cells(rows)
         yield f"## {dataset}: events and items that come while it serves\n"
         yield commands("live", lines)
-        # What killed writers lost is a cell of its own; in rows from before, both stand in one.
+        # What killed writers lost is a cell of its own, without a ranker; in rows from before, both
+        # stand in one.
         for one in lines:
             yield from _lived(one) if "events" in one else ()
             yield from _killed(one) if "kills" in one else ()
@@ -163,7 +168,9 @@ def _lived(one: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _killed(one: Mapping[str, Any]) -> Iterator[str]:
+    before = one.get("rows_before")
+    on_top = "" if before is None else f", on top of {before:,} events and changes"
     yield (
-        f"- {one['kills']} times kill -9 while writing: {one['acknowledged']} calls "
+        f"- {one['kills']} times kill -9 while writing{on_top}: {one['acknowledged']} calls "
         f"acknowledged, {one['lost']} lost, {one['half']} half there"
     )

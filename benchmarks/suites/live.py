@@ -54,6 +54,7 @@ class Size(NamedTuple):
     kills: int
 
 
+NO_RANKER = ("ranker.train=false",)
 WHOLE, QUICK = Size(100_000, 10_000, 20.0, 20), Size(3_000, 500, 2.0, 1)
 SOURCES = (
     *(*ENGINE, "benchmarks/suites/live.py", "benchmarks/stands/kills.py"),
@@ -62,17 +63,16 @@ SOURCES = (
 
 
 def _cells(plan: Plan) -> list[Cell]:
-    overrides = _overrides(plan)
-    settings = short_settings(plan.data, overrides)
+    lived, killed = _Lived(plan, _overrides(plan)), _Killed(plan, _overrides(plan, *NO_RANKER))
     return [
-        Cell("live", _Lived(plan, overrides), settings, sources=SOURCES),
-        Cell("kills", _Killed(plan, overrides), settings, sources=SOURCES),
+        Cell(name, one, short_settings(plan.data, one.overrides), sources=SOURCES)
+        for name, one in (("live", lived), ("kills", killed))
     ]
 
 
-def _overrides(plan: Plan) -> tuple[str, ...]:
+def _overrides(plan: Plan, *more: str) -> tuple[str, ...]:
     """Return settings beside the data set's; what goes wrong and when hangs on no ranker."""
-    return short_overrides(plan, *(("ranker.train=false",) if plan.quick else ()))
+    return short_overrides(plan, *(NO_RANKER if plan.quick else more))
 
 
 @dataclass
@@ -121,18 +121,23 @@ class _Lived:
 
 @dataclass(frozen=True)
 class _Killed:
-    """Tells what killed writers lost of what they had acknowledged."""
+    """Tells what writers lost that were killed on top of all that was taken in before.
+
+    Without a ranker, which would read thousands of texts again whenever one of them is started.
+    """
 
     plan: Plan
     overrides: tuple[str, ...]
 
     def __call__(self, place: Place) -> Iterator[Row]:
-        kills, progress = (QUICK if self.plan.quick else WHOLE).kills, self.plan.progress
+        size, progress = QUICK if self.plan.quick else WHOLE, self.plan.progress
         with _copied(self.plan, self.overrides) as artefact:
-            with Engine.load(artefact, runtime="float32") as engine:
-                column, tokens = _columns(engine)[1], longest_text(engine)
-            with progress.step(f"{kills} times kill -9"):
-                yield {"max_item_tokens": tokens, **killed(artefact, column, kills)}
+            with Engine.load(artefact, runtime="float32") as engine, progress.step("A writer"):
+                calls = list(_written(Writer(engine), size))
+                column = _columns(engine)[1]
+            told = {"max_item_tokens": 0, "rows_before": sum(one.rows for one in calls)}
+            with progress.step(f"{size.kills} times kill -9"):
+                yield {**told, **killed(artefact, column, size.kills)}
 
 
 @contextmanager

@@ -44,12 +44,18 @@ KILLED = {"kills": 20, "acknowledged": 177, "lost": 6, "half": 2}
 def test_a_live_catalogue_is_told_of_in_whatever_cells_it_stands(
     cells: list[dict[str, Any]], lived: bool, killed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [{**ABOUT, **one} for one in cells]
-    monkeypatch.setattr(module, "latest", lambda suite: {("toys", 12): rows})
+    rows = [{**ABOUT, **one, "cell": str(place)} for place, one in enumerate(cells)]
+    monkeypatch.setattr(module, "recorded", lambda suite: rows)
     told = "\n".join(module.live_pages())
     assert told.count("1,234 events") == lived
     assert told.count("3 wrong answers, 4 missing, 5 after") == lived
     assert told.count("20 times kill -9 while writing: 177 calls acknowledged, 6 lost") == killed
+
+
+def test_kills_tell_what_they_came_on_top_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {**ABOUT, **KILLED, "cell": "kills", "rows_before": 4321}
+    monkeypatch.setattr(module, "recorded", lambda suite: [row])
+    assert "while writing, on top of 4,321 events and changes: 177" in "".join(module.live_pages())
 
 
 @pytest.mark.parametrize(("askers", "said"), [(1, "on 1 thread ("), (2, "on 2 threads (")])
