@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests import machine_code
 from tests.indexing.tiny_models import make_bert, make_modernbert, make_qwen3, make_sentence_model
 from tests.twofold import small_world
 from twofold.settings import Settings
@@ -20,6 +21,12 @@ if not torch.cuda.is_available():
 # What is compiled at its first call, or runs on a busy machine, takes longer than the next time.
 settings.register_profile("twofold", deadline=None)
 settings.load_profile("twofold")
+
+
+def pytest_sessionstart() -> None:
+    """Let every test run what is written now."""
+    root = Path(__file__).parents[1]
+    machine_code.forget_old([root / room for room in machine_code.ROOMS])
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -49,6 +49,15 @@ def small_tables() -> tuple[pl.DataFrame, pl.DataFrame]:
     return interactions, items
 
 
+def seen_by_user() -> dict[str, set[str]]:
+    """Return the items of each user's events."""
+    interactions, _ = small_tables()
+    out: dict[str, set[str]] = {}
+    for user, item in interactions.select("user_id", "item_id").iter_rows():
+        out.setdefault(user, set()).add(item)
+    return out
+
+
 def small_settings(sentence_model: Path, bert: Path) -> Settings:
     """Return settings of tiny models on one thread."""
     ranker = RankerSettings(

@@ -1,46 +1,28 @@
-"""The engine over a small artefact: answers, refusals, threads, processes and rebuilds."""
+"""The engine over a small artefact: answers, refusals, threads and processes."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
-import logging
 import os
-import tracemalloc
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-import torch
 
-from tests.twofold.small_world import N_ITEMS, N_USERS, build_small, small_tables
-from twofold import build as building
+from tests.twofold.small_world import N_ITEMS, N_USERS, seen_by_user
 from twofold.engine import Engine, EngineError
-from twofold.indexing.artefact import GenerationWriter, open_artefact
 from twofold.indexing.errors import InputError, UnknownIdError
-from twofold.indexing.generation import Generation
 from twofold.opened import Opened
 from twofold.recommendation import Recommendation, Recommendations
-from twofold.retrieval.candidates import Candidates
-from twofold.retrieval.queries import Queries
-from twofold.retrieval.retriever import Retriever
 from twofold.rules import Rules
 from twofold.serving import Asked
-from twofold.settings import Settings
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Run on one thread: on tensors this small, several only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+# On tensors this small, several threads only wait for each other.
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -50,27 +32,12 @@ def engine(small_artefact: Path) -> Iterator[Engine]:
         yield loaded
 
 
-@pytest.fixture
-def artefact(tmp_path: Path, small_settings: Settings) -> Path:
-    """Folder of an artefact that the test may write to."""
-    build_small(tmp_path / "own", small_settings)
-    return tmp_path / "own"
-
-
-def seen() -> dict[str, set[str]]:
-    interactions, _ = small_tables()
-    out: dict[str, set[str]] = {}
-    for user, item in interactions.select("user_id", "item_id").iter_rows():
-        out.setdefault(user, set()).add(item)
-    return out
-
-
 def ids(found: Sequence[Recommendation]) -> list[str]:
     return [one.item_id for one in found]
 
 
 def test_every_user_gets_k_ranked_items_that_are_new_to_them(engine: Engine) -> None:
-    for user, known in list(seen().items())[:20]:
+    for user, known in list(seen_by_user().items())[:20]:
         found = engine.recommend(user, 5)
         assert [one.rank for one in found] == [1, 2, 3, 4, 5]
         assert not known & set(ids(found))
@@ -162,7 +129,7 @@ def test_retrieve_shows_stage_one(engine: Engine) -> None:
 
 
 def test_k_beyond_the_catalogue_gives_what_there_is(engine: Engine) -> None:
-    known = seen()["u0"]
+    known = seen_by_user()["u0"]
     found = engine.recommend("u0", 10_000)
     assert set(ids(found)) <= set(engine.items["item_id"]) - known
     assert len(found) >= 20
@@ -318,146 +285,8 @@ def test_a_forked_child_is_told_to_load_its_own(engine: Engine) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
-def test_somebody_is_answered_before_the_first_request(
-    small_artefact: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    retrieve = Retriever.retrieve
-    asked: list[Queries] = []
-
-    def noted(self: Retriever, queries: Queries, k: int, **more: Any) -> Candidates:
-        asked.append(queries)
-        return retrieve(self, queries, k, **more)
-
-    monkeypatch.setattr(Retriever, "retrieve", noted)
-    with Engine.load(small_artefact, runtime="float32"):
-        (first,) = asked
-    assert first.lengths().tolist() == [max(len(items) for items in seen().values())]
-
-
-def test_a_closed_engine_is_refused(small_artefact: Path) -> None:
-    engine = Engine.load(small_artefact)
-    engine.close()
-    engine.close()
-    with pytest.raises(EngineError, match="closed"):
-        engine.recommend("u0")
-    with pytest.raises(EngineError, match="closed"):
-        asyncio.run(engine.arecommend("u0"))
-
-
-def test_the_process_stays_as_it_was(small_artefact: Path) -> None:
-    def state() -> tuple[object, ...]:
-        return (
-            torch.get_num_threads(),
-            torch.get_default_dtype(),
-            torch.is_grad_enabled(),
-            torch.are_deterministic_algorithms_enabled(),
-            torch.random.get_rng_state().tolist(),
-            str(np.random.get_state()),  # noqa: NPY002
-            list(logging.getLogger().handlers),
-            logging.getLogger().level,
-            list(warnings.filters),
-            dict(os.environ),
-        )
-
-    before = state()
-    with Engine.load(small_artefact) as engine:
-        engine.recommend("u0")
-        engine.search("space")
-    assert state() == before
-
-
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts descriptors in /proc")
-def test_loading_and_closing_leaves_no_file_open(small_artefact: Path) -> None:
-    def cycle() -> int:
-        with Engine.load(small_artefact) as engine:
-            engine.recommend("u0", 2)
-        return len(os.listdir("/proc/self/fd"))
-
-    first = cycle()
-    assert max(cycle() for _ in range(30)) <= first
-
-
-def test_loading_and_closing_leaves_no_memory_taken(small_artefact: Path) -> None:
-    """A thousand cycles took 8 MiB while a library held on to the sizes of tensors it had read."""
-
-    def taken(cycles: int) -> int:
-        for _ in range(cycles):
-            with Engine.load(small_artefact) as engine:
-                engine.recommend("u0", 2)
-        gc.collect()
-        return tracemalloc.get_traced_memory()[0]
-
-    taken(3)
-    tracemalloc.start()
-    try:
-        first = taken(10)
-        assert (taken(40) - first) / 40 < 1500  # seen 610 bytes; with the leak 4,500
-    finally:
-        tracemalloc.stop()
-
-
 def test_a_second_load_gives_identical_answers(engine: Engine, small_artefact: Path) -> None:
     with Engine.load(small_artefact) as second:
         for user in ("u0", "u1", "nobody"):
             assert second.recommend(user) == engine.recommend(user)
         assert second.recommend_batch(None, 3).equals(engine.recommend_batch(None, 3))
-
-
-def test_the_same_build_twice_is_the_same_content(
-    small_artefact: Path, artefact: Path, small_settings: Settings
-) -> None:
-    from twofold.indexing.artefact import open_artefact, verify
-
-    first, second = open_artefact(small_artefact), open_artefact(artefact)
-    assert first.manifest["content_hash"] == second.manifest["content_hash"]
-    assert verify(first) == verify(second) == []
-    with Engine.load(small_artefact) as one, Engine.load(artefact) as other:
-        assert one.recommend("u0") == other.recommend("u0")
-
-
-def test_a_second_build_leaves_an_open_engine_alone(
-    artefact: Path, small_settings: Settings
-) -> None:
-    with Engine.load(artefact) as engine:
-        before = engine.recommend("u0")
-        build_small(artefact, small_settings)
-        assert (artefact / "CURRENT").read_text().strip() == "0002"
-        assert engine.recommend("u0") == before
-        with Engine.load(artefact) as later:
-            assert later.recommend("u0") == before
-
-
-def test_an_interrupted_build_leaves_the_old_generation(
-    artefact: Path, small_settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*_: object) -> Generation:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(building, "learn", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            build_small(artefact, small_settings)
-    assert (artefact / "CURRENT").read_text().strip() == "0001"
-    with Engine.load(artefact) as engine:
-        assert len(engine.recommend("u0", 3)) == 3
-    build_small(artefact, small_settings)
-    assert (artefact / "CURRENT").read_text().strip() == "0002"
-
-
-def test_a_build_interrupted_after_learning_does_not_learn_again(
-    artefact: Path, small_settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*_: object, **__: object) -> Generation:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(GenerationWriter, "commit", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            build_small(artefact, small_settings)
-    with monkeypatch.context() as patch:
-        patch.setattr(building, "learn", interrupted)
-        content_hash = build_small(artefact, small_settings)
-    assert (artefact / "CURRENT").read_text().strip() == "0002"
-    with Engine.load(artefact) as engine:
-        assert len(engine.recommend("u0", 3)) == 3
-    assert content_hash == open_artefact(artefact).manifest["content_hash"]
