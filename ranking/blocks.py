@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class Learned(NamedTuple):
+    """What gradients reach of blocks whose other states are stored: two rows of each.
+
+    Parameters
+    ----------
+    rows
+        Where each block's reader and its soft token stand, ``int64 (n_blocks, 2)``.
+    states
+        Their states, ``float32 (n_blocks, 2, d)``.
+    """
+
+    rows: Tensor
+    states: Tensor
 
 
 @dataclass(frozen=True)
@@ -25,6 +41,9 @@ class Blocks:
     longest
         No block, with the room behind it, is longer: so that nobody has to wait for a device to
         tell.
+    learned
+        Rows that gradients reach, whose values `states` holds without; ``None`` where gradients, if
+        any, reach all of `states`.
     """
 
     states: Tensor
@@ -32,12 +51,21 @@ class Blocks:
     lengths: Tensor
     owners: Tensor
     longest: int
+    learned: Learned | None = None
 
     @classmethod
     def packed(cls, states: Tensor, lengths: Tensor, longest: int) -> Blocks:
         """Return blocks that stand one after the other, parameters as of the class."""
         starts = torch.cumsum(lengths, 0) - lengths
         return cls(states, starts, lengths, owners(lengths, len(states)), longest)
+
+    def whole(self) -> Blocks:
+        """Return the same blocks, gradients reaching the learned rows through `states`."""
+        if self.learned is None:
+            return self
+        rows, learned = self.learned.rows.flatten(), self.learned.states.flatten(0, 1)
+        states = self.states.index_copy(0, rows, learned.to(self.states.dtype))
+        return replace(self, states=states, learned=None)
 
     def places(self) -> Tensor:
         """Return where each row stands in its block, from 0, ``int64 (n_rows,)``."""

@@ -21,6 +21,7 @@ from twofold.ranking.noise import Noise
 from twofold.ranking.observing import Observer
 from twofold.ranking.optimising import Schedule, moments, optimiser_of, remember, trainable
 from twofold.ranking.passes import leave_gradients
+from twofold.ranking.precision import in_bf16
 from twofold.ranking.training_batch import Reading
 from twofold.ranking.training_settings import TrainingSettings
 
@@ -111,7 +112,8 @@ def batch_gradients(
     torch.manual_seed(drawn)
 
     def logits(noise: Noise | None) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16):
+        narrow = in_bf16(settings.bf16, device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
             return lesson.logits(reading, noise).float()
 
     return leave_gradients(

@@ -151,7 +151,7 @@ def read_candidates(layers: list[Layer], blocks: Blocks, memory: HistoryMemory) 
         Histories of the ``B`` queries; block ``i`` belongs to query ``i // (n_blocks / B)``.
     """
     if len(layers) > 1:
-        blocks = _read_whole(layers[:-1], blocks, memory)
+        blocks = _read_whole(layers[:-1], blocks.whole(), memory)
     return read_digests(layers[-1], digest(layers[-1], blocks), memory)
 
 
@@ -241,17 +241,22 @@ def digest(layer: Layer, blocks: Blocks) -> Digest:
     blocks
         Candidate blocks with the states before it.
     """
-    layout = _Layout.of(blocks, layer.causal)
-    entered = layer.enter(blocks.states)
-    read = layout.places[layout.readers]
-    queries = layer.queries(entered[layout.readers], read).float() * layer.size**-0.5
+    if not layer.plain or layer.pre_norm:
+        blocks = blocks.whole()
+    layout, learned = _Layout.of(blocks, layer.causal), blocks.learned
+    readers = blocks.states[layout.readers] if learned is None else learned.states[:, 0]
+    entered, read = layer.enter(blocks.states), layout.places[layout.readers]
+    queries = layer.queries(layer.enter(readers), read).float() * layer.size**-0.5
     bias = padding_bias(layout.mask)[:, :, 0]
     if layer.window:
         places = torch.arange(layout.mask.shape[1], device=read.device)[None]
         bias = bias + layer.out_of_sight(read[:, None], places)[:, :, 0]
-    own = _own_collapsed if layer.plain else _own
-    found, mass = own(layer, queries, entered, layout, bias)
-    return Digest(blocks.states[layout.readers], queries.flatten(1), found.flatten(1), mass)
+    if layer.plain:
+        seen = _seen(layer, entered, layout, bias, blocks)
+        found, mass = _own_collapsed(layer, queries, seen)
+    else:
+        found, mass = _own(layer, queries, entered, layout, bias)
+    return Digest(readers, queries.flatten(1), found.flatten(1), mass)
 
 
 def _own(
@@ -264,9 +269,36 @@ def _own(
     return torch.einsum("nht,nthe->nhe", (scores - mass[..., None]).exp(), values), mass
 
 
-def _own_collapsed(
-    layer: Layer, queries: Tensor, entered: Tensor, layout: _Layout, bias: Tensor
-) -> tuple[Tensor, Tensor]:
+class _Seen(NamedTuple):
+    """Some tokens of each block.
+
+    The weights of the products that give their keys and values, each with the states that it reads
+    ``(n_blocks, T, d)``, and the bias of their scores ``(n_blocks, 1, T)``.
+    """
+
+    products: list[tuple[Tensor, Tensor]]
+    bias: Tensor
+
+
+def _seen(
+    layer: Layer, entered: Tensor, layout: _Layout, bias: Tensor, blocks: Blocks
+) -> list[_Seen]:
+    """Return the tokens of blocks, apart from the others those that gradients reach.
+
+    So no gradient is computed for states that are stored, by far the most.
+    """
+    told = [(weight, one[layout.rows]) for weight, one in layer.key_value_products(entered)]
+    if blocks.learned is None:
+        return [_Seen(told, bias)]
+    places = (blocks.learned.rows - blocks.starts[:, None])[:, None]
+    learned = layer.key_value_products(blocks.learned.states)
+    return [
+        _Seen(told, bias.scatter(2, places, HIDDEN)),
+        _Seen(learned, bias.gather(2, places)),
+    ]
+
+
+def _own_collapsed(layer: Layer, queries: Tensor, seen: Sequence[_Seen]) -> tuple[Tensor, Tensor]:
     """Return what :func:`_own` does, for plain layers.
 
     One query a block makes the keys and values of its tokens too dear: ``q . (W s + b)`` is ``(W'
@@ -274,19 +306,22 @@ def _own_collapsed(
     once a block instead of once a token, with the same result.
     """
     key_bias, value_bias = layer.key_value.bias.view(2, layer.heads, layer.size)
-    products = [
-        (*weight.view(2, layer.heads, layer.size, -1), states[layout.rows])
-        for weight, states in layer.key_value_products(entered)
-    ]
-    scores = (queries * key_bias).sum(-1, keepdim=True) + bias
-    for to_keys, _, own in products:
-        scores = scores + torch.einsum("nhe,hed->nhd", queries, to_keys) @ own.transpose(1, 2)
-    mass = scores.logsumexp(dim=-1)
-    shares = (scores - mass[..., None]).exp()
-    found = value_bias
-    for _, to_values, own in products:
-        found = found + torch.einsum("nhd,hed->nhe", shares @ own, to_values)
-    return found, mass
+    weights = [one.view(2, layer.heads, layer.size, -1) for one, _ in seen[0].products]
+    asked = [torch.einsum("nhe,hed->nhd", queries, to_keys) for to_keys, _ in weights]
+    scores, alike = [], (queries * key_bias).sum(-1, keepdim=True)
+    for part in seen:
+        found = alike + part.bias
+        for query, (_, own) in zip(asked, part.products, strict=True):
+            found = found + query @ own.transpose(1, 2)
+        scores.append(found)
+    mass = torch.cat(scores, dim=-1).logsumexp(dim=-1)
+    shares = [(one - mass[..., None]).exp() for one in scores]
+    gathered = value_bias
+    for number, (_, to_values) in enumerate(weights):
+        states = [part.products[number][1] for part in seen]
+        read = sum(share @ one for share, one in zip(shares, states, strict=True))
+        gathered = gathered + torch.einsum("nhd,hed->nhe", read, to_values)
+    return gathered, mass
 
 
 def read_digests(layer: Layer, blocks: Digest, memory: HistoryMemory) -> Tensor:

@@ -122,6 +122,7 @@ def make_ranker(
         "encoder": read.encoder,
         "max_item_tokens": read.tokens.longest,
         "calibration": calibration.method,
+        "bf16": brought.courses[0].bf16,
         "n_trained": brought.n_trained(),
         "encoder_share": brought.courses[0].encoder_share,
         **_course(groups, heads, brought.courses),

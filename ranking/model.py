@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from twofold.ranking.backbone import Backbone
-from twofold.ranking.blocks import Blocks, owners
+from twofold.ranking.blocks import Blocks, Learned, owners
 from twofold.ranking.cross import (
     Digest,
     HistoryMemory,
@@ -250,13 +250,19 @@ class RankerModel(nn.Module):
             As of :meth:`blocks`.
         """
         soft = self.soft_norm(self.soft(items) + self.candidate_mark)
-        readers, softs = blocks.starts, blocks.ends()
+        states, readers, softs = blocks.states, blocks.starts, blocks.ends()
         if self.shape.backbone.traits.causal:
             readers, softs = softs, readers
         # In mixed precision a product is narrower than what it is added to.
-        blocks.states.index_add_(0, readers, self.to_reader(soft).to(blocks.states.dtype))
-        blocks.states.index_copy_(0, softs, soft)
-        return blocks
+        reading = states[readers] + self.to_reader(soft).to(states.dtype)
+        learned = None
+        if torch.is_grad_enabled() and not states.requires_grad:
+            rows = torch.stack([readers, softs], dim=1)
+            learned = Learned(rows, torch.stack([reading, soft], dim=1))
+            reading, soft = reading.detach(), soft.detach()
+        states.index_copy_(0, readers, reading)
+        states.index_copy_(0, softs, soft)
+        return replace(blocks, learned=learned)
 
     def digest(self, blocks: Blocks) -> Digest:
         """Return what candidate blocks come down to where one layer is joint."""

@@ -19,6 +19,7 @@ from twofold.ranking.labelled import Labelled
 from twofold.ranking.lessons import FromLabels
 from twofold.ranking.model import RankerModel
 from twofold.ranking.observing import Nobody, Observer
+from twofold.ranking.precision import in_bf16
 from twofold.ranking.settings import RankerSettings
 from twofold.ranking.training_settings import TrainingSettings
 
@@ -41,6 +42,8 @@ class Trained:
         How many of them stand in or for the encoder, as a share of its own weights.
     adapter
         What was put into the model; not merged yet.
+    bf16
+        Whether products were computed in bfloat16.
     """
 
     epochs: tuple[Epoch, ...]
@@ -48,6 +51,7 @@ class Trained:
     n_trained: int
     encoder_share: float
     adapter: Adapter
+    bf16: bool
 
     @property
     def kept(self) -> Epoch:
@@ -126,7 +130,8 @@ def train_by(
         model.eval()
         n_trained = sum(one.numel() for one in course.weights.values())
         share = course.adapter.share()
-        return Trained(course.epochs, course.best.number, n_trained, share, course.adapter)
+        narrow = in_bf16(settings.bf16, device)
+        return Trained(course.epochs, course.best.number, n_trained, share, course.adapter, narrow)
 
 
 def fine_tune(

@@ -206,6 +206,7 @@ def batch_logits(
     parts = moved(SoftItems(soft.texts.flatten(0, 1), factors), device)
     blocks = model.blocks(moved(states, device), lengths, parts)
     if noise is not None:
+        blocks = blocks.whole()
         blocks = replace(blocks, states=noise.onto("candidates", blocks.states))
     return model.logits(
         blocks,

@@ -7,6 +7,7 @@ from typing import Literal
 
 from twofold.indexing.errors import SettingsError
 from twofold.indexing.ranges import require
+from twofold.ranking.precision import Narrow
 
 Objective = Literal["bce", "focal", "pairwise", "listwise"]
 
@@ -183,7 +184,8 @@ class TrainingSettings:
     max_grad_norm
         Longer gradients are shortened to this length.
     bf16
-        Whether products are computed in bfloat16 (mixed precision).
+        Whether products are computed in bfloat16 (mixed precision); ``"auto"`` does so where the
+        processor or GPU has instructions for it.
     device
         Where the text model is trained: ``"auto"`` takes a GPU where torch sees one, ``"cuda"``
         insists on it, ``"cpu"`` never does.
@@ -254,7 +256,7 @@ class TrainingSettings:
     batch_lists: int = 16
     gradient_accumulation_steps: int = 1
     max_grad_norm: float = 1.0
-    bf16: bool = False
+    bf16: Narrow = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     layers: Literal["joint", "all"] = "joint"
     averaging: float = 0.99

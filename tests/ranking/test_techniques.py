@@ -36,7 +36,9 @@ from twofold.ranking.training_settings import (
 )
 
 N, M = 6, 5
-PLAIN = TrainingSettings(negatives=2, dropout=0.1, collaborative_dropout=0.0, text_query_share=0.0)
+PLAIN = TrainingSettings(
+    negatives=2, dropout=0.1, collaborative_dropout=0.0, text_query_share=0.0, bf16=False
+)
 TECHNIQUES: dict[str, dict[str, Any]] = {
     "focal": {"objective": "focal"},
     "pairwise": {"objective": "pairwise"},

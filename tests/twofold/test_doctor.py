@@ -85,13 +85,6 @@ def test_sharing_the_card(torch: int | None, faiss: int | None, status: str, wor
     assert word in finding.detail
 
 
-def test_processor_flags_are_read(tmp_path: Path) -> None:
-    file = tmp_path / "cpuinfo"
-    file.write_text("processor : 0\nflags\t\t: fpu avx512_bf16 sse\n")
-    assert "avx512_bf16" in doctor.cpu_flags(file)
-    assert doctor.cpu_flags(tmp_path / "none") == frozenset()
-
-
 def test_a_container_limits_the_memory(tmp_path: Path) -> None:
     file = tmp_path / "memory.max"
     file.write_text(f"{2**29}\n")
