@@ -50,3 +50,14 @@ def test_options_make_other_cells(small_data: DataSet) -> None:
     real, grown = (run_of(retrieval, small_data, items=items).missing() for items in (None, 99))
     # Nothing is held out of a grown catalogue.
     assert set(real) - set(grown) == {"recall", "slices", "diversity", "cold-items"}
+
+
+def test_a_change_of_the_ranker_leaves_rows_of_indexes_standing(small_data: DataSet) -> None:
+    plain = run_of(suite := SUITES["retrieval"], small_data)
+    deeper = run_of(suite, small_data, "ranker.joint_layers=2")
+    stale = {
+        cell for cell in plain.missing() if plain.fingerprint(cell) != deeper.fingerprint(cell)
+    }
+    assert stale == {"batch", "recall", "slices", "diversity", "cold-items"}
+    coarser = run_of(suite, small_data, "index.recall_target=0.9")
+    assert all(plain.fingerprint(cell) != coarser.fingerprint(cell) for cell in plain.missing())
