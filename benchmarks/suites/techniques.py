@@ -7,17 +7,20 @@ worth: ``no epoch`` is then zero-shot.
 from __future__ import annotations
 
 TRAINING = "ranker.training."
+SEEDS = (1, 2)  # beside 0
+# The default, what trains few weights, and all whose NDCG@10 on MovieLens-100k was within 1 % of
+# the best one's: there a seed decides which is first.
+CLOSE = (
+    *("default", "LoRA", "hits count 5 times", "history dropout", "history truncation"),
+    *("no text queries", "4 epochs"),
+)
 
 
 def _cells() -> dict[str, tuple[str, ...]]:
     """Return the settings of each cell beside the data set's own."""
     named = {
         "default": (),
-        "default, seed 1": ("seed=1",),
-        "default, seed 2": ("seed=2",),
         "LoRA": ("adapter.kind=lora",),
-        "LoRA, seed 1": ("adapter.kind=lora", "seed=1"),
-        "LoRA, seed 2": ("adapter.kind=lora", "seed=2"),
         "AdaLoRA": ("adapter.kind=adalora",),
         "prefix": ("adapter.kind=prefix",),
         "float32": ("bf16=false",),
@@ -54,10 +57,12 @@ def _cells() -> dict[str, tuple[str, ...]]:
         "no epoch": ("max_epochs=0",),
         "all layers": ("layers=all",),
     }
-    return {
-        name: tuple(one if one.startswith("seed") else TRAINING + one for one in changes)
-        for name, changes in named.items()
-    }
+    out = dict[str, tuple[str, ...]]()
+    for name, changes in named.items():
+        out[name] = tuple(TRAINING + one for one in changes)
+        for seed in SEEDS if name in CLOSE else ():
+            out[f"{name}, seed {seed}"] = (*out[name], f"seed={seed}")
+    return out
 
 
 CELLS = _cells()
