@@ -56,6 +56,7 @@ def _cells() -> dict[str, tuple[str, ...]]:
         "1,024 lists": ("max_lists=1024",),
         "no epoch": ("max_epochs=0",),
         "all layers": ("layers=all",),
+        "all layers, rate 2e-5": ("layers=all", "learning_rate=2e-5"),
     }
     out = dict[str, tuple[str, ...]]()
     for name, changes in named.items():
