@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twofold.indexing.errors import ArtefactError, InputError
+from twofold.indexing.write_ahead import write_ahead
 
 Float32s = npt.NDArray[np.float32]
 LOOKUP = 500  # keys a query; SQLite's oldest limit on parameters is 999
@@ -47,7 +48,7 @@ class EmbeddingCache:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             self._base = sqlite3.connect(self._file, check_same_thread=False, isolation_level=None)
             self._base.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            self._base.execute("PRAGMA journal_mode = WAL")
+            write_ahead(self._base)
             self._base.execute(
                 "CREATE TABLE IF NOT EXISTS vectors "
                 "(key BLOB PRIMARY KEY, vector BLOB NOT NULL, used INTEGER NOT NULL)"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-WAIT_S, PAUSE_S = 10.0, 0.01
+from twofold.indexing.write_ahead import WAIT_S, write_ahead
+
 _MAKE_EVENTS = """
 CREATE TABLE IF NOT EXISTS events (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -69,7 +69,7 @@ def _open(path: Path, *, make: bool) -> sqlite3.Connection:
         f"file:{path}?mode={mode}", uri=True, timeout=WAIT_S, check_same_thread=False
     )
     try:
-        _keep_ahead(connection)
+        write_ahead(connection)
         # A commit returns once it is on the disk, power cut or not.
         connection.execute("PRAGMA synchronous = FULL")
         for table in (_MAKE_EVENTS, _MAKE_ITEMS):
@@ -79,20 +79,3 @@ def _open(path: Path, *, make: bool) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _keep_ahead(connection: sqlite3.Connection) -> None:
-    """Let writers and readers of the file go on beside each other, by a log ahead of it.
-
-    That is a property of the file, which whoever comes first gives it. Two who come first at once
-    hold what the other needs: SQLite then gives up at once, whatever time it was given to wait.
-    """
-    until = time.monotonic() + WAIT_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
-                raise
-            time.sleep(PAUSE_S)

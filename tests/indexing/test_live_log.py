@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -71,25 +69,6 @@ def test_a_log_is_of_another_version_once_anybody_wrote(tmp_path: Path) -> None:
     assert log.version() in seen
     log.after(0)
     assert log.version() in seen
-
-
-def test_many_begin_a_log_at_once(tmp_path: Path) -> None:
-    for turn in range(20):
-        (root := tmp_path / str(turn)).mkdir()
-        logs = [LiveLog(root) for _ in range(6)]
-        together = threading.Barrier(len(logs))
-
-        def begin(log: LiveLog, together: threading.Barrier = together) -> None:
-            together.wait()
-            log.append([EVENT])
-            assert log.version() >= 0
-            assert log.count() >= 1
-
-        with ThreadPoolExecutor(len(logs)) as pool:
-            list(pool.map(begin, logs))
-        assert {log.count() for log in logs} == {len(logs)}
-        for log in logs:
-            log.close()
 
 
 def test_changes_are_forgotten_one_by_one(tmp_path: Path) -> None:
