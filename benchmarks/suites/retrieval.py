@@ -77,13 +77,13 @@ def _cells(plan: Plan) -> list[Cell]:
     if not stand.grown:
         measured["recall"] = lambda: _recall(stand.catalogue, plan.progress)
         measured |= {one: partial(_of, stand, slice_) for one, slice_ in slices.CELLS.items()}
-    asked = (name for name in measured if not plan.quick or name in QUICK_CELLS)
-    return [
-        Cell(name, _Measured(stand, measured[name]), settings, sources=FOUND, reads=FOUND_UNDER)
-        if name in FOUND_CELLS
-        else Cell(name, _Measured(stand, measured[name]), settings, sources=SOURCES)
-        for name in asked
-    ]
+
+    def cell(name: str) -> Cell:
+        sources, reads = (FOUND, FOUND_UNDER) if name in FOUND_CELLS else (SOURCES, ())
+        measure = _Measured(stand, measured[name])
+        return Cell(name, measure, settings, sources=sources, reads=reads)
+
+    return [cell(name) for name in measured if not plan.quick or name in QUICK_CELLS]
 
 
 @dataclass(frozen=True)

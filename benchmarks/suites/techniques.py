@@ -1,7 +1,7 @@
 """The cells of the training suite: which settings each changes.
 
-With ``--set ranker.training.init_from=DIR`` the last ones tell what a ranker of another domain is
-worth: ``no epoch`` is then zero-shot.
+With ``--set ranker.training.init_from=DIR`` the cells of few lists tell what a ranker of another
+domain is worth: ``no epoch`` is then zero-shot.
 """
 
 from __future__ import annotations
