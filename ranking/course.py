@@ -112,8 +112,7 @@ def batch_gradients(
     torch.manual_seed(drawn)
 
     def logits(noise: Noise | None) -> Tensor:
-        narrow = in_bf16(settings.bf16, device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
+        with _in_precision(settings, device):
             return lesson.logits(reading, noise).float()
 
     return leave_gradients(
@@ -124,6 +123,11 @@ def batch_gradients(
         share=share,
         seed=drawn,
     )
+
+
+def _in_precision(settings: TrainingSettings, device: torch.device) -> torch.autocast:
+    """Return what products are computed within, of a step as of what is measured after it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=in_bf16(settings.bf16, device))
 
 
 class _Told(NamedTuple):
@@ -236,7 +240,8 @@ class Course:
         self, observer: Observer, told: _Told, weights: dict[str, Tensor], *, swa: bool
     ) -> None:
         """Measure weights as those of an epoch."""
-        with standing_in(weights, self.weights):
+        precision = _in_precision(self.settings, self.model.device)
+        with standing_in(weights, self.weights), precision:
             # A mean remembers ranks that were dropped meanwhile: what is kept is what is measured.
             self.adapter.prune()
             weights = copied(self.weights)

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from twofold.ranking.backbone import padding_bias
 from twofold.ranking.blocks import Blocks
-from twofold.ranking.layers import HIDDEN, Layer, attend
+from twofold.ranking.layers import HIDDEN, Layer
 
 
 class Digest(NamedTuple):
@@ -215,20 +215,27 @@ def _hidden(layer: Layer, bias: Tensor, layout: _Layout, past: Tensor) -> Tensor
 def _look(
     queries: Tensor, own: tuple[Tensor, ...], history: tuple[Tensor, Tensor], bias: Tensor
 ) -> Tensor:
-    """Return what each query position gathers from history and own block, ``(R, T, d)``."""
-    n_blocks = len(queries)
-    past_keys, past_values = (
-        past[:, None].expand(-1, n_blocks // past.shape[0], -1, -1, -1).flatten(0, 1)
-        for past in history
-    )
-    keys, values = (one.transpose(1, 2) for one in own)
-    gathered = attend(
-        queries.transpose(1, 2),
-        torch.cat([past_keys, keys], dim=2),
-        torch.cat([past_values, values], dim=2),
-        bias,
-    )
-    return gathered.transpose(1, 2).flatten(2)
+    """Return what each query position gathers from history and own block, ``(n_blocks, T, d)``.
+
+    A history lies there once for all tokens of its candidates: in front of every block it would be
+    many times what the blocks themselves take. Only scores stand side by side, for one softmax.
+    """
+    narrow = own[1].dtype
+    past_keys, past_values = (one.to(narrow) for one in history)
+    n_queries, heads, n_past, size = past_keys.shape
+    n_blocks, length = queries.shape[:2]
+
+    def by_query(part: Tensor) -> Tensor:
+        """Return ``(B, heads, blocks a query, T, size)``."""
+        return part.to(narrow).view(n_queries, -1, length, heads, size).permute(0, 3, 1, 2, 4)
+
+    asking, keys, values = by_query(queries * size**-0.5).contiguous(), *map(by_query, own)
+    past = (asking.flatten(2, 3) @ past_keys.transpose(2, 3)).view(*asking.shape[:4], n_past)
+    hidden = bias.view(n_queries, -1, *bias.shape[1:]).transpose(1, 2)
+    scores = torch.cat([past, asking @ keys.transpose(3, 4)], dim=-1) + hidden
+    of_past, of_own = scores.softmax(dim=-1).to(narrow).tensor_split([n_past], dim=-1)
+    told: Tensor = (of_past.flatten(2, 3) @ past_values).view(asking.shape) + of_own @ values
+    return told.permute(0, 2, 3, 1, 4).reshape(n_blocks, length, -1)
 
 
 def digest(layer: Layer, blocks: Blocks) -> Digest:

@@ -29,7 +29,8 @@ from twofold.ranking.training_settings import TrainingSettings
 MAX_EPOCHS = 12
 PATIENCE = 4
 RATE, DECAY = 5e-3, 1e-2
-LINEAR_PENALTY = 1e-5
+# As much as so many lists against weights of 1: without, some hundred lists were fitted by heart.
+LINEAR_PENALTY = 30.0
 BATCH_LISTS = 64
 # A few hundred weights need no more; strengths take 1.2 kB an event of a list's history.
 MOST_LISTS = 8192
@@ -179,7 +180,7 @@ def _fit_linear(head: EvidenceHead, train: Sequence[Labelled], settings: Trainin
     pool = pooled(lists)
     features, labels = torch.from_numpy(pool.features), torch.from_numpy(pool.labels).float()
     weights = torch.from_numpy(stacked([one.counted() for one in lists], 0.0))
-    linear = head.features
+    linear, penalty = head.features, LINEAR_PENALTY / len(labels)
     rate = float((labels * weights).sum() / weights.sum().clamp(min=1))
     rate = min(max(rate, 1e-4), 1 - 1e-4)
     with torch.no_grad():
@@ -191,7 +192,7 @@ def _fit_linear(head: EvidenceHead, train: Sequence[Labelled], settings: Trainin
     def closure() -> Tensor:
         optimiser.zero_grad()
         loss = loss_of(linear(features).squeeze(-1), labels, weights, settings)
-        loss = loss + LINEAR_PENALTY * linear.weight.square().sum()
+        loss = loss + penalty * linear.weight.square().sum()
         torch.autograd.backward(loss)
         return loss
 

@@ -299,7 +299,7 @@ class StatesOnDemand:
 def lower_states(backbone: Backbone, tokens: ItemTokens, items: npt.NDArray[np.int64]) -> Tensor:
     """Return what the lower layers make of items read alone, packed, ``float32 (n_tokens, d)``."""
     with torch.no_grad():
-        return _read_alone(backbone, tokens, items)
+        return _read_alone(backbone, tokens, items).float()
 
 
 def learned_states(

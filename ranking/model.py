@@ -23,6 +23,7 @@ from twofold.ranking.devices import moved
 from twofold.ranking.head import GAPS, Events, Evidence, EvidenceHeads, TextQueries
 from twofold.ranking.layers import BackboneShape, Layer
 from twofold.ranking.noise import Noise
+from twofold.ranking.precision import in_single
 
 # Reads candidates in the joint layers as `read_candidates` does.
 Reader = Callable[[list[Layer], Blocks, HistoryMemory], Tensor]
@@ -299,5 +300,8 @@ class RankerModel(nn.Module):
             read = self.reader(layers, candidates, memory)
         read = self.head_dropout(self.backbone.final(read))
         spoken = self.head(read).view(features.shape[:2])
-        out: Tensor = spoken + self.g(features, evidence, texts)
+        # g costs next to nothing, and is the most of what orders a list.
+        with in_single(features.device):
+            told = self.g(features, evidence, texts)
+        out: Tensor = spoken + told
         return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -50,3 +51,18 @@ def in_bf16(asked: Narrow, device: torch.device) -> bool:
 
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(bf16_flags())
+
+
+def in_single(device: torch.device) -> AbstractContextManager[object]:
+    """Return what products are computed within in single precision, narrow as others may be.
+
+    Parameters
+    ----------
+    device
+        What computes; some know no narrow products at all.
+    """
+    import torch
+
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)

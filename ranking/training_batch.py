@@ -202,6 +202,8 @@ def batch_logits(
         states, lengths = tables.token_states(items, model.backbone)
     soft = tables.soft(batch.items)
     factors = drop_factors(soft.factors, batch.dropped).flatten(0, 1)
+    # In training every weight takes part in every step, whether any list of a batch is a text.
+    texts = replace(text_queries(batch.likeness), spoken=True)
     device = model.device
     parts = moved(SoftItems(soft.texts.flatten(0, 1), factors), device)
     blocks = model.blocks(moved(states, device), lengths, parts)
@@ -213,7 +215,7 @@ def batch_logits(
         model.remember(moved(history, device), noise),
         moved(batch.features, device),
         moved(evidence_batch(batch.queries, batch.items, tables, max_history=longest), device),
-        moved(text_queries(batch.likeness), device),
+        moved(texts, device),
     )
 
 

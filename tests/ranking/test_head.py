@@ -174,3 +174,26 @@ def test_fused_heads_say_what_their_members_mean() -> None:
     # Each member has its own idea of absent features, so texts ask them one by one.
     texts = TextQueries(torch.arange(30) % 3 == 0, torch.rand(30, M))
     torch.testing.assert_close(fused(features, evidence, texts), heads(features, evidence, texts))
+
+
+def test_in_training_units_are_left_out_for_a_whole_list() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        head = EvidenceHead(N_FEATURES, WIDTH, N_KINDS, H, 0.5)
+        for weights in head.parameters():
+            torch.nn.init.normal_(weights, std=0.3)
+        features = torch.randn(1, 1, N_FEATURES).expand(30, M, N_FEATURES)
+        one = _evidence(1)
+        strengths = one.strengths[:, :, :1].expand(30, -1, M, -1)
+        events = Events(
+            *(
+                part.expand(30, -1)
+                for part in (one.events.ages, one.events.gaps, one.events.kinds, one.events.mask)
+            )
+        )
+        evidence = Evidence.of(events, strengths)
+        told = head.train()(features, evidence, _present(30))
+        still = head.eval()(features, evidence, _present(30))
+    torch.testing.assert_close(told, told[:, :1].expand_as(told))
+    assert len(told[:, 0].unique()) > 20
+    torch.testing.assert_close(still, still[:1, :1].expand_as(still))

@@ -149,3 +149,17 @@ def test_members_start_from_one_linear_part_and_become_different(tables: ItemTab
     first, second = fit_heads(heads, *parts, TrainingSettings(), seed=3)
     assert first.losses[0] == second.losses[0]
     assert first.losses[1] != second.losses[1]
+
+
+def test_few_lists_move_the_linear_part_less_than_the_same_ones_many_times(
+    tables: ItemTables,
+) -> None:
+    few = _lists(_rising, 0, 12, 8)
+    many = few.take(np.tile(np.arange(12), 200))
+    sizes = []
+    for train in (few, many):
+        head, course = _fit(tables, train, _lists(_middle, 1, 60))
+        assert course.best == 0  # What is learned after the linear part misleads.
+        sizes.append(float(head.features.weight.detach().norm()))
+    assert sizes[0] < 0.5 * sizes[1]
+    assert sizes[0] > 0.01

@@ -55,6 +55,8 @@ SETTINGS = RankerSettings(
         averaging=0.5,
         text_query_share=0.0,
         members=2,
+        # What was measured is told again in single precision.
+        bf16=False,
     )
 )
 

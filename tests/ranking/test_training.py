@@ -19,6 +19,7 @@ from tests.ranking.worlds import (
     make_model,
     make_queries,
     make_tokenizer,
+    randomise,
     trained_by,
 )
 from twofold.indexing.errors import InputError
@@ -28,7 +29,7 @@ from twofold.ranking.lists import Lists, mean_ndcg
 from twofold.ranking.losses import mean_loss
 from twofold.ranking.model import RankerModel
 from twofold.ranking.relations import Relations
-from twofold.ranking.scoring import logits_of, served_logits
+from twofold.ranking.scoring import head_logits, served_logits
 from twofold.ranking.settings import RankerSettings
 from twofold.ranking.training import Trained, fine_tune
 from twofold.ranking.training_settings import TrainingSettings
@@ -109,15 +110,35 @@ def test_matching_the_last_item_is_learned(learned: tuple[RankerModel, Trained])
     assert max(ndcg) > 0.9
 
 
-def test_the_best_epoch_is_kept(tiny_bert: Path, learned: tuple[RankerModel, Trained]) -> None:
-    model, trained = learned
+@pytest.mark.parametrize("narrow", [True, False])
+def test_the_best_epoch_is_kept_and_was_measured_as_it_was_trained(
+    tiny_bert: Path, narrow: bool
+) -> None:
+    model, trained = _train(tiny_bert, trained_by(SETTINGS, bf16=narrow, max_epochs=3))
     best = min(trained.epochs, key=lambda epoch: epoch.stop_loss)
     assert best.number == trained.best
-    stop = _lists(1, 100)
-    tables = _tables(tiny_bert)
-    logits = logits_of(model, tables, stop.queries, stop.candidates.items, stop.features)
-    assert mean_ndcg([stop], [logits]) == pytest.approx(best.stop_ndcg, abs=1e-6)
-    assert mean_loss([stop], [logits], SETTINGS.training) == pytest.approx(best.stop_loss, abs=1e-6)
+    stop, tables = _lists(1, 100), _tables(tiny_bert)
+
+    def losses(narrow: bool) -> tuple[float, float]:
+        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+            told = served_logits(model, tables, stop.queries, stop.candidates, SETTINGS.history)
+        return mean_loss([stop], [told], SETTINGS.training), mean_ndcg([stop], [told])
+
+    loss, ndcg = losses(narrow)
+    assert loss == pytest.approx(best.stop_loss, abs=1e-6)
+    assert ndcg == pytest.approx(best.stop_ndcg, abs=1e-6)
+    assert losses(not narrow)[0] != pytest.approx(best.stop_loss, abs=1e-6)
+
+
+def test_g_is_computed_in_single_precision_where_products_are_narrow(tiny_bert: Path) -> None:
+    model, tables, lists = randomise(make_model(tiny_bert, 2)), _tables(tiny_bert), _lists(1, 20)
+    torch.nn.init.zeros_(model.head.weight)
+    features = np.random.default_rng(0).normal(size=lists.features.shape).astype(np.float32)
+    candidates = replace(lists.candidates, features=features)
+    wanted = head_logits(model.g, tables, lists.queries, candidates)
+    with torch.autocast("cpu", torch.bfloat16):
+        told = served_logits(model, tables, lists.queries, candidates, "vectors")
+    np.testing.assert_allclose(told, wanted, rtol=1e-6, atol=1e-6)
 
 
 def test_lower_layers_and_embeddings_stay(
