@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from twofold.indexing.errors import InputError
 
@@ -43,6 +47,39 @@ def resident_mb() -> float:
 def own_mb() -> float:
     """Return the memory held now that is no file's, so that nobody else can share it, MiB."""
     return _status_mb("RssAnon")
+
+
+def allocated_mb() -> float:
+    """Return what malloc has handed out and not been given back, MiB.
+
+    Unlike resident memory it does not grow with the holes between what is in use. NaN where the C
+    library is another than glibc of 2.33 or later.
+    """
+    ask = _mallinfo()
+    if ask is None:
+        return float("nan")
+    told = ask()
+    return float(told.uordblks + told.hblkhd) / 2**20
+
+
+class _Mallinfo(ctypes.Structure):
+    """``struct mallinfo2`` of glibc."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    )
+
+
+@cache
+def _mallinfo() -> Callable[[], Any] | None:
+    found = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if found is not None:
+        found.argtypes, found.restype = [], _Mallinfo
+    return found
 
 
 def _status_mb(name: str) -> float:

@@ -62,4 +62,10 @@ def soak_pages() -> Iterator[str]:
             f"- resident memory {one['rss_mb_first']:,.0f} MiB once the caches were full, "
             f"{one['rss_mb_last']:,.0f} at the end: {one['growth_mb_a_minute']:+.1f} a minute"
         )
+        if "allocated_mb_first" in one:
+            yield (
+                f"- of it in use {one['allocated_mb_first']:,.1f} MiB, "
+                f"{one['allocated_mb_last']:,.1f} at the end: "
+                f"{one['allocated_growth_mb_a_minute']:+.2f} a minute"
+            )
         yield f"\n{ran_on(one)}"

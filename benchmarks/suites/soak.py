@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks.data.datasets import MOVIELENS
 from benchmarks.harness.cells import Cell, Option, Place, Plan, Row, Suite
+from benchmarks.harness.memory import allocated_mb, resident_mb
 from benchmarks.stands.engines import (
     ENGINE,
     longest_text,
@@ -87,7 +86,10 @@ class _Soaked:
 def _under_load(
     engine: Engine, expected: list[Expected], minutes: float
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Return requests and wrong answers of each client, and samples of resident memory, MiB."""
+    """Return requests and wrong answers of each client, and samples of memory, MiB.
+
+    Resident memory, and what of it is handed out by malloc: ``float64 (n, 2)``.
+    """
     end = time.perf_counter() + 60 * minutes
     counts, memory = np.zeros((CLIENTS, 2), dtype=np.int64), []
 
@@ -100,7 +102,7 @@ def _under_load(
     with ThreadPoolExecutor(CLIENTS) as pool:
         asking = [pool.submit(ask, client) for client in range(CLIENTS)]
         while time.perf_counter() < end:
-            memory.append(_resident_mb())
+            memory.append((resident_mb(), allocated_mb()))
             time.sleep(SAMPLED_EVERY)
         for one in asking:
             one.result()
@@ -129,21 +131,19 @@ def _expected(engine: Engine, n: int) -> list[Expected]:
     return out
 
 
-def _resident_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
 def _growth(memory: npt.NDArray[np.float64]) -> dict[str, float]:
     """Return memory once the caches are full, and how it grows from there: a line's slope."""
     settled = memory[len(memory) // 5 :]
     minutes = np.arange(len(settled)) * SAMPLED_EVERY / 60
-    slope = float(np.polyfit(minutes, settled, 1)[0]) if len(settled) > 2 else float("nan")
+    slopes = np.polyfit(minutes, settled, 1)[0] if len(settled) > 2 else np.full(2, np.nan)
     return {
-        "rss_mb_first": float(settled[0]),
-        "rss_mb_last": float(settled[-1]),
-        "rss_mb_most": float(memory.max()),
-        "growth_mb_a_minute": slope,
+        "rss_mb_first": float(settled[0, 0]),
+        "rss_mb_last": float(settled[-1, 0]),
+        "rss_mb_most": float(memory[:, 0].max()),
+        "growth_mb_a_minute": float(slopes[0]),
+        "allocated_mb_first": float(settled[0, 1]),
+        "allocated_mb_last": float(settled[-1, 1]),
+        "allocated_growth_mb_a_minute": float(slopes[1]),
     }
 
 

@@ -73,3 +73,8 @@ def test_a_soak_tells_of_its_latest_run(monkeypatch: pytest.MonkeyPatch) -> None
     assert "- 163,504 requests by 16 clients in 10 minutes: 7 wrong answers" in told
     assert "2,239 MiB once the caches were full, 2,258 at the end: +1.9 a minute" in told
     assert told.count("## toys") == 1
+    assert "of it in use" not in told
+    used = {"allocated_mb_first": 900.04, "allocated_mb_last": 900.5}
+    row |= {**used, "allocated_growth_mb_a_minute": 0.057}
+    told = "\n".join(module.soak_pages())
+    assert "- of it in use 900.0 MiB, 900.5 at the end: +0.06 a minute" in told

@@ -26,3 +26,4 @@ def test_wrong_answers_are_counted(
     assert found["requests"] > 20
     assert (found["wrong"] > 0) == mixed_up
     assert found["rss_mb_most"] >= found["rss_mb_last"] > 100
+    assert 10 < found["allocated_mb_last"] < found["rss_mb_last"]
