@@ -279,7 +279,8 @@ def _layers(recorded: Recorded) -> Section:
     rows = recorded.latest("layers", lambda row: (row["dataset"], row.get("cell"), row["command"]))
     parts: list[Part] = [outdated(recorded.stale("layers"))]
     for dataset, mine in by_dataset(rows).items():
-        rankers = [row for row in mine if row.get("runtimes")]
+        # Of several rates that were tried one was taken, and stands there as what was taught.
+        rankers = [row for row in mine if row.get("runtimes") and row["ranker"] != "tried"]
         if rankers:
             see = "Up is better, left is faster: what more layers and other precisions buy."
             chart, command = _layers_chart(dataset, rankers), command_of("layers", mine[0])

@@ -7,7 +7,7 @@ beside the latency of a new history in every runtime.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from benchmarks.stands.bench import Bench, Floats
 from twofold.evaluation.intervals import bootstrap_mean
 from twofold.ranking.choosing import measure_runtimes
 from twofold.ranking.distilling import distil
+from twofold.ranking.members import Workplace
 from twofold.ranking.ranker import Ranker
 from twofold.settings import Settings
 
@@ -29,6 +30,13 @@ RATES = (5e-5, 1e-4, 2e-4)
 TIMED, MOST_USERS = 60, 5000
 FUSED, COMPARED, BYTES = "fused stage one", "compared", "item states int8"
 VALUES = "ndcg@10"
+TAUGHT, TRIED = "taught", "tried"
+# What the row of a ranker tells.
+TOLD = (
+    *("n_users", "candidates", "windows", "ranker", "ndcg10", "ndcg10_low", "ndcg10_high"),
+    *("layers", "joint_layers", "bytes_an_item", "learning_rate", "best_epoch", "stop_loss"),
+    "runtimes",
+)
 # A short training over short lists, and few of the rankers.
 QUICK = (
     *("windows=1", "ranker.rerank=10", "ranker.training.max_epochs=1"),
@@ -58,10 +66,18 @@ def _cells(plan: Plan) -> list[Cell]:
     }
     cells = [cell(FUSED, stand.fused, base)]
     for joint, some in seeds.items():
-        for seed in some:
-            settings = stand.settings(f"ranker.joint_layers={joint}", f"seed={seed}")
-            first = (_name(joint, 0),) if seed else ()
-            cells.append(cell(_name(joint, seed), _Taught(stand, joint, seed), settings, *first))
+        own, first = f"ranker.joint_layers={joint}", _name(joint, 0)
+        if plan.options["search"]:
+            tried = {_tried(joint, rate): rate for rate in RATES}
+            for name, rate in tried.items():
+                settings = stand.settings(own, f"ranker.training.learning_rate={rate}")
+                cells.append(cell(name, _Taught(stand, joint, rate, ranker=TRIED), settings))
+            cells.append(cell(first, _Chosen(tuple(tried)), stand.settings(own), *tried))
+        else:
+            cells.append(cell(first, _Taught(stand, joint, stand.rate), stand.settings(own)))
+        for seed in some[1:]:
+            settings = stand.settings(own, f"seed={seed}")
+            cells.append(cell(_name(joint, seed), _Again(stand, joint, seed), settings, first))
     cells.append(cell(BYTES, stand.in_bytes, base, default))
     for layers in QUICK_FEWER if plan.quick else FEWER:
         cells.append(cell(f"{layers} layers", _Compressed(stand, layers), base, default))
@@ -74,11 +90,17 @@ def _name(joint: Joint, seed: int) -> str:
     return f"{joint} joint, seed {seed}" if seed else f"{joint} joint"
 
 
+def _tried(joint: Joint, rate: float) -> str:
+    return f"{_name(joint, 0)}, rate {rate:g}"
+
+
 @dataclass(frozen=True)
 class _Stand:
-    """The lessons and the test's lists, and the default's ranker, made when they are asked for."""
+    """The lessons and the test's lists, made when they are asked for."""
 
     plan: Plan
+    # Of one joint layer and the first seed, by their rates: others are made of one of them.
+    defaults: dict[float, Ranker] = field(default_factory=dict)
 
     def settings(self, *more: str) -> Settings:
         return self.plan.settings(*(QUICK if self.plan.quick else ()), *more)
@@ -89,24 +111,34 @@ class _Stand:
         most = QUICK_USERS if plan.quick else MOST_USERS
         return Bench.of(plan.data, self.settings(), plan.dataset, plan.progress, most=most)
 
-    @cached_property
-    def default(self) -> tuple[Ranker, dict[str, Any]]:
-        """One joint layer; what was trained for its own cell serves those that are made of it."""
-        return self.best(1)
+    @property
+    def rate(self) -> float:
+        """The rate of the default's training."""
+        return self.settings().ranker.training.learning_rate
 
-    def best(self, joint: Joint) -> tuple[Ranker, dict[str, Any]]:
-        """Return the ranker of the lowest loss on early-stopping users over the rates."""
-        own = self.bench.settings.ranker.training.learning_rate
-        rates = RATES if self.plan.options["search"] else (own,)
-        return min((self.taught(joint, rate, 0) for rate in rates), key=lambda one: _loss(one[1]))
-
-    def taught(self, joint: Joint, rate: float, seed: int) -> tuple[Ranker, dict[str, Any]]:
-        """Return a ranker, and of its training what rows tell."""
+    def taught(
+        self, joint: Joint, rate: float, seed: int, place: Place
+    ) -> tuple[Ranker, dict[str, Any]]:
+        """Return a ranker, and of its training what rows tell; one cut off goes on."""
         own = self.bench.settings.ranker
         training = replace(own.training, learning_rate=rate)
         settings = replace(own, joint_layers=joint, training=training)
-        ranker, about = self.bench.lessons.taught(self.bench.final, settings, seed)
-        return ranker, {**about, "learning_rate": rate}
+        work = Workplace(place.folder, place.fingerprint)
+        ranker, about = self.bench.lessons.taught(self.bench.final, settings, seed, work)
+        if (joint, seed) == (1, 0):
+            self.defaults[rate] = ranker
+        return ranker, {
+            "learning_rate": rate,
+            "best_epoch": about["best_epoch"],
+            "stop_loss": float(about["epochs"][about["best_epoch"]]["stop_loss"]),
+        }
+
+    def default(self, place: Place) -> Ranker:
+        """Return the ranker of one joint layer; one that was taught in this run is taken."""
+        rate = float(place.rows(_name(1, 0))[0]["learning_rate"])
+        if rate not in self.defaults:
+            self.taught(1, rate, 0, place)
+        return self.defaults[rate]
 
     def row(self, name: str, values: Floats) -> Row:
         """Return what every row of a ranker tells."""
@@ -141,7 +173,7 @@ class _Stand:
 
     def in_bytes(self, place: Place) -> Iterator[Row]:
         """Yield how the default does whose item states are bytes."""
-        ranker = self.default[0]
+        ranker = self.default(place)
         settings = replace(ranker.settings, item_states="int8")
         small = replace(ranker, settings=settings).with_tables(ranker.tables)
         yield self.beside(place, small, "taught, item states int8")
@@ -161,28 +193,46 @@ class _Stand:
 
 @dataclass(frozen=True)
 class _Taught:
-    """Trains a ranker of so many joint layers; further seeds under the first's rate."""
+    """Trains a ranker of so many joint layers."""
+
+    stand: _Stand
+    joint: Joint
+    rate: float
+    seed: int = 0
+    ranker: str = TAUGHT
+
+    def __call__(self, place: Place) -> Iterator[Row]:
+        ranker, about = self.stand.taught(self.joint, self.rate, self.seed, place)
+        values = self.stand.values(ranker)
+        place.keep({VALUES: values})
+        row = self.stand.row(self.ranker, values)
+        yield {**row, **_shape(ranker), **about, **self.stand.times(ranker)}
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Takes, of rankers that differ in their rate, that of the lowest loss when it was stopped."""
+
+    tried: tuple[str, ...]
+
+    def __call__(self, place: Place) -> Iterator[Row]:
+        rows = {name: place.rows(name)[0] for name in self.tried}
+        best = min(rows, key=lambda name: float(rows[name]["stop_loss"]))
+        place.keep({VALUES: place.kept(best)[VALUES]})
+        yield {**{name: rows[best][name] for name in TOLD}, "ranker": TAUGHT}
+
+
+@dataclass(frozen=True)
+class _Again:
+    """Trains with another seed, at the rate of the first."""
 
     stand: _Stand
     joint: Joint
     seed: int
 
     def __call__(self, place: Place) -> Iterator[Row]:
-        if self.seed:
-            rate = place.rows(_name(self.joint, 0))[0]["learning_rate"]
-            ranker, about = self.stand.taught(self.joint, rate, self.seed)
-        else:
-            ranker, about = self.stand.default if self.joint == 1 else self.stand.best(self.joint)
-        values = self.stand.values(ranker)
-        place.keep({VALUES: values})
-        yield {
-            **self.stand.row("taught", values),
-            **_shape(ranker),
-            "learning_rate": about["learning_rate"],
-            "best_epoch": about["best_epoch"],
-            "stop_loss": _loss(about),
-            **self.stand.times(ranker),
-        }
+        rate = float(place.rows(_name(self.joint, 0))[0]["learning_rate"])
+        return _Taught(self.stand, self.joint, rate, self.seed)(place)
 
 
 @dataclass(frozen=True)
@@ -194,7 +244,7 @@ class _Compressed:
 
     def __call__(self, place: Place) -> Iterator[Row]:
         # Lists of the window, so that nothing of the test's is learned from, unlabelled or not.
-        lists, ranker = self.stand.bench.lessons.lists[0], self.stand.default[0]
+        lists, ranker = self.stand.bench.lessons.lists[0], self.stand.default(place)
         found = distil(ranker, lists.queries, lists.candidates, layers=self.layers, joint_layers=1)
         yield self.stand.beside(place, found.ranker, "compressed")
 
@@ -221,10 +271,6 @@ class _Compared:
                 "full_minus_fused": _interval(full - fused),
                 **_relative(mean, full),
             }
-
-
-def _loss(about: dict[str, Any]) -> float:
-    return float(about["epochs"][about["best_epoch"]]["stop_loss"])
 
 
 def _relative(values: Floats, whole: Floats) -> dict[str, float]:

@@ -111,7 +111,11 @@ def layers() -> list[dict[str, Any]]:
     times = [{"runtime": "int8", "milliseconds": 4.75, "same_top": 1.0}]
     number = {"ndcg10": 0.1987, "ndcg10_low": 0.18, "ndcg10_high": 0.21}
     shape = {"ranker": "taught", "layers": 6, "joint_layers": 2, "runtimes": times}
-    return [told("layers", "2 joint", **shape, **number)]
+    rate = {"ranker": "tried", "ndcg10": 0.1777}
+    return [
+        told("layers", "2 joint, rate 5e-05", **{**shape, **number, **rate}),
+        told("layers", "2 joint", **shape, **number),
+    ]
 
 
 def training() -> list[dict[str, Any]]:
@@ -170,6 +174,10 @@ def test_sections_hold_their_numbers(recorded: Recorded, name: str, numbers: lis
 
 def test_a_measurement_made_twice_is_no_row_of_the_section(recorded: Recorded) -> None:
     assert "99.9" not in section(page(recorded), "serving")
+
+
+def test_what_was_tried_and_not_taken_is_no_row_of_the_section(recorded: Recorded) -> None:
+    assert "0.1777" not in section(page(recorded), "layers")
 
 
 def test_differences_look_as_they_are(recorded: Recorded) -> None:
