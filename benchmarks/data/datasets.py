@@ -86,15 +86,22 @@ def own_data_set(folder: Path, *, settings: tuple[str, ...] = ()) -> DataSet:
     """
     return DataSet(
         folder.resolve().name,
-        _table(folder, "interactions"),
-        _table(folder, "items"),
+        table_in(folder, "interactions"),
+        table_in(folder, "items"),
         "auto",
         1,
         settings,
     )
 
 
-def _table(folder: Path, name: str) -> Path:
+def table_in(folder: Path, name: str) -> Path:
+    """Return the path of the one table of a name in a folder.
+
+    Raises
+    ------
+    InputError
+        If there is none, or several.
+    """
     found = [
         folder / f"{name}{ending}" for ending in TABLES if (folder / f"{name}{ending}").exists()
     ]
@@ -127,8 +134,8 @@ def _ifdb() -> DataSet:
         'data.text_template="{doc_text}"',
         "data.drop_unknown_items=true",
     )
-    tables = folder / "played.parquet", folder / "items.parquet"
-    return DataSet(IFDB, *tables, "leave-one-out", 1, settings)
+    tables = folder / "interactions.parquet", folder / "items.parquet"
+    return DataSet(IFDB, *tables, "file", 1, settings)
 
 
 def _online_retail() -> DataSet:

@@ -131,8 +131,7 @@ def pairs_of(
 
 
 def train(
-    windows: Sequence[Lists],
-    texts: Sequence[str],
+    steps: Sequence[Pairs],
     backbone: ResolvedModel,
     recipe: Recipe,
     *,
@@ -144,10 +143,8 @@ def train(
 
     Parameters
     ----------
-    windows
-        Labelled lists of each window.
-    texts
-        The text of each item.
+    steps
+        What each step learns from.
     backbone
         The model to start from; the head on top is new.
     recipe
@@ -159,7 +156,6 @@ def train(
     progress
         Told of every step.
     """
-    steps = pairs_of(windows, texts, recipe, seed)
     folder = _folder(steps, backbone, recipe, seed, threads)
     if folder.exists():
         return folder

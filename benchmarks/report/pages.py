@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.harness.records import commands, latest, latest_cells, ran_on, recorded
 from benchmarks.report.gpu_pages import gpu_pages
 from benchmarks.report.live_pages import live_pages, soak_pages
+from benchmarks.report.profiles_pages import profiles_pages
 from benchmarks.report.quality_pages import quality_pages, readme_quality
 from benchmarks.report.recorded import Recorded
 from benchmarks.report.retrieval_pages import retrieval_pages
@@ -19,6 +20,7 @@ ALS_SHOWN = 8
 
 def sections() -> Iterator[str]:
     yield from quality_pages(Recorded())
+    yield from profiles_pages(Recorded())
     parts = (training_pages, _reranking, _layers, retrieval_pages)
     for part in (*parts, live_pages, soak_pages, _serving, gpu_pages, _als):
         yield from part()

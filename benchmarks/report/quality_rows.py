@@ -23,7 +23,7 @@ OPPONENTS = ("popularity", "logistic regression", "LambdaRank")
 """What the cell of twofold measures beside itself: everything else in it is a part of twofold."""
 
 KINDS = ("quality", "slice", "ceiling", "latency", "probabilities")
-UNSHOWN = ("leaks", "learned", "training", "part")  # kinds that are told elsewhere
+UNSHOWN = ("leaks", "learned", "training", "part", "gain", "pairs", "auc")  # told elsewhere
 
 MAIN = "ndcg@10"
 EVERYBODY = "all"

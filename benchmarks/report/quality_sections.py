@@ -265,13 +265,13 @@ def _stage_one_slices(recorded: Recorded) -> list[Part]:
 
 
 def _published(recorded: Recorded) -> Section:
-    runs = {(r.about.dataset, r.about.split): r for r in recorded.quality if r.plain}
     parts: list[Part] = []
-    for key, published in PUBLISHED.items():
-        run = runs.get(key)
-        parts.append(tag("h3", ", ".join(key)))
+    for (suite, dataset, split), published in PUBLISHED.items():
+        mine = (run for run in recorded.runs(suite) if run.plain)
+        run = next((r for r in mine if (r.about.dataset, r.about.split) == (dataset, split)), None)
+        parts.append(tag("h3", f"{dataset}, {split}"))
         if run is None:
-            again = f"python -m benchmarks quality {key[0]} --record"
+            again = f"python -m benchmarks {suite} {dataset} --record"
             parts.append(nothing_yet("our own systems on this data set", again))
         else:
             see = "Filled: run here, with 95 % intervals. Open: published, which came without."
@@ -282,15 +282,17 @@ def _published(recorded: Recorded) -> Section:
     return Section("published", "Beside published numbers", joined(parts))
 
 
-def _here(run: QualityRun) -> list[QualityRow]:
+def _here(run: QualityRun, published: Table) -> list[QualityRow]:
     """Return the rows to stand beside published ones: not the parts of twofold."""
-    names = (*run.opponents, FUSED, INSIDE, OURS)
+    names = (*published.beside, *run.opponents, FUSED, INSIDE, OURS)
     return [row for name in names if (row := run.of(name)) is not None]
 
 
 def _published_chart(run: QualityRun, published: Table) -> Chart:
     theirs = [Dot(row.system, row.numbers["NDCG@10"], look="published") for row in published.rows]
-    mine = [_dot(row.system, row, "ours" if row.system == OURS else "") for row in _here(run)]
+    mine = [
+        _dot(row.system, row, "ours" if row.system == OURS else "") for row in _here(run, published)
+    ]
     shown = sorted([*theirs, *mine], key=lambda one: -one.mean)
     alt = f"Published NDCG@10 beside what was run here on {title_of(run)}"
     return dots(alt, shown, "NDCG@10")
@@ -301,7 +303,7 @@ def _published_table(run: QualityRun | None, published: Table) -> Markup:
     for row in published.rows:
         told = [f"{row.numbers[n]:.4f}" if n in row.numbers else "–" for n in published.columns]
         lines.append([row.system, tag("span", "published", class_="badge"), *told, row.source])
-    for one in _here(run) if run is not None else ():
+    for one in _here(run, published) if run is not None else ():
         found = (one.metrics.get(metric) for metric in published.columns.values())
         told = [spelt(number) if number is not None else "–" for number in found]
         badge = tag("span", "run here", class_="badge here")

@@ -37,7 +37,11 @@ class Recorded:
     @cached_property
     def quality(self) -> list[QualityRun]:
         """The runs of the suite ``quality``."""
-        return read_quality(self.folder / "quality.jsonl")
+        return self.runs("quality")
+
+    def runs(self, suite: str) -> list[QualityRun]:
+        """Return the runs of a suite that measures lists."""
+        return read_quality(self.folder / f"{suite}.jsonl")
 
     def latest(self, suite: str, key: Callable[[Row], Hashable]) -> list[Row]:
         """Return the rows of a suite that belong to the latest run of their key; no quick ones."""

@@ -17,6 +17,9 @@ WORDS = ("behind", "tied", "ahead")
 def all_verdicts(recorded: Recorded) -> list[tuple[str, str]]:
     """Return everything that is told first, where twofold is behind before where it is ahead."""
     told = [*verdicts(recorded.quality), *index_verdicts(recorded.peers_of_indexes())]
+    for run in recorded.runs("profiles"):
+        where = f"{run.about.dataset}, {run.about.split}, what has no text counted as missed"
+        told += _published(run, where, "profiles")
     return sorted(told, key=lambda one: WORDS.index(one[0]))
 
 
@@ -43,7 +46,7 @@ def verdicts(runs: Iterable[QualityRun]) -> Iterator[tuple[str, str]]:
             n = sum(word == "ahead" for word, _ in words)
             yield "ahead", f"{where}: first by NDCG@10, ahead of all {n} others that were measured."
         yield from _groups(run, where)
-        yield from _published(run, where)
+        yield from _published(run, where, "quality")
 
 
 def judged(run: QualityRun, other: str) -> tuple[str, str]:
@@ -86,10 +89,10 @@ def _above(run: QualityRun, name: str, group: str, ours: QualityRow) -> QualityR
     return row if _apart(ours.metrics[MAIN], row.metrics[MAIN]) == "behind" else None
 
 
-def _published(run: QualityRun, where: str) -> Iterator[tuple[str, str]]:
+def _published(run: QualityRun, where: str, suite: str) -> Iterator[tuple[str, str]]:
     """Yield published numbers that lie above twofold's interval."""
     ours = run.of(OURS)
-    table = PUBLISHED.get((run.about.dataset, run.about.split))
+    table = PUBLISHED.get((suite, run.about.dataset, run.about.split))
     if ours is None or table is None:
         return
     for name in table.compared:

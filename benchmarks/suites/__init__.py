@@ -11,6 +11,7 @@ from benchmarks.suites.endtoend import ENDTOEND
 from benchmarks.suites.gpu import GPU
 from benchmarks.suites.layers import LAYERS
 from benchmarks.suites.live import LIVE
+from benchmarks.suites.profiles import PROFILES
 from benchmarks.suites.quality import QUALITY
 from benchmarks.suites.rerank import RERANK
 from benchmarks.suites.retrieval import RETRIEVAL
@@ -21,7 +22,7 @@ from benchmarks.suites.training import TRAINING
 SUITES: Mapping[str, Suite] = {
     suite.name: suite
     for suite in (
-        *(QUALITY, RETRIEVAL, RERANK, TRAINING, ENDTOEND, BUILD),
+        *(QUALITY, PROFILES, RETRIEVAL, RERANK, TRAINING, ENDTOEND, BUILD),
         *(SERVING, LIVE, SOAK, LAYERS, ALS, GPU),
     )
 }

@@ -13,7 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.harness.cells import Cell, Place, Plan, Row
-from benchmarks.peers.cross_encoder import Recipe, history_texts, scores, seeded_users, train
+from benchmarks.peers.cross_encoder import (
+    Recipe,
+    history_texts,
+    pairs_of,
+    scores,
+    seeded_users,
+    train,
+)
 from benchmarks.stands.bench import Bench
 from benchmarks.stands.held_out import split_of
 from benchmarks.stands.kept_lists import arrays_of, lists_of
@@ -84,12 +91,12 @@ class _Trained:
     def __call__(self, place: Place) -> Iterator[Row]:
         plan = self.plan
         bench = Bench.of(plan.data, self.settings, plan.dataset, plan.progress, most=1)
+        seed, texts = self.settings.seed, plan.dataset.texts
         folder = train(
-            bench.lessons.lists,
-            plan.dataset.texts,
+            pairs_of(bench.lessons.lists, texts, self.recipe, seed),
             resolve_model(self.settings.ranker.model),
             self.recipe,
-            seed=self.settings.seed,
+            seed=seed,
             threads=n_threads(self.settings),
             progress=plan.progress,
         )

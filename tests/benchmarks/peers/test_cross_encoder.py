@@ -106,7 +106,8 @@ def test_it_is_trained_once_and_deterministic(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def trained(seed: int = 0) -> Path:
-        return train(windows, TEXTS, backbone, RECIPE, seed=seed, threads=1, progress=Silent())
+        steps = pairs_of(windows, TEXTS, RECIPE, seed)
+        return train(steps, backbone, RECIPE, seed=seed, threads=1, progress=Silent())
 
     fitted = cross_encoder._fit
     calls = []
@@ -140,7 +141,8 @@ def test_it_learns_what_is_taken(backbone: ResolvedModel) -> None:
     # Whatever came before, the same item is taken.
     world = lists_of([[0], [1], [2], [3]], [[4, 5, 0]] * 4, [[1, 0, 0]] * 4)
     recipe = Recipe(steps=40, lists=4, negatives=2, learning_rate=3e-3, bfloat16=False)
-    folder = train((world,), TEXTS, backbone, recipe, seed=0, threads=1, progress=Silent())
+    steps = pairs_of((world,), TEXTS, recipe, seed=0)
+    folder = train(steps, backbone, recipe, seed=0, threads=1, progress=Silent())
     found = scores(folder, ["love red"], [[TEXTS[5], TEXTS[4], TEXTS[0]]], bfloat16=False)
     assert found[0].argmax() == 1
     assert found[0, 1] > 0 > max(found[0, 0], found[0, 2])

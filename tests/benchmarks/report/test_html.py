@@ -263,7 +263,7 @@ def test_without_rows_every_section_says_what_would_make_them(tmp_path: Path) ->
     }
     for name, suite in suites.items():
         assert f"python -m benchmarks {suite} DATASET --record" in section(text, name)
-    assert "python -m benchmarks quality ifdb --record" in section(text, "published")
+    assert "python -m benchmarks profiles ifdb --record" in section(text, "published")
 
 
 def test_rows_that_no_longer_hold_are_marked(recorded: Recorded) -> None:
