@@ -6,17 +6,25 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pytest
 
 from benchmarks.data.datasets import DataSet
 from benchmarks.harness.cells import Plan
+from benchmarks.stands.by_profile import RETRIEVED, keeping_all, reranked
 from benchmarks.stands.held_out import split_of
 from benchmarks.suites import profiles
-from benchmarks.suites.profiles import PROFILES, RETRIEVED
+from benchmarks.suites.profiles import PROFILES
 from tests.benchmarks.measuring import rows_of
 from tests.twofold.small_world import TASTES, small_tables
+from twofold.embedding import embedded
+from twofold.indexing.progress import Silent
+from twofold.learning import learn
+from twofold.retrieval.candidates import rank
+from twofold.retrieval.queries import queries_of_users
 
+Int64s = npt.NDArray[np.int64]
 GONE = "i3"  # of the test's items, one that the table of items lacks
 
 
@@ -75,6 +83,26 @@ def test_lists_by_texts_stand_beside_both_stages(told_data: DataSet) -> None:
     }
     gap = recall["reranked"] - recall["text alone, reranked"]
     assert pairs["text alone, reranked"]["mean"] == pytest.approx(gap)
+
+
+def test_only_what_was_found_is_reranked(told_data: DataSet, tmp_path: Path) -> None:
+    plan = Plan(told_data, ("ranker.train=false",))
+    dataset, settings = plan.dataset, plan.settings()
+    index, _ = embedded(dataset, settings, tmp_path / "vectors", Silent())
+    learned = learn(dataset, dataset.interactions, index, settings, Silent())
+    queries = queries_of_users(dataset.interactions, np.arange(9), max_history=10)
+    rng = np.random.default_rng(0)
+    free, both = list[Int64s](), list[Int64s]()
+    for banned in queries.excluded.toarray():
+        free.append(rng.choice(np.flatnonzero(~banned), 5, replace=False))
+        both.append(np.append(free[-1], np.flatnonzero(banned)[:2]))
+    for asked, items in ((queries, free), (keeping_all(queries), both)):
+        shown = np.stack(items)
+        found = rank(shown, rng.random(shown.shape).astype(np.float32), shown.shape[1])
+        after = reranked(learned, asked, found, threads=1)
+        np.testing.assert_array_equal(np.sort(after.items), np.sort(found.items))
+        assert (after.items != found.items).any()
+        assert (np.diff(after.scores) <= 0).all()
 
 
 def test_what_has_no_text_counts_as_missed(told_data: DataSet) -> None:
