@@ -16,11 +16,13 @@ from benchmarks.harness.running import Run
 from benchmarks.harness.stale import Standing, standings
 from benchmarks.harness.users import user_results
 from benchmarks.report.compare import (
+    Compared,
     Side,
     compare_files,
     compare_systems,
     is_system,
 )
+from benchmarks.report.compare_cells import compare_cells, is_cell
 from benchmarks.report.html import page
 from benchmarks.report.quality_rows import MAIN
 from benchmarks.report.recorded import Recorded
@@ -53,7 +55,8 @@ def add_commands(commands: Commands) -> None:
     comparing = commands.add_parser(
         "compare",
         help="two files of rows, or two systems over the same users",
-        description="A and B are files of rows, or DATASET/SYSTEM of the suite quality.",
+        description="A and B are files of rows, DATASET/SYSTEM of the suite quality, or "
+        "SUITE/DATASET/CELL of training or layers, the mean of several with + between.",
     )
     add = comparing.add_argument
     add("a", metavar="A")
@@ -115,9 +118,11 @@ def _standings(folder: Path) -> Iterator[Standing]:
 
 def _compare(given: argparse.Namespace) -> int:
     """Print two files' numbers, or two systems' difference."""
-    if is_system(given.a) or is_system(given.b):
-        _compare_systems(given)
-        return 0
+    for named, compare in ((is_system, compare_systems), (is_cell, compare_cells)):
+        if named(given.a) or named(given.b):
+            metric = given.metric or MAIN
+            _differing(given, compare(given.a, given.b, metric, users=user_results()))
+            return 0
     sides = compare_files(Path(given.a), Path(given.b))
     if given.metric is not None:
         sides = [one for one in sides if one.number == given.metric]
@@ -128,18 +133,19 @@ def _compare(given: argparse.Namespace) -> int:
     return 0
 
 
-def _compare_systems(given: argparse.Namespace) -> None:
-    """Print how two systems differ over the same users."""
-    metric = given.metric or MAIN
-    found = compare_systems(given.a, given.b, metric, users=user_results())
+def _differing(given: argparse.Namespace, found: Compared) -> None:
+    """Print how two systems or cells differ over the same users."""
     if given.json:
         say(json.dumps(found.told()))
         return
-    say(f"{metric} of {found.gap.n_users:,} users")
+    say(f"{found.metric} of {found.gap.n_users:,} users")
     say(f"{given.a}: {found.mean_a:.4f}")
     say(f"{given.b}: {found.mean_b:.4f}")
     word = "told apart" if found.gap.excludes_zero else "not told apart"
     say(f"difference {spelt(found.gap, '+')}, p {found.p:.4f}: {word}")
+    if found.mean_b:
+        share = [end / found.mean_b for end in (found.gap.mean, found.gap.low, found.gap.high)]
+        say("of the second's {:+.1%} [{:+.1%}, {:+.1%}]".format(*share))
 
 
 def _json(one: Side) -> str:
