@@ -20,7 +20,7 @@ LISTS = "twofold"
 USERS, SHARE = 500, 1 / 3
 # Some eight thousand pairs, each a profile and a description: minutes.
 RECIPE = Recipe(steps=240, max_length=192)
-QUICK_USERS, QUICK_RECIPE = 100, Recipe(steps=2, lists=2, max_length=64)
+QUICK_USERS, QUICK_SHARE, QUICK_RECIPE = 100, 0.1, Recipe(steps=2, lists=2, max_length=64)
 QUICK = (
     *("windows=1", "ranker.rerank=20", "ranker.max_item_tokens=8"),
     *("ranker.training.max_epochs=1", "ranker.training.negatives=7"),
@@ -41,10 +41,12 @@ ASKED = ("data", "seed", "threads", "ranker.model")
 def _cells(plan: Plan) -> list[Cell]:
     """Return the cell of lists, those that score labelled pairs, and the one that compares them."""
     settings = plan.settings(*(QUICK if plan.quick else ()))
-    recipe, n_users = (QUICK_RECIPE, QUICK_USERS) if plan.quick else (RECIPE, USERS)
-    also = {"n_users": n_users, "share": SHARE}
+    n_users, share, recipe = USERS, SHARE, RECIPE
+    if plan.quick:
+        n_users, share, recipe = QUICK_USERS, QUICK_SHARE, QUICK_RECIPE
+    also = {"n_users": n_users, "share": share}
     lists = ByProfile(plan, settings, QUICK_USERS if plan.quick else None)
-    apart = ToldApart(plan, settings, n_users, SHARE, recipe)
+    apart = ToldApart(plan, settings, n_users, share, recipe)
     learns = (*LEARNS, "twofold/labels_file.py", *DIVIDES)
     peer = ("benchmarks/peers/cross_encoder.py", *DIVIDES)
     compares = ("evaluation/classification.py", "evaluation/intervals.py", *DIVIDES)

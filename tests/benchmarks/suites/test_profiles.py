@@ -127,7 +127,7 @@ def test_labelled_pairs_are_told_apart(told_data: DataSet, monkeypatch: pytest.M
     assert ours["n_users"] == 60
     # Of users who refused as much as they took, as many pairs of both.
     assert 0.3 < ours["hits"] / ours["n_pairs"] < 0.7
-    # Half of what was refused is of the other taste. Seen: 0.81.
+    # Half of what was refused is of the other taste. Seen: 0.80.
     assert ours["metrics"]["auc"]["mean"] > 0.7
     (pair,) = [row for row in rows if row["kind"] == "auc"]
     gap = ours["metrics"]["auc"]["mean"] - found["plain cross-encoder"]["metrics"]["auc"]["mean"]
