@@ -1,8 +1,9 @@
 """What people rerank with today: sentence-transformers' cross-encoder, fine-tuned plainly.
 
-It reads the last ten items of a history and a candidate as two texts, and learns by binary
-cross-entropy from a hit and a few misses of each list: the very lists that twofold's ranker is
-trained on, whose histories end before their labels. It makes no lists of its own.
+It reads two texts and learns by binary cross-entropy. Where it reranks lists these are the last ten
+items of a history and a candidate, and it learns from a hit and a few misses of each list: the very
+lists that twofold's ranker is trained on, whose histories end before their labels. It makes no
+lists of its own.
 """
 
 from __future__ import annotations
