@@ -164,6 +164,16 @@ class Compared:
     gap: Interval
     p: float
 
+    @classmethod
+    def of(
+        cls, a: tuple[str, Floats], b: tuple[str, Floats], metric: str, seed: int, test: Test
+    ) -> Compared:
+        """Return how two differ, each a name and a value a user; NaN is left out."""
+        (first, one), (second, two) = a, b
+        gap, known = paired_difference(one, two, seed), (one - two)[~np.isnan(one - two)]
+        means = float(np.nanmean(one)), float(np.nanmean(two))
+        return cls(metric, first, second, *means, gap, test(known, seed))
+
     def told(self) -> dict[str, Any]:
         """Return it as JSON values."""
         return {**asdict(self), "beyond": self.gap.excludes_zero}
@@ -219,10 +229,7 @@ def compare_systems(
             f"{_again(where)}"
         )
     one, two = left.values(metric)[at], right.values(metric)[other]
-    gap = paired_difference(one, two, seed)
-    known = (one - two)[~np.isnan(one - two)]
-    p = test(known, seed)
-    return Compared(metric, a, b, float(np.nanmean(one)), float(np.nanmean(two)), gap, p)
+    return Compared.of((a, one), (b, two), metric, seed, test)
 
 
 def is_system(name: str) -> bool:

@@ -10,7 +10,6 @@ import numpy.typing as npt
 from benchmarks.harness.records import RESULTS, Records
 from benchmarks.harness.users import UserResults
 from benchmarks.report.compare import Compared, Test
-from twofold.evaluation.intervals import paired_difference
 from twofold.evaluation.significance import permutation_test
 from twofold.indexing.errors import InputError
 
@@ -68,8 +67,7 @@ def compare_cells(
             f"{a} and {b} were not measured on the same users ({len(one):,} and {len(two):,}); "
             "measure both again"
         )
-    gap = paired_difference(one, two, seed)
-    return Compared(metric, a, b, float(one.mean()), float(two.mean()), gap, test(one - two, seed))
+    return Compared.of((a, one), (b, two), metric, seed, test)
 
 
 def _parts(name: str) -> tuple[tuple[str, str], list[str]]:

@@ -34,14 +34,20 @@ class Recorded:
     folder: Path = RESULTS
     standings: tuple[Standing, ...] | None = None
 
-    @cached_property
+    @property
     def quality(self) -> list[QualityRun]:
         """The runs of the suite ``quality``."""
         return self.runs("quality")
 
     def runs(self, suite: str) -> list[QualityRun]:
-        """Return the runs of a suite that measures lists."""
-        return read_quality(self.folder / f"{suite}.jsonl")
+        """Return the runs of a suite that measures lists; its file is read once."""
+        if suite not in self._read:
+            self._read[suite] = read_quality(self.folder / f"{suite}.jsonl")
+        return self._read[suite]
+
+    @cached_property
+    def _read(self) -> dict[str, list[QualityRun]]:
+        return {}
 
     def latest(self, suite: str, key: Callable[[Row], Hashable]) -> list[Row]:
         """Return the rows of a suite that belong to the latest run of their key; no quick ones."""

@@ -78,6 +78,11 @@ def test_lists_by_texts_stand_beside_both_stages(told_data: DataSet) -> None:
     assert gain["mean"] == pytest.approx(recall["text alone, reranked"] / recall["text alone"] - 1)
     (learned,) = [row for row in rows if row["kind"] == "learned"]
     assert 0.9 < learned["share_there"] < 1
+    # What has no text counts as missed, and whoever took nothing else is counted too.
+    log = pl.read_parquet(told_data.interactions).filter(pl.col("split") == "test")
+    assert found[RETRIEVED]["n_users"] == log["user_id"].n_unique()
+    split = split_of(Plan(told_data))
+    assert int(split.test.sum()) == log.filter(pl.col("item_id") != GONE).height < log.height
     pairs = {
         row["other"]: row for row in rows if row["kind"] == "pair" and row["metric"] == "recall@10"
     }
@@ -103,19 +108,6 @@ def test_only_what_was_found_is_reranked(told_data: DataSet, tmp_path: Path) -> 
         np.testing.assert_array_equal(np.sort(after.items), np.sort(found.items))
         assert (after.items != found.items).any()
         assert (np.diff(after.scores) <= 0).all()
-
-
-def test_what_has_no_text_counts_as_missed(told_data: DataSet) -> None:
-    plan = Plan(told_data)
-    n_users = {
-        row["n_users"]
-        for row in rows_of(PROFILES, told_data, quick=True, cells=("twofold",))
-        if row["kind"] == "quality" and row["system"] == RETRIEVED
-    }
-    log = pl.read_parquet(told_data.interactions).filter(pl.col("split") == "test")
-    assert max(n_users) == log["user_id"].n_unique()
-    split = split_of(plan)
-    assert int(split.test.sum()) == log.filter(pl.col("item_id") != GONE).height < log.height
 
 
 def test_labelled_pairs_are_told_apart(told_data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
