@@ -29,6 +29,11 @@ def pytest_sessionstart() -> None:
     machine_code.forget_old([root / room for room in machine_code.ROOMS])
 
 
+def pytest_runtest_setup() -> None:
+    """Draw the same initial weights in every test, whichever tests ran before it."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep what twofold remembers of this machine out of the caller's cache folder."""

@@ -73,8 +73,9 @@ def _ndcg(head: EvidenceHead, tables: ItemTables, lists: Lists) -> float:
 
 @pytest.mark.parametrize("objective", ["bce", "listwise"])
 def test_a_planted_feature_is_found(tables: ItemTables, objective: str) -> None:
-    head, _ = _fit(tables, _lists(_rising, 0), _lists(_rising, 1), objective=objective)
-    assert _ndcg(head, tables, _lists(_rising, 2)) > 0.95  # .99 seen
+    # On 200 lists the penalty for few of them leaves .95 to .97, by the initial weights.
+    head, _ = _fit(tables, _lists(_rising, 0, 400), _lists(_rising, 1), objective=objective)
+    assert _ndcg(head, tables, _lists(_rising, 2)) > 0.96  # .98 seen, .975 of the worst of 12 seeds
     weights = head.features.weight[0].detach().abs()
     assert int(weights.argmax()) == 2
     assert weights[2] > 3 * weights[[0, 1, 3]].max()
