@@ -15,6 +15,7 @@ from twofold.indexing.errors import InputError
 
 Floats = npt.NDArray[np.float32]
 FOLDS = 5
+LOG_SCALE = 30.0
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class Calibration:
 def calibrate(
     logits: Floats,
     labels: npt.NDArray[np.bool_],
+    weights: npt.NDArray[np.float64] | None = None,
     *,
     method: Literal["auto", "temperature", "isotonic"] = "auto",
     seed: int = 0,
@@ -93,6 +95,8 @@ def calibrate(
         ``float32 (n, m)``.
     labels
         Hits, ``bool (n, m)``.
+    weights
+        What each list counts for, above 0, ``float64 (n,)``; ``None`` for all the same.
     method
         ``"temperature"``: scale and shift by maximum likelihood (Platt 1999; Guo et al. 2017 with a
         shift, since training draws fewer misses than are served). ``"isotonic"``: pool adjacent
@@ -109,9 +113,11 @@ def calibrate(
     hits = labels & there
     if not hits.any() or not (there & ~labels).any():
         raise InputError("calibration needs at least one hit and one miss among the served lists")
+    counted = np.ones(len(logits)) if weights is None else weights
+    each = np.broadcast_to(counted[:, None], logits.shape)
     if method == "auto":
-        method = _better(logits, labels, there, seed)
-    return _fit(logits[there], labels[there], method)
+        method = _better(logits, labels, there, each, seed)
+    return _fit(logits[there], labels[there], each[there], method)
 
 
 def levelled(calibration: Calibration, logits: Floats, rate: float) -> Calibration:
@@ -143,7 +149,11 @@ def levelled(calibration: Calibration, logits: Floats, rate: float) -> Calibrati
 
 
 def _better(
-    logits: Floats, labels: npt.NDArray[np.bool_], there: npt.NDArray[np.bool_], seed: int
+    logits: Floats,
+    labels: npt.NDArray[np.bool_],
+    there: npt.NDArray[np.bool_],
+    weights: npt.NDArray[np.float64],
+    seed: int,
 ) -> Literal["temperature", "isotonic"]:
     folds = np.random.default_rng(seed).permutation(len(logits)) % FOLDS
     losses = {"temperature": 0.0, "isotonic": 0.0}
@@ -153,16 +163,19 @@ def _better(
         if not labels[fit].any():
             return "temperature"
         for method in ("temperature", "isotonic"):
-            given = _fit(logits[fit], labels[fit], method).probabilities(logits[rest])
-            p = np.clip(given.astype(np.float64), 1e-7, 1 - 1e-7)
-            losses[method] -= float(np.log(np.where(labels[rest], p, 1 - p)).sum())
+            fitted = _fit(logits[fit], labels[fit], weights[fit], method)
+            p = np.clip(fitted.probabilities(logits[rest]).astype(np.float64), 1e-7, 1 - 1e-7)
+            told = np.log(np.where(labels[rest], p, 1 - p))
+            losses[method] -= float(told @ weights[rest])
     return "isotonic" if losses["isotonic"] < losses["temperature"] else "temperature"
 
 
-def _fit(logits: Floats, labels: npt.NDArray[np.bool_], method: str) -> Calibration:
-    x, y = logits.astype(np.float64), labels.astype(np.float64)
+def _fit(
+    logits: Floats, labels: npt.NDArray[np.bool_], weights: npt.NDArray[np.float64], method: str
+) -> Calibration:
+    x, y, counted = logits.astype(np.float64), labels.astype(np.float64), weights / weights.sum()
     if method == "isotonic":
-        fitted = IsotonicRegression(out_of_bounds="clip").fit(x, y)
+        fitted = IsotonicRegression(out_of_bounds="clip").fit(x, y, sample_weight=counted)
         # A probability of exactly 0 would be an infinite loss for the one hit that falls there.
         floor = 0.5 / len(y)
         heights = np.clip(fitted.y_thresholds_, floor, 1 - floor)
@@ -171,9 +184,11 @@ def _fit(logits: Floats, labels: npt.NDArray[np.bool_], method: str) -> Calibrat
 
     def loss(parameters: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         z = np.exp(parameters[0]) * x + parameters[1]
-        rest = expit(z) - y
-        gradient = np.array([np.mean(rest * np.exp(parameters[0]) * x), np.mean(rest)])
-        return -float(np.mean(y * log_expit(z) + (1 - y) * log_expit(-z))), gradient
+        rest = counted * (expit(z) - y)
+        gradient = np.array([np.exp(parameters[0]) * (rest @ x), rest.sum()])
+        return -float(counted @ (y * log_expit(z) + (1 - y) * log_expit(-z))), gradient
 
-    found = minimize(loss, np.array([0.0, 0.0]), jac=True, method="L-BFGS-B")
+    # A line search that tries a scale beyond all floats would read infinity times 0.
+    bounds = [(-LOG_SCALE, LOG_SCALE), (None, None)]
+    found = minimize(loss, np.array([0.0, 0.0]), jac=True, method="L-BFGS-B", bounds=bounds)
     return Calibration("temperature", scale=float(np.exp(found.x[0])), shift=float(found.x[1]))

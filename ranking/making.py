@@ -31,6 +31,8 @@ from twofold.ranking.training_settings import TrainingSettings
 
 FEWEST_HITS = 20
 CALIBRATION_LISTS = 2000
+# From a window to the one before it: what users do next changes with time.
+FADES_BY = 0.7
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def make_ranker(
     model = brought.finished()
     tables, stop, rest = _restated(model, tables, stop, rest, settings, progress)
     with progress.step("Calibrating"):
-        calibration = _calibrated(model, stop + rest, settings, seed)
+        calibration = _calibrated(model, stop + rest, groups.recency(), settings, seed)
     about = {
         "encoder": read.encoder,
         "max_item_tokens": read.tokens.longest,
@@ -137,6 +139,21 @@ class Groups(NamedTuple):
     fit: tuple[Lists, ...]
     stop: tuple[Lists, ...]
     rest: tuple[Lists, ...]
+
+    def unseen(self) -> tuple[Lists, ...]:
+        """Return the lists that no gradient saw: those to stop on, then those to calibrate on."""
+        return self.stop + self.rest
+
+    def recency(self) -> npt.NDArray[np.float64]:
+        """Return what each of the unseen lists counts for: the older its window, the less.
+
+        ``float64 (n,)``, in (0, 1].
+        """
+        ages = [age for group in (self.stop, self.rest) for age in range(len(group))]
+        counted = [
+            np.full(len(part), FADES_BY**age) for part, age in zip(self.unseen(), ages, strict=True)
+        ]
+        return np.concatenate(counted)
 
 
 def deal(windows: Sequence[Lists], settings: TrainingSettings, seed: int) -> Groups:
@@ -303,9 +320,13 @@ def _restated(
 
 
 def _calibrated(
-    model: RankerModel, unseen: Sequence[Labelled], settings: RankerSettings, seed: int
+    model: RankerModel,
+    unseen: Sequence[Labelled],
+    weights: npt.NDArray[np.float64],
+    settings: RankerSettings,
+    seed: int,
 ) -> Calibration:
-    """Return the calibration by lists of users that no gradient saw."""
+    """Return the calibration by lists of users that no gradient saw, and what each counts for."""
     logits = [
         served_logits(
             model, part.tables, part.lists.queries, part.lists.candidates, settings.history
@@ -313,6 +334,5 @@ def _calibrated(
         for part in unseen
     ]
     labels = pooled([part.lists for part in unseen]).labels
-    return calibrate(
-        stacked(logits, -np.inf), labels, method=settings.training.calibration, seed=seed
-    )
+    method = settings.training.calibration
+    return calibrate(stacked(logits, -np.inf), labels, weights, method=method, seed=seed)

@@ -231,9 +231,9 @@ def _probabilities(
     told = ranker.calibration.probabilities(asked.logits[read])
     judged = Judgements.of_lists(told, labels, valid)
     # Stage one's scores are calibrated as the ranker's logits are.
-    base, unseen = share_of_hits(learned.lists), dealt.stop + dealt.rest
+    base, unseen = share_of_hits(learned.lists), dealt.unseen()
     scores = stacked([part.candidates.scores for part in unseen], -np.inf)
-    stage_one = calibrate(scores, pooled(unseen).labels, seed=settings.seed)
+    stage_one = calibrate(scores, pooled(unseen).labels, dealt.recency(), seed=settings.seed)
     stage_one = levelled(stage_one, served.scores, base)
     others = {
         "base rate": np.full(len(judged.labels), base),

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
+from scipy.special import expit
 
 from benchmarks.data.profiles import read_profiles
 from benchmarks.harness.cells import Place, Plan, Row
@@ -106,7 +106,7 @@ class ToldApart:
         found = {**place.kept(OURS), **place.kept(PLAIN)}
         _, users = np.unique(asked.users, return_inverse=True)
         for name, logits in found.items():
-            judged = Judgements(_squashed(logits), asked.labels, users)
+            judged = Judgements(expit(logits), asked.labels, users)
             measures = {"auc": auc(judged, seed), "gauc": gauc(judged, seed)}
             row = {"kind": "pairs", "system": name, "n_users": judged.n_users}
             metrics = {measure: asdict(one) for measure, one in measures.items()}
@@ -118,8 +118,3 @@ class ToldApart:
             }
         gap = auc_difference(found[NAME], found[PEER], asked.labels, users, seed)
         yield {"kind": "auc", "system": NAME, "other": PEER, **asdict(gap)}
-
-
-def _squashed(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return logits between 0 and 1, in the same order."""
-    return 1 / (1 + np.exp(-logits))

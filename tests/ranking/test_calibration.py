@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import json
+from typing import Literal
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
 
 from twofold.indexing.errors import InputError
 from twofold.ranking.calibration import Calibration, calibrate, levelled
+
+Method = Literal["temperature", "isotonic"]
 
 
 def _world(scale: float, shift: float, n: int = 400) -> tuple[np.ndarray, np.ndarray]:
@@ -40,11 +43,13 @@ def test_isotonic_pools_neighbours_that_fall() -> None:
 @given(
     logits=st.lists(st.floats(-30, 30, width=32), min_size=2, max_size=30), seed=st.integers(0, 99)
 )
+@example(logits=[1e-3, 0.0], seed=0)  # Told apart for certain: the steeper, the better.
 def test_probabilities_rise_with_the_logit(method: str, logits: list[float], seed: int) -> None:
     row = np.array([logits], dtype=np.float32)
     labels = np.random.default_rng(seed).random(row.shape) < 0.5
     labels[0, :2] = [True, False]
-    found = calibrate(row, labels, method=method)  # type: ignore[arg-type]
+    with np.errstate(over="raise", invalid="raise"):
+        found = calibrate(row, labels, method=method)  # type: ignore[arg-type]
     p = found.probabilities(np.linspace(-40, 40, 200, dtype=np.float32))
     assert ((p >= 0) & (p <= 1)).all()
     assert (np.diff(p) >= 0).all()
@@ -121,3 +126,17 @@ def test_a_rate_of_nothing_or_all_leaves_the_level() -> None:
 def test_a_level_is_found_for_the_rarest_hits() -> None:
     found = levelled(Calibration("temperature"), np.full((1, 4), 12.0, np.float32), 1e-7)
     assert found.probabilities(np.array([12.0], np.float32))[0] == pytest.approx(1e-7, rel=1e-3)
+
+
+@pytest.mark.parametrize("method", ["temperature", "isotonic"])
+def test_a_list_that_counts_twice_is_as_good_as_two(method: Method) -> None:
+    logits, labels = _world(0.6, -1.5, 60)
+    twice = [np.concatenate([one, one[:20]]) for one in (logits, labels)]
+    counted = np.where(np.arange(60) < 20, 2.0, 1.0)
+    grid = np.linspace(-4, 4, 50, dtype=np.float32)
+    once = calibrate(logits, labels, method=method).probabilities(grid)
+    found = calibrate(logits, labels, counted, method=method).probabilities(grid)
+    # What no list reached has half a hit in as many candidates as were seen, here fewer.
+    wanted = calibrate(*twice, method=method).probabilities(grid)
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
+    assert np.abs(found - once).max() > 1e-3

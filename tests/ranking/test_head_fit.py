@@ -164,3 +164,32 @@ def test_few_lists_move_the_linear_part_less_than_the_same_ones_many_times(
         sizes.append(float(head.features.weight.detach().norm()))
     assert sizes[0] < 0.5 * sizes[1]
     assert sizes[0] > 0.01
+
+
+def test_few_lists_leave_stage_one_s_order_about_as_good_as_it_was(tables: ItemTables) -> None:
+    n_features = 24
+    truth = np.random.default_rng(9).normal(size=n_features).astype(np.float32)
+
+    def served(seed: int, n: int) -> Lists:
+        rng = np.random.default_rng(seed)
+        features = rng.normal(size=(n, 20, n_features)).astype(np.float32)
+        scores = features @ truth
+        chance = rng.gumbel(size=scores.shape)
+        labels = np.arange(20)[None] == (scores + 2 * chance).argmax(axis=1)[:, None]
+        order = np.argsort(-scores, axis=1)
+        lists = planted_lists(
+            np.tile(np.arange(20), (n, 1)),
+            np.take_along_axis(labels, order, axis=1),
+            np.take_along_axis(features, order[..., None], axis=1),
+            make_queries([[]] * n, N_ITEMS),
+        )
+        best = np.take_along_axis(scores, order, axis=1)
+        return replace(lists, candidates=replace(lists.candidates, scores=best))
+
+    heads = EvidenceHeads(n_features, tables.relations.width, 3, 4, 0.1, members=1)
+    parts = [Labelled(served(0, 12), tables)], [Labelled(served(1, 60), tables)]
+    fit_heads(heads, *parts, TrainingSettings(), seed=3)
+    unseen = served(2, 400)
+    before = mean_ndcg([unseen], [unseen.candidates.scores])
+    after = _ndcg(heads.heads()[0], tables, unseen)
+    assert after > before - 0.02  # +.003 seen; -.14 with weights held to nothing

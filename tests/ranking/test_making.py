@@ -46,6 +46,17 @@ def test_a_user_is_in_one_group_whatever_the_window() -> None:
         assert sum(len(group[number]) for group in groups) == len(window)
 
 
+def test_the_older_a_window_the_less_its_unseen_lists_count() -> None:
+    windows = [_window(list(range(20)), 0), _window(list(range(0, 20, 2)), 1)]
+    groups = deal(windows, SETTINGS, seed=3)
+    lengths = [len(part) for part in groups.unseen()]
+    assert lengths[0] == 4
+    assert lengths[2] == 6
+    assert lengths[1] + lengths[3] > 0
+    wanted = np.repeat([1, 0.7, 1, 0.7], lengths)
+    np.testing.assert_array_equal(groups.recency(), wanted)
+
+
 def test_too_few_hits_in_the_latest_window_are_refused() -> None:
     windows = [_window(list(range(15)), 0), _window(list(range(15)), 1)]
     with pytest.raises(InputError, match="at least 20 users"):
