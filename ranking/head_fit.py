@@ -22,7 +22,7 @@ from twofold.ranking.head import (
     each_told,
 )
 from twofold.ranking.labelled import Drawn, Labelled, batches, draw
-from twofold.ranking.lists import Lists, Pooled, pooled, stacked
+from twofold.ranking.lists import Lists, pooled, stacked
 from twofold.ranking.losses import loss_of, mean_loss
 from twofold.ranking.training_settings import TrainingSettings
 
@@ -34,6 +34,8 @@ LINEAR_PENALTY = 30.0
 # Of the features' mean square, so that features that say the same share what they say.
 RIDGE = 1e-3
 TINY = 1e-12
+# Lists whose features are in double precision at a time.
+BLOCK = 1024
 BATCH_LISTS = 64
 # A few hundred weights need no more; strengths take 1.2 kB an event of a list's history.
 MOST_LISTS = 8192
@@ -185,7 +187,7 @@ def _fit_linear(head: EvidenceHead, train: Sequence[Labelled], settings: Trainin
     """
     lists = [part.lists.take(part.lists.hits()) for part in train]
     pool = pooled(lists)
-    line = torch.from_numpy(_line_of_scores(lists, pool))
+    line = torch.from_numpy(line_of_scores(lists))
     features, labels = torch.from_numpy(pool.features), torch.from_numpy(pool.labels).float()
     weights = torch.from_numpy(stacked([one.counted() for one in lists], 0.0))
     linear, penalty = head.features, LINEAR_PENALTY / len(labels)
@@ -211,21 +213,29 @@ def _fit_linear(head: EvidenceHead, train: Sequence[Labelled], settings: Trainin
         linear.weight += steepness * line
 
 
-def _line_of_scores(lists: Sequence[Lists], pool: Pooled) -> npt.NDArray[np.float32]:
+def line_of_scores(lists: Sequence[Lists]) -> npt.NDArray[np.float32]:
     """Return what is linear in the features and nearest to stage one's scores within their lists.
 
     Of length 1, ``float32 (n_features,)``; all 0 where the scores of each list are the same.
     """
-    there = pool.valid[..., None]
-    scores = stacked([one.candidates.scores for one in lists], 0.0)[..., None]
-    told = np.where(there, np.concatenate([pool.features, scores], axis=2, dtype=np.float64), 0)
-    told -= told.sum(axis=1, keepdims=True) / np.maximum(there.sum(axis=1, keepdims=True), 1)
-    rows = told[pool.valid]
-    products = rows.T @ rows
+    blocks = [(part, at) for part in lists for at in range(0, len(part), BLOCK)]
+    products = np.sum([_products(part, slice(at, at + BLOCK)) for part, at in blocks], axis=0)
     of_features, with_scores = products[:-1, :-1], products[:-1, -1]
     ridge = RIDGE * np.trace(of_features) / len(of_features)
     line = np.linalg.solve(of_features + max(ridge, TINY) * np.eye(len(of_features)), with_scores)
     return (line / max(float(np.linalg.norm(line)), TINY)).astype(np.float32)
+
+
+def _products(part: Lists, rows: slice) -> npt.NDArray[np.float64]:
+    """Return products of features and score, each less its list's mean, summed over candidates."""
+    there = part.mask()[rows]
+    scores = part.candidates.scores[rows, :, None]
+    told = np.concatenate([part.features[rows], scores], axis=2, dtype=np.float64)
+    told = np.where(there[..., None], told, 0)
+    told -= told.sum(axis=1, keepdims=True) / np.maximum(there.sum(axis=1), 1)[:, None, None]
+    found = told[there]
+    products: npt.NDArray[np.float64] = found.T @ found
+    return products
 
 
 class _Stopping(NamedTuple):

@@ -14,6 +14,7 @@ import torch
 
 from tests.ranking.planted import planted_lists
 from tests.ranking.worlds import make_queries, make_tables
+from twofold.ranking import head_fit
 from twofold.ranking.head import EvidenceHead, EvidenceHeads
 from twofold.ranking.head_fit import HeadCourse, fit_heads
 from twofold.ranking.items import ItemTables
@@ -193,3 +194,23 @@ def test_few_lists_leave_stage_one_s_order_about_as_good_as_it_was(tables: ItemT
     before = mean_ndcg([unseen], [unseen.candidates.scores])
     after = _ndcg(heads.heads()[0], tables, unseen)
     assert after > before - 0.02  # +.003 seen; -.14 with weights held to nothing
+
+
+def test_the_line_of_scores_is_that_of_least_squares(monkeypatch: pytest.MonkeyPatch) -> None:
+    lists = _lists(_rising, 0, 50)
+    scores = -np.sort(-np.random.default_rng(1).normal(size=(50, 20)).astype(np.float32), axis=1)
+    lists = replace(lists, candidates=replace(lists.candidates, scores=scores))
+    centred = [one - one.mean(axis=1, keepdims=True) for one in (lists.features, scores)]
+    wanted, *_ = np.linalg.lstsq(centred[0].reshape(-1, N_FEATURES), centred[1].ravel())
+    monkeypatch.setattr(head_fit, "BLOCK", 7)
+    parts = [lists.take(np.arange(20)), lists.take(np.arange(20, 50))]
+    found = head_fit.line_of_scores(parts)
+    np.testing.assert_allclose(found, wanted / np.linalg.norm(wanted), atol=2e-3)
+
+
+def test_scores_that_say_nothing_have_no_line() -> None:
+    drawn = _lists(_rising, 0, 5)
+    lists = planted_lists(np.tile(np.arange(20), (5, 1)), drawn.labels, drawn.features)
+    same = np.zeros_like(lists.candidates.scores)
+    lists = replace(lists, candidates=replace(lists.candidates, scores=same))
+    np.testing.assert_array_equal(head_fit.line_of_scores([lists]), 0)
