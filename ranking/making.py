@@ -149,9 +149,10 @@ class Groups(NamedTuple):
 
         ``float64 (n,)``, in (0, 1].
         """
-        ages = [age for group in (self.stop, self.rest) for age in range(len(group))]
         counted = [
-            np.full(len(part), FADES_BY**age) for part, age in zip(self.unseen(), ages, strict=True)
+            np.full(len(part), FADES_BY**age)
+            for group in (self.stop, self.rest)
+            for age, part in enumerate(group)
         ]
         return np.concatenate(counted)
 
