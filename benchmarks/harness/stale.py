@@ -10,7 +10,7 @@ from benchmarks.data.datasets import DataSet
 from benchmarks.harness.cells import Cell, Plan, Suite
 from benchmarks.harness.exercised import Exercised, exercised
 from benchmarks.harness.records import Records
-from twofold.indexing.errors import InputError
+from twofold.indexing.errors import TwofoldError
 
 Told = Mapping[str, Any]
 OLD = "recorded without what it exercised"
@@ -85,7 +85,7 @@ def _cells(
         return {
             name: (cells[name], told) for name, told in exercised(suite.name, plan, cells).items()
         }
-    except InputError as error:
+    except TwofoldError as error:
         return f"cannot be told: {error}"
 
 

@@ -14,7 +14,7 @@ from benchmarks import commands
 from benchmarks.data.datasets import DataSet, own_data_set
 from benchmarks.harness import exercised as exercising
 from benchmarks.harness import fingerprints
-from benchmarks.harness.cells import Suite
+from benchmarks.harness.cells import Cell, Plan, Suite
 from benchmarks.harness.exercised import HARNESS
 from benchmarks.harness.records import Records
 from benchmarks.harness.stale import standings
@@ -128,6 +128,15 @@ def test_cells_that_are_gone_and_data_that_is_not_here(reasons: Reasons, toy: To
         raise InputError(f"no folder of {name}")
 
     assert reasons(find=nowhere)[FIRST] == ("cannot be told: no folder of tables",)
+
+
+def test_the_artefact_that_a_row_began_with_may_be_elsewhere(reasons: Reasons, toy: Toy) -> None:
+    def elsewhere(plan: Plan) -> list[Cell]:
+        gone = plan.settings("ranker.training.init_from=gone.twofold")
+        return [replace(one, settings=gone) for one in toy.cells(plan)]
+
+    told = reasons(replace(toy.suite, cells=elsewhere))[FIRST]
+    assert told[0].startswith("cannot be told: gone.twofold does not exist")
 
 
 def test_the_latest_row_counts_and_old_ones_are_told(
