@@ -44,12 +44,12 @@ def test_isotonic_pools_neighbours_that_fall() -> None:
     logits=st.lists(st.floats(-30, 30, width=32), min_size=2, max_size=30), seed=st.integers(0, 99)
 )
 @example(logits=[1e-3, 0.0], seed=0)  # Told apart for certain: the steeper, the better.
-def test_probabilities_rise_with_the_logit(method: str, logits: list[float], seed: int) -> None:
+def test_probabilities_rise_with_the_logit(method: Method, logits: list[float], seed: int) -> None:
     row = np.array([logits], dtype=np.float32)
     labels = np.random.default_rng(seed).random(row.shape) < 0.5
     labels[0, :2] = [True, False]
     with np.errstate(over="raise", invalid="raise"):
-        found = calibrate(row, labels, method=method)  # type: ignore[arg-type]
+        found = calibrate(row, labels, method=method)
     p = found.probabilities(np.linspace(-40, 40, 200, dtype=np.float32))
     assert ((p >= 0) & (p <= 1)).all()
     assert (np.diff(p) >= 0).all()
